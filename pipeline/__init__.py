@@ -1,0 +1,34 @@
+"""Monte Carlo campaigns over `solvers`: from a campaign file to a labelled result cube.
+
+Names are imported when first used, so that checking a campaign does not wait for the packages
+that only running one needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.campaign import Campaign
+    from pipeline.driver import run
+    from pipeline.errors import InputError
+    from pipeline.results import open_results, publish
+    from pipeline.store import Store
+
+_HOME = {
+    "Campaign": "pipeline.campaign",
+    "InputError": "pipeline.errors",
+    "Store": "pipeline.store",
+    "open_results": "pipeline.results",
+    "publish": "pipeline.results",
+    "run": "pipeline.driver",
+}
+
+__all__ = ["Campaign", "InputError", "Store", "open_results", "publish", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,46 @@
+"""Figures of merit, over batches of tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _energy(x: NDArray[Any]) -> NDArray[np.float64]:
+    return (np.abs(x.reshape(len(x), -1)) ** 2).sum(axis=1)
+
+
+def nmse(estimate: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+    """Normalised squared error ‖x̂ − x‖²/‖x‖² of each row, (B,).
+
+    Notes
+    -----
+    He and Joseph, arXiv 2307.14719, numerical results. Where the truth is 0, the value is 0 for
+    an estimate of 0 and infinite for any other.
+    """
+    error, power = _energy(estimate - truth), _energy(truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((error == 0) & (power == 0), 0.0, error / power)
+
+
+def support_recovery(
+    estimate: NDArray[Any], truth: NDArray[Any], threshold: float = 1e-3
+) -> NDArray[np.float64]:
+    """Support recovery rate |S ∩ Ŝ| / |S ∪ Ŝ| of each row, (B,).
+
+    Ŝ are the entries above `threshold` times the estimate's largest; an empty union counts as 1,
+    an estimate with NaN as NaN.
+
+    Notes
+    -----
+    ``recover_rate.m`` of the authors' code of arXiv 2307.14719.
+    """
+    magnitude = np.abs(estimate.reshape(len(estimate), -1))
+    peak = magnitude.max(axis=1, keepdims=True)
+    found = (magnitude > threshold * peak) & (magnitude > 0)
+    there = truth.reshape(len(truth), -1) != 0
+    union = (found | there).sum(axis=1)
+    rate = np.where(union > 0, (found & there).sum(axis=1) / np.maximum(union, 1), 1.0)
+    return np.where(np.isnan(peak[:, 0]), np.nan, rate)

@@ -1,0 +1,89 @@
+"""Telling how far a run has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from pipeline.driver import Counts
+    from pipeline.driver import Progress as Callback
+
+SECONDS_BETWEEN_LINES = 60.0
+
+
+def _rate(counts: Counts, seconds: float) -> str:
+    return f"{counts.done / seconds:.0f} cells/s" if counts.done and seconds > 0 else "– cells/s"
+
+
+def _line(counts: Counts, seconds: float) -> str:
+    """One line of plain text."""
+    there = counts.before + counts.done
+    left = counts.total - there
+    eta = f", {seconds * left / counts.done:.0f} s left" if counts.done and left else ""
+    failed = f", {counts.failed} failed" if counts.failed else ""
+    return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{eta}{failed}"
+
+
+@contextmanager
+def shown(console: Console, *, quiet: bool = False) -> Iterator[Callback]:
+    """A callback for `pipeline.run` that shows its `Counts`.
+
+    On a terminal a bar; elsewhere a line of text at the start, once a minute and at the end.
+    """
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        with _bar(console) as callback:
+            yield callback
+    else:
+        with _lines(console) as callback:
+            yield callback
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callback]:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("[red]{task.fields[failed]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    start = time.monotonic()
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("solving", total=None, rate="", failed="")
+
+        def update(counts: Counts) -> None:
+            bar.update(
+                task,
+                total=counts.total,
+                completed=counts.before + counts.done,
+                rate=_rate(counts, time.monotonic() - start),
+                failed=f"{counts.failed} failed" if counts.failed else "",
+            )
+
+        yield update
+
+
+@contextmanager
+def _lines(console: Console) -> Iterator[Callback]:
+    start, last, seen = time.monotonic(), -SECONDS_BETWEEN_LINES, None
+
+    def update(counts: Counts) -> None:
+        nonlocal last, seen
+        seen = counts
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            console.print(_line(counts, last - start), highlight=False)
+
+    yield update
+    if seen is not None and seen.done:
+        console.print(_line(seen, time.monotonic() - start), highlight=False)

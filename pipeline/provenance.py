@@ -1,0 +1,95 @@
+"""Where numbers come from: versions, hosts, BLAS, and the state of the source tree."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("kronsbl", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
+
+
+def package_version(name: str) -> str:
+    """Version of an installed distribution."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def one_blas_thread() -> int:
+    """Hold every BLAS in this process to one thread; return the most that any of them uses.
+
+    Workers set the environment variables for this before numpy is imported. This makes sure of
+    it where somebody else started the process, and finds out where it does not work.
+    """
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1)  # stays in force: the limit is never restored
+    return max((pool["num_threads"] for pool in threadpoolctl.threadpool_info()), default=1)
+
+
+@cache
+def of_process() -> dict[str, Any]:
+    """Facts about this process that stand beside every block it computes."""
+    import threadpoolctl
+
+    threads = one_blas_thread()
+    blas = sorted(
+        {
+            f"{pool['internal_api']} {pool['version']} ({pool.get('architecture', 'unknown')})"
+            for pool in threadpoolctl.threadpool_info()
+            if pool["user_api"] == "blas"
+        }
+    )
+    return {
+        "host": platform.node(),
+        "cpu": _cpu_model(),
+        "python": platform.python_version(),
+        "versions": {name: package_version(name) for name in ("kronsbl", "numpy", "scipy")},
+        "blas": ", ".join(blas) or "unknown",
+        "blas_threads": threads,
+    }
+
+
+@cache
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git_state(folder: Path) -> str:
+    """Commit of the work tree that holds `folder`, with "-dirty" where it has changes."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "none"
+
+
+def of_request(folder: Path) -> dict[str, Any]:
+    """Facts about a run: when, where and by what it was asked for."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "folder": str(folder),
+        "git": git_state(folder),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "versions": {name: package_version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,21 @@
+"""Scenarios: where realizations come from."""
+
+from pipeline.scenarios.base import Measure, Scenario, Truth, noise_variance
+from pipeline.scenarios.streams import normal, stream, streams
+from pipeline.scenarios.synthetic import Synthetic
+from solvers.registry import Registry
+
+REGISTRY = Registry(
+    "scenario", "kronsbl.scenarios", {"synthetic": Synthetic}, methods=("draw", "score", "measures")
+)
+
+__all__ = [
+    "REGISTRY",
+    "Measure",
+    "Scenario",
+    "Truth",
+    "noise_variance",
+    "normal",
+    "stream",
+    "streams",
+]

@@ -1,0 +1,191 @@
+"""The synthetic study: random dictionary factors and a Kronecker-supported sparse vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from pipeline import metrics
+from pipeline.scenarios.base import (
+    PARAMETERS,
+    Count,
+    Counts,
+    Measure,
+    Positive,
+    Real,
+    Scenario,
+    Truth,
+    noise_variance,
+)
+from pipeline.scenarios.streams import normal, streams
+from solvers import Estimate, Problem
+from solvers.kron import kron_apply, outer
+
+
+@dataclass(frozen=True, config=PARAMETERS)
+class Synthetic(Scenario[Truth]):
+    """y = (A_1 ⊗ … ⊗ A_I) x + n with i.i.d. N(0, 1) factors and Kronecker-supported x.
+
+    Attributes
+    ----------
+    snr_db : float
+        Signal-to-noise ratio, dB, relative to the realised mean power of the noiseless y.
+    dims : tuple of int
+        Atoms per factor, N_i.
+    measurements : tuple of int
+        Rows per factor, M_i.
+    sparsity : int or tuple of int
+        Nonzeros per factor.
+    gains : "product" or "independent"
+        x = x_1 ⊗ … ⊗ x_I with Gaussian nonzeros, or independent Gaussian nonzeros on the
+        Kronecker support.
+    gain_variance : float
+        Variance of each nonzero of an x_i, or of x with independent gains.
+    complex_valued : bool
+        Circular complex dictionary, gains and noise instead of real ones.
+    snr_reference : tuple of int, optional
+        Rows per factor over which the signal power for the SNR is taken, at least
+        `measurements`; so that a sweep over `measurements` keeps the noise as it is.
+
+    Notes
+    -----
+    Source: He and Joseph, arXiv 2307.14719, the synthetic study; ``noisy_compare.m`` and
+    ``known_unknown_nsq.m`` of the authors' code. Rows, nonzeros and noise are nested: more
+    measurements extend the rows drawn for fewer, a sparser support is a part of a denser one.
+    """
+
+    snr_db: Real
+    dims: Counts = (15, 15, 15)
+    measurements: Counts = (8, 12, 15)
+    sparsity: Count | Counts = 3
+    gains: Literal["product", "independent"] = "product"
+    gain_variance: Positive = 1.0
+    complex_valued: Annotated[bool, Field(strict=True)] = False
+    snr_reference: Counts | None = None
+
+    version: ClassVar[int] = 1
+    units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
+        {
+            "snr_db": ("dB", "SNR"),
+            "sparsity": ("1", "nonzeros per factor"),
+            "measurements.0": ("1", "measurements of the first factor"),
+        }
+    )
+    measures: ClassVar[Mapping[str, Measure]] = MappingProxyType(
+        {
+            "nmse": Measure("1", "normalised mean squared error of x", "lower"),
+            "srr": Measure("1", "support recovery rate", "higher"),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        factors = len(self.dims)
+        lists = {"measurements": self.measurements, "snr_reference": self.snr_reference}
+        if isinstance(self.sparsity, tuple):
+            lists["sparsity"] = self.sparsity
+        for name, values in lists.items():
+            if values is not None and len(values) != factors:
+                raise ValueError(
+                    f"{name} has {len(values)} entries but dims has {factors}; give one per factor"
+                )
+        for nonzeros, dim in zip(self.nonzeros, self.dims, strict=True):
+            if nonzeros > dim:
+                raise ValueError(
+                    f"sparsity {nonzeros} is larger than the dimension {dim} of its factor"
+                )
+        for have, refer in zip(self.measurements, self.snr_reference or (), strict=False):
+            if have > refer:
+                raise ValueError(
+                    f"snr_reference {refer} is smaller than the {have} measurements of its factor"
+                )
+
+    @property
+    def nonzeros(self) -> tuple[int, ...]:
+        """Nonzeros of every factor."""
+        if isinstance(self.sparsity, tuple):
+            return self.sparsity
+        return (self.sparsity,) * len(self.dims)
+
+    def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, Truth]:
+        """Dictionary, x and noise of some realizations; see `Scenario.draw`."""
+        batch = len(realizations)
+        rows = self.snr_reference or self.measurements
+        factors = []
+        supports = np.ones((batch, *[1] * len(self.dims)), bool)
+        orders = []
+        for i, (m, n, k) in enumerate(zip(rows, self.dims, self.nonzeros, strict=True)):
+            factors.append(
+                np.stack(
+                    [
+                        self._normal(r, (m, n))
+                        for r in streams(seed, f"dictionary.{i}", realizations)
+                    ]
+                )
+            )
+            order = np.stack(
+                [r.permutation(n) for r in streams(seed, f"support.{i}", realizations)]
+            )
+            orders.append(order[:, :k])
+            marginal = np.zeros((batch, n), bool)
+            np.put_along_axis(marginal, order[:, :k], True, axis=1)
+            supports = supports & marginal.reshape(
+                batch, *[-1 if j == i else 1 for j in range(len(self.dims))]
+            )
+        x = self._gains(realizations, seed, orders)
+        clean = kron_apply(factors, x)
+        power = (np.abs(clean.reshape(batch, -1)) ** 2).mean(axis=1)
+        noise_var = noise_variance(power, self.snr_db)
+        cut = tuple(slice(m) for m in self.measurements)
+        unit = [self._normal(r, self.measurements) for r in streams(seed, "noise", realizations)]
+        scale = np.sqrt(noise_var).reshape(-1, *[1] * len(self.dims))
+        problem = Problem(
+            y=clean[:, *cut] + scale * np.stack(unit),
+            factors=tuple(a[:, :m] for a, m in zip(factors, self.measurements, strict=True)),
+            noise_var=noise_var,
+            prior_variance=supports * self._entry_variance,
+        )
+        return problem, Truth(x)
+
+    @property
+    def _entry_variance(self) -> float:
+        """Variance of an entry of x on the support."""
+        return self.gain_variance ** (len(self.dims) if self.gains == "product" else 1)
+
+    def _normal(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+        return normal(rng, shape, complex_valued=self.complex_valued)
+
+    def _gains(
+        self, realizations: Sequence[int], seed: int, orders: Sequence[NDArray[Any]]
+    ) -> NDArray[Any]:
+        """x, (B, N_1, …, N_I); `orders` are the positions of the nonzeros, (B, K_i)."""
+        batch, scale = len(realizations), np.sqrt(self.gain_variance)
+        dtype = complex if self.complex_valued else float
+        if self.gains == "product":
+            parts = []
+            for i, (n, order) in enumerate(zip(self.dims, orders, strict=True)):
+                drawn = [self._normal(r, (n,)) for r in streams(seed, f"gains.{i}", realizations)]
+                part = np.zeros((batch, n), dtype)
+                np.put_along_axis(part, order, scale * np.stack(drawn)[:, : order.shape[1]], axis=1)
+                parts.append(part)
+            return outer(parts)
+        x = np.zeros((batch, *self.dims), dtype)
+        cut = tuple(slice(order.shape[1]) for order in orders)
+        for row, rng in enumerate(streams(seed, "gains", realizations)):
+            # One gain per entry of a full support, so that a sparser one uses a part of them.
+            x[row][np.ix_(*[order[row] for order in orders])] = (
+                scale * self._normal(rng, self.dims)[cut]
+            )
+        return x
+
+    def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
+        """NMSE and support recovery; see `Scenario.score`."""
+        return {
+            "nmse": metrics.nmse(estimate.x, truth.x),
+            "srr": metrics.support_recovery(estimate.x, truth.x),
+        }

@@ -1,0 +1,282 @@
+"""The store: a folder of immutable block files, from which result cubes are built.
+
+<store>/campaign.toml         frozen: what makes it this campaign and no other
+<store>/requests/0002.toml    what each run asked for
+<store>/blocks/ab/<key>.npz   one file per block; exists <=> done
+<store>/cubes/000003.zarr     a published cube
+<store>/LATEST                names the newest cube
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import tomllib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+
+from pipeline.blocks import Block, canonical
+from pipeline.campaign import Campaign
+from pipeline.errors import InputError
+from pipeline.files import create_durably, sync, write_durably
+
+FORMAT = 1
+
+
+class DamagedBlock(Exception):
+    """A block file that is not what was written, or not the block it is named after."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockData:
+    """Content of a block file.
+
+    Attributes
+    ----------
+    cells : structured array, (batch,)
+        One field per variable.
+    meta : dict
+        Where and how it was computed, and the messages of what failed.
+    """
+
+    cells: NDArray[Any]
+    meta: Mapping[str, Any]
+
+
+def _pack(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _text(text: str) -> bytes:
+    return _npy(np.frombuffer(text.encode(), np.uint8))
+
+
+def read_block(path: Path, spec: str | None = None) -> BlockData:
+    """Read one block file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    spec
+        What it must be the block of; not compared where None.
+
+    Raises
+    ------
+    DamagedBlock
+        Checksum, structure or spec is not as written.
+    FileNotFoundError
+        There is no such block.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # Read whole members: zipfile compares the CRC only at the end of one.
+            parts = [
+                np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+                for name in ("cells.npy", "spec.npy", "meta.npy")
+            ]
+        cells, found, meta = parts[0], parts[1].tobytes().decode(), json.loads(parts[2].tobytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedBlock(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # whatever a damaged archive makes its readers raise
+        raise DamagedBlock(f"{path}: {type(error).__name__}: {error}") from error
+    if spec is not None and found != spec:
+        raise DamagedBlock(f"{path}: holds another block than its name says")
+    return BlockData(cells, meta)
+
+
+class Store:
+    """A store on disk.
+
+    Parameters
+    ----------
+    path
+        Its folder; `create` makes one, `open` asks for one that is there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """A store that exists already.
+
+        Raises
+        ------
+        InputError
+            There is none at `path`.
+        """
+        store = cls(path)
+        if not store.path.exists():
+            raise InputError(f"{path}: no such store")
+        if not (store.path / "campaign.toml").is_file():
+            raise InputError(f"{path}: not a kronsbl store (it has no campaign.toml)")
+        if store._identity().get("format") != FORMAT:
+            raise InputError(
+                f"{path}: store format {store._identity().get('format')}, "
+                f"this version reads {FORMAT}"
+            )
+        return store
+
+    @classmethod
+    def create(cls, path: str | Path, campaign: Campaign) -> Store:
+        """The store of a campaign, made where there is none.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written, or belongs to another campaign.
+        """
+        store = cls(path)
+        identity = identity_of(campaign)
+        try:
+            if store.path.exists() and not store.path.is_dir():
+                raise InputError(f"{path}: is a file; a store is a folder")
+            if not (store.path / "campaign.toml").exists():
+                if store.path.exists() and any(store.path.iterdir()):
+                    raise InputError(
+                        f"{path}: a folder with other things in it; "
+                        "take an empty or a new one as store"
+                    )
+                data = tomli_w.dumps(identity).encode()
+                create_durably(store.path / "campaign.toml", data)
+        except OSError as error:
+            raise InputError(f"{path}: cannot make a store there: {error.strerror}") from None
+        store = cls.open(path)
+        have = store._identity()
+        differ = [k for k in identity if canonical(have.get(k)) != canonical(identity[k])]
+        if differ:
+            detail = "; ".join(f"{k} is {have.get(k)!r}, not {identity[k]!r}" for k in differ)
+            raise InputError(
+                f"{path}: the store of another campaign ({detail}); take another --store"
+            )
+        return store
+
+    def _identity(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads((self.path / "campaign.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path / 'campaign.toml'}: cannot be read: {error}") from None
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def requests(self) -> list[Path]:
+        """The request files, oldest first."""
+        return sorted((self.path / "requests").glob("[0-9]*.toml"))
+
+    def last_request(self) -> Campaign | None:
+        """What was asked for last, or None in a new store."""
+        found = self.requests()
+        if not found:
+            return None
+        tables = tomllib.loads(found[-1].read_text(encoding="utf-8"))
+        tables.pop("request", None)
+        return Campaign.from_tables(tables, str(found[-1]))
+
+    def request_facts(self) -> dict[str, Any]:
+        """When, where and by what the last request was made."""
+        found = self.requests()
+        text = found[-1].read_text(encoding="utf-8") if found else ""
+        facts: dict[str, Any] = tomllib.loads(text).get("request", {})
+        return facts
+
+    def add_request(self, campaign: Campaign, about: Mapping[str, Any]) -> None:
+        """Record what is asked for, unless the last request says the same."""
+        last = self.last_request()
+        if last is not None and canonical(last.tables()) == canonical(campaign.tables()):
+            return
+        data = tomli_w.dumps({"request": dict(about), **campaign.tables()}).encode()
+        number = len(self.requests()) + 1
+        while not create_durably(self.path / "requests" / f"{number:04}.toml", data):
+            number += 1
+
+    # -- blocks -----------------------------------------------------------------------------
+
+    def block_path(self, key: str) -> Path:
+        """Where the block of that key is, or would be."""
+        return self.path / "blocks" / key[:2] / f"{key}.npz"
+
+    def block_files(self) -> Iterator[os.DirEntry[str]]:
+        """Every block file, in no order."""
+        folder = self.path / "blocks"
+        if not folder.is_dir():
+            return
+        for shelf in os.scandir(folder):
+            if shelf.is_dir():
+                with os.scandir(shelf.path) as entries:
+                    yield from (e for e in entries if e.name.endswith(".npz") and e.name[0] != ".")
+
+    def keys(self) -> set[str]:
+        """Keys of all blocks that are done."""
+        return {entry.name[:-4] for entry in self.block_files()}
+
+    def write(self, block: Block, data: BlockData, *, replace: bool = False) -> None:
+        """Store a block, unless it is there and not to be replaced."""
+        path = self.block_path(block.key)
+        if path.exists() and not replace:
+            return
+        new_shelf = not path.parent.exists()
+        spec = block.series.block_spec(block.index)
+        write_durably(
+            path,
+            _pack(
+                {
+                    "cells.npy": _npy(data.cells),
+                    "spec.npy": _text(spec),
+                    "meta.npy": _text(json.dumps(data.meta)),
+                }
+            ),
+        )
+        if new_shelf:
+            sync(path.parent.parent)
+
+    def set_aside(self, key: str) -> None:
+        """Move a damaged block file away, so that its block counts as not done."""
+        path = self.block_path(key)
+        target = self.path / "damaged" / path.name
+        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, target)
+
+    def read(self, block: Block) -> BlockData:
+        """Read a block and make sure that it is that block; see `read_block`."""
+        data = read_block(self.block_path(block.key), block.series.block_spec(block.index))
+        if len(data.cells) != block.series.batch:
+            raise DamagedBlock(
+                f"{self.block_path(block.key)}: {len(data.cells)} realizations, "
+                f"expected {block.series.batch}"
+            )
+        return data
+
+
+def identity_of(campaign: Campaign) -> dict[str, Any]:
+    """What a store's campaign can never change."""
+    header = campaign.campaign
+    return {
+        "format": FORMAT,
+        "name": header.name,
+        "scenario": campaign.scenario_use,
+        "seed": header.seed,
+        "batch": header.batch,
+    }

@@ -1,0 +1,33 @@
+"""Sparse Bayesian learning for Kronecker-structured dictionaries: arrays in, arrays out.
+
+>>> import numpy as np
+>>> import solvers
+>>> rng = np.random.default_rng(1)
+>>> factors = [rng.standard_normal((m, 15)) for m in (8, 12, 15)]
+>>> x = np.zeros((1, 15, 15, 15))
+>>> x[0, 2:4, 5:7, 1:3] = 1.0
+>>> y = np.einsum("ai,bj,ck,nijk->nabc", *factors, x) + 0.01 * rng.standard_normal((1, 8, 12, 15))
+>>> problem = solvers.Problem(y, factors, noise_var=[1e-4])
+>>> estimate = solvers.create("svd_krosbl").solve(problem)
+>>> bool(np.abs(estimate.x - x).max() < 0.01)
+True
+"""
+
+from solvers.core import Estimate, Problem, Solver, Status, option
+from solvers.em import EMSolver, MStep
+from solvers.registry import create, names
+from solvers.trace import Trace, cost
+
+__all__ = [
+    "EMSolver",
+    "Estimate",
+    "MStep",
+    "Problem",
+    "Solver",
+    "Status",
+    "Trace",
+    "cost",
+    "create",
+    "names",
+    "option",
+]

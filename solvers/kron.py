@@ -1,0 +1,185 @@
+"""Batched Kronecker algebra: mode products, norms and pruning.
+
+A vector of length ΠN is kept as a tensor (B, N_1, …, N_I) in C order, so that the product of
+A_1 ⊗ … ⊗ A_I with it is one small product along each axis. Neither the Kronecker product nor a
+covariance is ever formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from solvers.core import Array
+
+
+def adjoint(matrix: Array) -> Array:
+    """Conjugate transpose of the last two axes."""
+    return matrix.conj().swapaxes(-1, -2)
+
+
+def abs2(x: Array) -> Array:
+    """Squared modulus, without the square root in between."""
+    return x.real**2 + x.imag**2 if np.iscomplexobj(x) else x * x
+
+
+def mode_product(x: Array, matrix: Array, mode: int) -> Array:
+    """Multiply every fibre of `x` along one mode by a matrix.
+
+    Parameters
+    ----------
+    x : array, (B, d_1, …, d_I)
+    matrix : array, (r, d) or (B, r, d) with d = d_{mode+1}
+        One matrix for the batch, or one per realization.
+    mode : int
+        Which mode, counted from 0 (so axis ``mode + 1``).
+
+    Returns
+    -------
+    array like x, with r instead of d
+
+    Notes
+    -----
+    The tensor is only reshaped, never transposed: the last mode is a product from the right, the
+    others are products from the left, broadcast over the modes before.
+    """
+    shape = x.shape
+    before, after = int(np.prod(shape[1 : mode + 1])), int(np.prod(shape[mode + 2 :]))
+    if after == 1:
+        product = x.reshape(shape[0], before, shape[mode + 1]) @ matrix.swapaxes(-1, -2)
+    else:
+        stack = matrix if matrix.ndim == 2 else matrix[:, None]
+        product = stack @ x.reshape(shape[0], before, shape[mode + 1], after)
+    return product.reshape(*shape[: mode + 1], matrix.shape[-2], *shape[mode + 2 :])
+
+
+def kron_apply(matrices: Sequence[Array], x: Array) -> Array:
+    """(B_1 ⊗ … ⊗ B_I) x for a batch of tensors x.
+
+    Parameters
+    ----------
+    matrices : sequence of arrays, each (r_i, d_i) or (B, r_i, d_i)
+    x : array, (B, d_1, …, d_I)
+
+    Returns
+    -------
+    array, (B, r_1, …, r_I)
+
+    Notes
+    -----
+    Each product takes one mode off one end of the tensor and puts its result at the other end,
+    so that it is a single matrix product per realization and no transposed copy is made; after I
+    of them the modes are back in order. It starts at the end that needs fewer operations.
+    """
+    shrink = [m.shape[-2] / m.shape[-1] for m in matrices]
+    if shrink[0] <= shrink[-1]:
+        for matrix in matrices:
+            batch, d, *rest = x.shape
+            product = x.reshape(batch, d, -1).swapaxes(1, 2) @ matrix.swapaxes(-1, -2)
+            x = product.reshape(batch, *rest, matrix.shape[-2])
+    else:
+        for matrix in reversed(matrices):
+            batch, *rest, d = x.shape
+            product = matrix @ x.reshape(batch, -1, d).swapaxes(1, 2)
+            x = product.reshape(batch, matrix.shape[-2], *rest)
+    return x
+
+
+def outer(vectors: Sequence[Array]) -> Array:
+    """Tensor of all products: (B, n_1), …, (B, n_I) to (B, n_1, …, n_I)."""
+    result = vectors[0]
+    for vector in vectors[1:]:
+        result = result[..., None] * vector.reshape(len(vector), *[1] * (result.ndim - 1), -1)
+    return result
+
+
+def total(x: Array) -> Array:
+    """Sum over everything but the batch, (B, …) to (B,)."""
+    return x.reshape(len(x), -1).sum(axis=1)
+
+
+def eigh(matrices: Array) -> tuple[Array, Array]:
+    """`numpy.linalg.eigh` of a stack, with NaN for matrices that are not finite.
+
+    One such matrix would otherwise fail the whole batch; this way its row ends as diverged.
+    """
+    try:
+        values, vectors = np.linalg.eigh(matrices)
+    except np.linalg.LinAlgError:
+        finite = np.isfinite(matrices).all(axis=(1, 2))
+        if finite.all():
+            raise
+        values = np.full(matrices.shape[:2], np.nan)
+        vectors = np.full_like(matrices, np.nan)
+        values[finite], vectors[finite] = np.linalg.eigh(matrices[finite])
+    return values, vectors
+
+
+def norm2(vectors: Sequence[Array]) -> Array:
+    """Squared norm of the Kronecker product of (B, n_i) vectors, (B,)."""
+    return np.prod([np.einsum("bn,bn->b", v, v) for v in vectors], axis=0)
+
+
+def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
+    """Squared distance between two Kronecker products of non-negative (B, n_i) vectors, (B,).
+
+    Notes
+    -----
+    ‖a‖² + ‖b‖² − 2⟨a, b⟩ would lose all digits below 1e-8. The difference is telescoped instead,
+    Δ1⊗b2⊗b3 + a1⊗Δ2⊗b3 + a1⊗a2⊗Δ3 with a the old and b the new, and its norm taken from the
+    Gram matrix of the terms, which is the product of one small Gram matrix per factor.
+    """
+    count = len(new)
+    gram = np.ones(())
+    for i, (b, a) in enumerate(zip(new, old, strict=True)):
+        terms = np.stack([b] * i + [b - a] + [a] * (count - 1 - i), axis=1)
+        gram = gram * (terms @ terms.swapaxes(1, 2))
+    return np.maximum(gram.sum(axis=(1, 2)), 0.0)
+
+
+def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
+    """Same Kronecker product, factors 1…I−1 at unit norm and the scale in the last.
+
+    The product does not change when its factors are rescaled, so this loses nothing.
+    """
+    *leading, last = gamma
+    norms = [np.sqrt(np.einsum("bn,bn->b", g, g))[:, None] for g in leading]
+    norms = [np.where(n > 0, n, 1.0) for n in norms]
+    scale = np.prod(norms, axis=0) if norms else 1.0
+    return (*(g / n for g, n in zip(leading, norms, strict=True)), last * scale)
+
+
+def prune(
+    gamma: Sequence[Array], relative: Sequence[float], absolute: Sequence[float], where: Array
+) -> tuple[tuple[Array, ...], Array]:
+    """Set small entries of each factor of γ to 0.
+
+    Parameters
+    ----------
+    gamma : sequence of arrays (B, n_i)
+    relative, absolute : sequences of float
+        Per factor: bound relative to the factor's own largest entry, and bound as it stands.
+    where : bool array, (B,)
+        Rows to prune; the others come back as they are.
+
+    Returns
+    -------
+    gamma : tuple of arrays (B, n_i)
+    removed : array, (B,)
+        Squared norm of what was taken out of the Kronecker product. Summed from the parts that
+        went, so that it is exactly 0 where nothing did.
+    """
+    kept: list[Array] = []
+    removed = np.zeros(len(gamma[0]))
+    before = np.ones(len(gamma[0]))
+    for g, bound, floor in zip(gamma, relative, absolute, strict=True):
+        gone = (g < np.maximum(bound * g.max(axis=1, keepdims=True), floor)) & where[:, None]
+        lost = np.where(gone, g, 0.0)
+        kept.append(np.where(gone, 0.0, g))
+        lost2 = np.einsum("bn,bn->b", lost, lost)
+        whole2 = np.einsum("bn,bn->b", g, g)
+        # ‖⊗g‖² − ‖⊗kept‖² = Σ_i Π_{j<i} ‖kept_j‖² · ‖lost_i‖² · Π_{j>i} ‖g_j‖²
+        removed = removed * whole2 + before * lost2
+        before = before * np.einsum("bn,bn->b", kept[-1], kept[-1])
+    return tuple(kept), removed

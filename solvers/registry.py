@@ -1,0 +1,146 @@
+"""Names for classes: those that come with the package, and those that others register."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from solvers.core import Solver
+from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
+from solvers.oracle import OracleLS
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """An error message's ending: the nearest of the known words, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+
+
+class Registry:
+    """Dataclasses by name.
+
+    Parameters
+    ----------
+    kind : str
+        What they are, for messages.
+    group : str
+        Entry-point group by which other distributions add theirs.
+    built_in : mapping of str to class
+    methods : tuple of str
+        Methods that such a class must have.
+    """
+
+    def __init__(
+        self, kind: str, group: str, built_in: Mapping[str, type], methods: tuple[str, ...]
+    ) -> None:
+        self._kind, self._group, self._methods = kind, group, methods
+        self._built_in = dict(built_in)
+
+    @cached_property
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=self._group)}
+
+    def names(self) -> list[str]:
+        """Known names, sorted."""
+        return sorted({*self._built_in, *self._entry_points})
+
+    def find(self, name: str) -> type[Any]:
+        """The class that `name` (one of `names`, or ``module:Class``) stands for.
+
+        Raises
+        ------
+        ValueError
+            There is none, or it is not a dataclass with the methods it needs.
+        """
+        if name in self._built_in:
+            return self._built_in[name]
+        if name in self._entry_points:
+            found = self._entry_points[name].load()
+        elif ":" in name:
+            module, _, attribute = name.partition(":")
+            try:
+                found = getattr(importlib.import_module(module), attribute)
+            except (ImportError, AttributeError, ValueError) as error:
+                raise ValueError(f"cannot import {self._kind} {name!r}: {error}") from error
+        else:
+            raise ValueError(f"unknown {self._kind} {name!r}; {suggest(name, self.names())}")
+        lacks = [method for method in self._methods if not hasattr(found, method)]
+        if not (isinstance(found, type) and dataclasses.is_dataclass(found)) or lacks:
+            needs = ", ".join(f"{method}()" for method in self._methods)
+            raise ValueError(
+                f"{name!r} is no {self._kind}: expected a frozen dataclass with {needs}"
+            )
+        return found
+
+    def create(self, name: str, options: Mapping[str, Any]) -> Any:
+        """Build what `name` stands for.
+
+        Raises
+        ------
+        ValueError
+            No such name or option, or a value that the option does not take.
+        """
+        found = self.find(name)
+        known = [field.name for field in dataclasses.fields(found) if field.init]
+        for option in options:
+            if option not in known:
+                raise ValueError(f"{name} has no option {option!r}; {suggest(option, known)}")
+        return found(**options)
+
+
+REGISTRY = Registry(
+    "solver",
+    "kronsbl.solvers",
+    {
+        "am_krosbl": AMKroSBL,
+        "svd_krosbl": SVDKroSBL,
+        "ksbl": KSBL,
+        "oracle_ls": OracleLS,
+    },
+    methods=("solve",),
+)
+
+
+def names() -> list[str]:
+    """Names that `create` knows, sorted.
+
+    Returns
+    -------
+    list of str
+    """
+    return REGISTRY.names()
+
+
+def create(name: str, **options: Any) -> Solver:
+    """Build a solver from its name and options.
+
+    Parameters
+    ----------
+    name
+        A name of `names`, or ``module:Class`` for any importable solver.
+    **options
+        The fields of the solver's dataclass; ``kronsbl solvers`` lists them.
+
+    Returns
+    -------
+    Solver
+
+    Raises
+    ------
+    ValueError
+        No such solver, no such option, or a value that the option does not take.
+
+    Examples
+    --------
+    >>> import solvers
+    >>> solvers.create("am_krosbl", max_iterations=50).tolerance
+    0.0001
+    """
+    solver: Solver = REGISTRY.create(name, options)
+    return solver

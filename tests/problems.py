@@ -1,0 +1,59 @@
+"""Small random problems for tests."""
+
+import numpy as np
+
+import solvers
+
+
+def normal(rng, shape, complex_valued=False):
+    real = rng.standard_normal(shape)
+    return (real + 1j * rng.standard_normal(shape)) / np.sqrt(2) if complex_valued else real
+
+
+def apply_factors(factors, x):
+    """(A_1 ⊗ … ⊗ A_I) x, dense, for factors with or without a batch axis."""
+    from tests.textbook import kron_all
+
+    rows = []
+    for b, row in enumerate(x):
+        a = kron_all([f if f.ndim == 2 else f[b] for f in factors])
+        rows.append((a @ row.reshape(-1)).reshape([f.shape[-2] for f in factors]))
+    return np.stack(rows)
+
+
+def sparse_problem(
+    batch=3,
+    measurements=(4, 5, 6),
+    dims=(6, 6, 6),
+    sparsity=2,
+    snr_db=20.0,
+    seed=0,
+    complex_valued=False,
+    shared=False,
+    unit_gains=False,
+):
+    """A Kronecker-sparse problem and its true x."""
+    rng = np.random.default_rng(seed)
+    lead = () if shared else (batch,)
+    factors = [
+        normal(rng, (*lead, m, n), complex_valued) for m, n in zip(measurements, dims, strict=True)
+    ]
+    x = np.zeros((batch, *dims), complex if complex_valued else float)
+    for row in x:
+        parts = []
+        for n in dims:
+            part = np.zeros(n, x.dtype)
+            part[rng.permutation(n)[:sparsity]] = (
+                1.0 if unit_gains else normal(rng, min(sparsity, n), complex_valued)
+            )
+            parts.append(part)
+        outer = parts[0]
+        for part in parts[1:]:
+            outer = np.multiply.outer(outer, part)
+        row[...] = outer
+    clean = apply_factors(factors, x)
+    power = (np.abs(clean.reshape(batch, -1)) ** 2).mean(axis=1)
+    noise_var = np.maximum(power, 1e-30) / 10 ** (snr_db / 10)
+    scale = np.sqrt(noise_var).reshape(-1, *[1] * len(dims))
+    y = clean + scale * normal(rng, clean.shape, complex_valued)
+    return solvers.Problem(y, factors, noise_var, (x != 0).astype(float)), x

@@ -1,0 +1,165 @@
+"""What every registered solver keeps to."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+import solvers
+from solvers import Estimate, Problem, Status
+from tests.problems import sparse_problem
+
+NAMES = solvers.names()
+GOOD = (Status.CONVERGED, Status.MAX_ITERATIONS)
+
+
+@pytest.fixture(params=NAMES)
+def solver(request):
+    return solvers.create(request.param)
+
+
+def assert_close(one, other, tolerance):
+    scale = np.maximum(np.abs(other).max(), 1e-300)
+    assert np.abs(one - other).max() <= tolerance * scale
+
+
+def assert_contract(problem, estimate):
+    batch, shape = problem.batch, (problem.batch, *problem.dims)
+    assert estimate.x.shape == shape
+    assert np.isfinite(estimate.x).all()
+    for counter in (estimate.iterations, estimate.inner_iterations):
+        assert counter.shape == (batch,)
+        assert counter.dtype.kind == "i"
+    assert estimate.inner_capped.shape == (batch,)
+    assert np.isin(estimate.status, GOOD).all()
+    if estimate.variance is not None:
+        assert estimate.variance.shape == shape
+        assert (estimate.variance >= 0).all()
+    if isinstance(estimate.gamma, tuple):
+        assert [g.shape for g in estimate.gamma] == [(batch, n) for n in problem.dims]
+    elif estimate.gamma is not None:
+        assert estimate.gamma.shape == shape
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("measurements", "dims"),
+    [((7,), (10,)), ((4, 5), (6, 6)), ((3, 4, 5), (5, 5, 5)), ((2, 3, 3, 2), (3, 3, 3, 3))],
+)
+def test_a_batch_is_its_rows(solver, measurements, dims, complex_valued, shared):
+    problem, _ = sparse_problem(
+        4, measurements, dims, seed=21, complex_valued=complex_valued, shared=shared
+    )
+    whole = solver.solve(problem)
+    assert_contract(problem, whole)
+    for row in range(problem.batch):
+        alone = solver.solve(problem.take([row]))
+        assert_close(alone.x[0], whole.x[row], 1e-10)
+        assert alone.iterations[0] == whole.iterations[row]
+        assert alone.status[0] == whole.status[row]
+
+
+def test_order_of_the_rows_does_not_matter(solver):
+    problem, _ = sparse_problem(5, seed=22)
+    order = np.array([3, 0, 4, 2, 1])
+    straight, shuffled = solver.solve(problem), solver.solve(problem.take(order))
+    assert_close(shuffled.x, straight.x[order], 1e-10)
+
+
+def test_same_batch_same_bits(solver):
+    problem, _ = sparse_problem(5, seed=23)
+    one, other = solver.solve(problem), solver.solve(problem)
+    for field in dataclasses.fields(Estimate):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        for left, right in zip(
+            a if isinstance(a, tuple) else [a], b if isinstance(b, tuple) else [b], strict=True
+        ):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_inputs_are_not_modified(solver):
+    problem, _ = sparse_problem(3, seed=24)
+    arrays = [problem.y, *problem.factors, problem.noise_var, problem.prior_variance]
+    before = [a.copy() for a in arrays]
+    for a in arrays:
+        a.flags.writeable = False
+    solver.solve(problem)
+    for a, b in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_pickles_to_an_equal_solver(solver):
+    again = pickle.loads(pickle.dumps(solver))
+    assert again == solver
+    problem, _ = sparse_problem(2, seed=25)
+    np.testing.assert_array_equal(again.solve(problem).x, solver.solve(problem).x)
+
+
+def test_watching_changes_nothing(solver):
+    problem, x = sparse_problem(3, seed=26)
+    trace = solvers.Trace(x)
+    watched = solver.solve(problem, watch=trace)
+    np.testing.assert_array_equal(watched.x, solver.solve(problem).x)
+
+
+def test_zero_measurements_give_zero(solver):
+    problem, _ = sparse_problem(3, seed=27)
+    y = problem.y.copy()
+    y[1] = 0
+    zeroed = Problem(y, problem.factors, problem.noise_var, problem.prior_variance)
+    estimate = solver.solve(zeroed)
+    assert_contract(zeroed, estimate)
+    assert (estimate.x[1] == 0).all()
+    assert_close(estimate.x[[0, 2]], solver.solve(problem).x[[0, 2]], 1e-10)
+
+
+def test_zero_column_is_never_selected(solver):
+    problem, _ = sparse_problem(3, seed=28)
+    factors = [a.copy() for a in problem.factors]
+    factors[1][:, :, 2] = 0
+    estimate = solver.solve(Problem(problem.y, factors, problem.noise_var, problem.prior_variance))
+    assert_contract(problem, estimate)
+    assert np.abs(estimate.x[:, :, 2]).max() <= 1e-12 * np.abs(estimate.x).max()
+
+
+@pytest.mark.parametrize("noise_var", [1e-12, 1e12])
+def test_extreme_noise_variance(solver, noise_var):
+    problem, _ = sparse_problem(3, seed=29)
+    extreme = Problem(problem.y, problem.factors, np.full(3, noise_var), problem.prior_variance)
+    assert_contract(extreme, solver.solve(extreme))
+
+
+def test_more_measurements_than_unknowns(solver):
+    problem, x = sparse_problem(3, (7, 8, 6), (4, 5, 4), snr_db=40, seed=30, unit_gains=True)
+    estimate = solver.solve(problem)
+    assert_contract(problem, estimate)
+    assert np.linalg.norm(estimate.x - x) < 0.2 * np.linalg.norm(x)
+
+
+def test_only_the_first_iteration(solver):
+    if "max_iterations" not in {f.name for f in dataclasses.fields(solver)}:
+        pytest.skip("not an EM solver")
+    problem, _ = sparse_problem(3, seed=31)
+    once = dataclasses.replace(solver, max_iterations=1)
+    estimate = once.solve(problem)
+    assert (estimate.iterations == 1).all()
+    assert (estimate.status == Status.MAX_ITERATIONS).all()
+    assert_contract(problem, estimate)
+
+
+def test_says_what_it_requires(solver):
+    problem, _ = sparse_problem(2, seed=32)
+    bare = Problem(problem.y, problem.factors)
+    for name in solver.requires:
+        with pytest.raises(ValueError, match=f"requires a problem with {name}"):
+            solver.solve(bare)
+    if not solver.requires:
+        solver.solve(bare)
+
+
+def test_options_are_documented_and_sourced(solver):
+    assert solver.source
+    for field in dataclasses.fields(solver):
+        assert field.metadata["doc"]
