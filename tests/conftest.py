@@ -1,0 +1,56 @@
+"""Fixtures that several modules use."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+TINY = {
+    "campaign": {"name": "tiny", "seed": 5, "realizations": 6, "batch": 3},
+    "scenario": {
+        "use": "synthetic",
+        "dims": [5, 5, 5],
+        "measurements": [4, 4, 5],
+        "sparsity": 2,
+    },
+    "sweep": {"snr_db": [10, 20]},
+    "solvers": {"svd": {"use": "svd_krosbl"}, "oracle": {"use": "oracle_ls"}},
+}
+"""A campaign that takes milliseconds to compute."""
+
+
+@pytest.fixture
+def tiny():
+    """Tables of a small campaign, to be changed at will."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture(scope="session")
+def client():
+    """One cluster of two worker processes for all tests that need one."""
+    from pipeline.cluster import connect
+
+    with connect("local", 2) as found:
+        yield found
+
+
+@pytest.fixture
+def kronsbl(tmp_path):
+    """Run the command line in a process and folder of its own."""
+    command = shutil.which("kronsbl", path=os.path.dirname(sys.executable)) or "kronsbl"
+
+    def call(*arguments, **options):
+        return subprocess.run(
+            [command, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+            check=False,
+            **options,
+        )
+
+    return call

@@ -1,0 +1,205 @@
+"""Campaign files: valid, or one line that names the key."""
+
+import itertools
+
+import pytest
+
+from pipeline import Campaign, InputError
+from pipeline.blocks import Series, blocks_of, canonical, series_of
+
+NAN = float("nan")
+
+
+def at(path, value):
+    """A change of one entry of the tables, by dotted path; DROP removes it."""
+
+    def change(tables):
+        *parents, key = path
+        for parent in parents:
+            tables = tables[parent]
+        if value is DROP:
+            del tables[key]
+        else:
+            tables[key] = value
+
+    return change
+
+
+DROP = object()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("campaign", "sed"), 1, "sed: unknown key in [campaign]; did you mean 'seed'?"),
+        (("campaign", "seed"), -1, "campaign.seed: "),
+        (("campaign", "seed"), 1.5, "campaign.seed: "),
+        (("campaign", "seed"), True, "campaign.seed: "),
+        (("campaign", "seed"), DROP, "campaign.seed: missing"),
+        (("campaign", "name"), "a/b", "campaign.name: "),
+        (("campaign", "name"), "", "campaign.name: "),
+        (("campaign", "realizations"), 0, "campaign.realizations: "),
+        (("campaign", "realizations"), "100", "campaign.realizations: "),
+        (("campaign", "batch"), 0, "campaign.batch: "),
+        (("campaign",), DROP, "campaign: missing"),
+        (("campaign",), 3, "campaign: "),
+        (("swep",), {}, "swep: unknown key in the file; did you mean 'sweep'?"),
+        (("scenario",), DROP, "scenario: missing"),
+        (("scenario", "use"), DROP, "scenario.use: missing"),
+        (("scenario", "use"), "syntetic", "scenario.use: unknown scenario 'syntetic'; did you"),
+        (("scenario", "spars"), 3, "scenario: synthetic has no option 'spars'; did you mean"),
+        (("scenario", "dims"), [0, 5, 5], "scenario: dims.0: "),
+        (("scenario", "dims"), [5, 5], "scenario: measurements has 3 entries but dims has 2"),
+        (("scenario", "dims"), "5", "scenario: dims: "),
+        (("scenario", "sparsity"), 6, "scenario: sparsity 6 is larger than the dimension 5"),
+        (("sweep", "snr"), [1], "sweep.snr: the scenario has no parameter 'snr'; did you mean"),
+        (("sweep", "snr_db"), [], "sweep.snr_db: no values"),
+        (("sweep", "snr_db"), [10, 10.0], "sweep.snr_db: duplicate values"),
+        (("sweep", "snr_db"), [10, NAN], "sweep.snr_db: values must be finite"),
+        (("sweep", "snr_db"), [10, "20"], "sweep.snr_db: values must be all numbers"),
+        (("sweep", "snr_db"), ["a"], "scenario: snr_db: "),
+        (("sweep", "snr_db"), 10, "sweep.snr_db: "),
+        (("sweep", "dims"), [[5, 5, 5]], "sweep.dims: values must be all numbers"),
+        (("sweep", "measurements.3"), [4], "sweep.measurements.3: measurements has elements 0"),
+        (("sweep", "measurements.x"), [4], "sweep.measurements.x: measurements has elements 0"),
+        (("sweep", "snr_db.0"), [4], "sweep.snr_db.0: snr_db is not a list"),
+        (("sweep", "sparsity"), [2, 6], "at sweep snr_db = 10, sparsity = 6"),
+        (("sweep",), DROP, "scenario: snr_db: missing"),
+        (("solvers",), {}, "solvers: no solver given"),
+        (("solvers",), DROP, "solvers: missing"),
+        (("solvers", "svd"), 3, "solvers.svd: "),
+        (("solvers", "svd", "use"), DROP, "solvers.svd.use: missing"),
+        (("solvers", "svd", "use"), "svd_krosb", "solvers.svd: unknown solver 'svd_krosb'; did"),
+        (("solvers", "svd", "tolerence"), 1, "solvers.svd: svd_krosbl has no option 'tolerence'"),
+        (("solvers", "svd", "tolerance"), -1, "solvers.svd: tolerance must be at least 0"),
+        (("solvers", "svd", "batch"), 0, "solvers.svd.batch: must be a whole number"),
+        (("limits",), {"seconds_per_realization": 0}, "limits.seconds_per_realization: "),
+        (("limits",), {"seconds": 1}, "seconds: unknown key in [limits]"),
+        (("output",), {"trace": 1}, "output.trace: "),
+    ],
+)
+def test_bad_campaign(tiny, path, value, message):
+    at(path, value)(tiny)
+    with pytest.raises(InputError) as caught:
+        Campaign.from_tables(tiny, "study.toml")
+    text = str(caught.value)
+    assert text.startswith("study.toml: ")
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"[campaign", "not a TOML file"), (b"\xff", "not a TOML file"), (None, "No such file")],
+)
+def test_unreadable_file(tmp_path, content, message):
+    path = tmp_path / "study.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        Campaign.load(path)
+
+
+def test_tables_come_back(tiny):
+    tiny["output"] = {"trace": True}
+    tiny["solvers"]["svd"] |= {"prune": [1e-3, 1e-2, 0.0], "batch": 2}
+    campaign = Campaign.from_tables(tiny)
+    again = Campaign.from_tables(campaign.tables())
+    assert again == campaign
+    assert [e.batch for e in again.entries] == [2, 3]
+    assert again.entries[0].solver.prune == (1e-3, 1e-2, 0.0)
+
+
+def test_grid_of_axes(tiny):
+    tiny["sweep"] = {"snr_db": [10, 20, 30], "measurements.0": [3, 4]}
+    campaign = Campaign.from_tables(tiny)
+    assert [axis.dimension for axis in campaign.axes] == ["snr_db", "measurements_0"]
+    assert list(campaign.points()) == list(itertools.product([10, 20, 30], [3, 4]))
+    assert campaign.scenario_at((10, 3)).measurements == (3, 4, 5)
+    places = [series.place for series in series_of(campaign)]
+    assert places == list(itertools.product(range(2), range(3), range(2)))
+
+
+def test_no_sweep_is_a_single_point(tiny):
+    tiny["scenario"]["snr_db"] = 15
+    del tiny["sweep"]
+    assert [s.point for s in series_of(Campaign.from_tables(tiny))] == [{}, {}]
+
+
+def test_solver_of_ones_own_beside_the_campaign(tiny, tmp_path):
+    (tmp_path / "my_solvers.py").write_text(
+        "import dataclasses, solvers\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Half:\n"
+        "    scale: float = 0.5\n"
+        "    def solve(self, problem, *, initial=None, watch=None):\n"
+        "        return solvers.create('oracle_ls').solve(problem)\n"
+    )
+    tiny["solvers"] = {"half": {"use": "my_solvers:Half", "scale": 0.25}}
+    import tomli_w
+
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
+    campaign = Campaign.load(tmp_path / "study.toml")
+    assert campaign.entries[0].solver.scale == 0.25
+
+
+class TestKeys:
+    """A key is decided by what decides the numbers, and by nothing else."""
+
+    @staticmethod
+    def keys(tables) -> dict[tuple[str, tuple], list[str]]:
+        found: dict = {}
+        for block in blocks_of(Campaign.from_tables(tables)):
+            series: Series = block.series
+            found.setdefault((series.label, tuple(series.point.values())), []).append(block.key)
+        return found
+
+    def test_same_for_equal_numbers(self, tiny):
+        before = self.keys(tiny)
+        tiny["sweep"]["snr_db"] = [10.0, 20.0]
+        tiny["solvers"]["svd"]["prune"] = 0.001
+        assert self.keys(tiny) == before
+
+    def test_stays_when_the_campaign_grows(self, tiny):
+        before = self.keys(tiny)
+        tiny["sweep"]["snr_db"] = [5, 10, 15, 20]
+        tiny["campaign"]["realizations"] = 10
+        tiny["solvers"] = {"am": {"use": "am_krosbl"}, **tiny["solvers"]}
+        after = self.keys(tiny)
+        for place, keys in before.items():
+            assert after[place][: len(keys)] == keys
+
+    def test_label_does_not_matter(self, tiny):
+        before = self.keys(tiny)
+        tiny["solvers"]["other"] = tiny["solvers"].pop("svd")
+        assert self.keys(tiny)["other", (10,)] == before["svd", (10,)]
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            (("campaign", "seed"), 6),
+            (("campaign", "batch"), 2),
+            (("scenario", "sparsity"), 1),
+            (("solvers", "svd", "prune"), 0.01),
+            (("solvers", "svd", "use"), "ksbl"),
+            (("output",), {"trace": True}),
+        ],
+    )
+    def test_changes_with_what_decides_the_numbers(self, tiny, path, value):
+        before = self.keys(tiny)["svd", (10,)]
+        at(path, value)(tiny)
+        assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
+
+    def test_all_different(self, tiny):
+        keys = [key for keys in self.keys(tiny).values() for key in keys]
+        assert len(set(keys)) == len(keys) == 2 * 2 * 2
+
+    def test_canonical_text(self):
+        import numpy as np
+
+        values = [10, 10.0, np.float64(10), np.int32(10)]
+        assert len({canonical({"a": v}) for v in values}) == 1
+        assert canonical({"a": True}) != canonical({"a": 1})
+        assert canonical([1, (2.5,)]) == canonical((np.int8(1), np.array([2.5])))
+        with pytest.raises(ValueError, match="JSON"):
+            canonical(NAN)

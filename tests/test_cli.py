@@ -1,0 +1,173 @@
+"""The command line: what people see, and how it ends."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+from click.testing import CliRunner
+
+import pipeline
+from pipeline import Campaign
+from pipeline.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def study(tiny, tmp_path):
+    """A small campaign file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(tomli_w.dumps(tiny))
+    return path
+
+
+@pytest.fixture
+def finished(tiny, tmp_path, client):
+    """The store of a finished small campaign."""
+    pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client)
+    return tmp_path / "store"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_run_from_a_file(study, kronsbl, tmp_path):
+    first = kronsbl("run", study, "--workers", 1)
+    assert first.returncode == 0, first.stderr
+    assert "24/24 cells" in first.stdout
+    assert "Open: python -c" in first.stdout
+    assert "kronsbl plot results/tiny -o tiny.png" in first.stdout
+    assert (tmp_path / "results" / "tiny" / "LATEST").exists()
+    again = kronsbl("run", study, "--workers", 1, "--realizations", 9, "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == ""
+    cube = pipeline.open_results(tmp_path / "results" / "tiny")
+    assert cube.sizes["realization"] == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ("seed = -1", "campaign.seed"),
+        ("sed = 1", "sed"),
+        ("realizations = 0", "campaign.realizations"),
+    ],
+)
+def test_bad_campaign_is_one_line_and_exit_2(study, kronsbl, tmp_path, change, names):
+    key = change.split(" = ")[0]
+    lines = [line for line in study.read_text().splitlines() if not line.startswith(f"{key} =")]
+    study.write_text("\n".join(lines).replace("[campaign]", f"[campaign]\n{change}"))
+    before = set(tmp_path.rglob("*"))
+    done = kronsbl("run", study)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert names in done.stderr
+    assert str(study) in done.stderr
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_bad_stores_are_one_line_and_exit_2(study, tmp_path):
+    (tmp_path / "file").write_text("x")
+    cases = [
+        ("run", study, "--store", tmp_path / "file"),
+        ("run", study, "--store", "/proc/store"),
+        ("run", tmp_path / "nowhere.toml"),
+        ("status", tmp_path / "nowhere"),
+        ("summary", tmp_path),
+        ("plot", tmp_path / "nowhere", "-o", tmp_path / "x.png"),
+        ("publish", tmp_path),
+        ("gc", tmp_path / "file"),
+    ]
+    for case in cases:
+        done = invoke(*case)
+        assert done.exit_code == 2, case
+        assert len(done.output.splitlines()) == 1, case
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_summary_prints_every_point(finished):
+    done = invoke("summary", finished)
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.output.splitlines()]
+    assert [line[:2] for line in lines if line[:1] in (["svd"], ["oracle"])] == [
+        ["svd", "10"],
+        ["svd", "20"],
+        ["oracle", "10"],
+        ["oracle", "20"],
+    ]
+    cube = pipeline.open_results(finished)
+    mean = 10 * np.log10(float(cube.nmse.sel(solver="svd", snr_db=10).mean()))
+    assert f"{mean:.2f}" in done.output
+    done = invoke("summary", finished, "--measure", "nmsee")
+    assert done.exit_code == 2
+    assert "nmse, srr" in done.output
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_plot_writes_the_figure(finished, tmp_path, suffix):
+    target = tmp_path / f"figure.{suffix}"
+    done = invoke("plot", finished, "-o", target, "--measure", "srr")
+    assert done.exit_code == 0, done.output
+    assert target.stat().st_size > 5_000
+
+
+def test_plot_refuses_an_unknown_format(finished, tmp_path):
+    done = invoke("plot", finished, "-o", tmp_path / "figure.xyz")
+    assert done.exit_code == 2
+    assert "figure.xyz" in done.output
+
+
+def test_status_counts_cells(finished):
+    next((finished / "blocks").rglob("*.npz")).unlink()
+    done = invoke("status", finished)
+    assert done.exit_code == 0
+    assert "3" in done.output
+    counted = [line.split() for line in done.output.splitlines() if "│" in line]
+    numbers = [(int(c[-4]), int(c[-2])) for c in counted if c[-2].isdecimal()]
+    assert sorted(numbers) == [(3, 3), (6, 0), (6, 0), (6, 0)]
+
+
+def test_solvers_lists_every_option():
+    done = invoke("solvers")
+    assert done.exit_code == 0
+    for word in ("am_krosbl", "inner_max_iterations", "oracle_ls", "arXiv 2307.14719"):
+        assert word in done.output
+
+
+def test_help_and_version():
+    assert "kronsbl run workflows/quickstart.toml" in invoke("--help").output
+    for command in main.commands:
+        assert invoke(command, "--help").exit_code == 0
+    assert "version" in invoke("--version").output
+    assert invoke("rnu").exit_code == 2
+
+
+HEAVY = ("distributed", "dask", "matplotlib", "zarr")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("status", "STORE"), ("run", "BAD")], ids=["help", "status", "run"]
+)
+def test_light_commands_do_not_import_the_heavy_packages(finished, study, arguments):
+    study.write_text(study.read_text().replace("seed", "sed"))
+    places = {"STORE": str(finished), "BAD": str(study)}
+    code = (
+        "import sys\nfrom pipeline.cli import main\n"
+        f"try:\n    main({[places.get(a, a) for a in arguments]})\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_quickstart_is_valid_and_as_the_readme_says():
+    campaign = Campaign.load(ROOT / "workflows" / "quickstart.toml")
+    assert [e.label for e in campaign.entries] == ["am", "svd", "oracle"]
+    assert campaign.campaign.realizations >= 100
+    assert shutil.which("kronsbl", path=str(Path(sys.executable).parent))

@@ -1,0 +1,278 @@
+"""A run from end to end: from a campaign to its cube."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import pipeline
+from pipeline import Campaign, InputError, Store, open_results
+from pipeline.blocks import Block, blocks_of, series_of
+from pipeline.graph import Queue
+from pipeline.work import Report, RowClock, solve_block
+from solvers import Estimate, Status
+
+TIMINGS = ["runtime"]
+
+
+def run(tables, store, client):
+    return pipeline.run(Campaign.from_tables(tables), store, client)
+
+
+def snapshot(store):
+    """Inode and time of every file of a store's blocks and cubes."""
+    files = [p for p in store.rglob("*") if p.is_file()]
+    return {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in files}
+
+
+def test_cube_holds_what_the_solvers_said(tiny, tmp_path, client):
+    campaign = Campaign.from_tables(tiny)
+    result = pipeline.run(campaign, tmp_path / "store", client)
+    assert result.ok
+    assert result.counts.done == result.counts.total == 2 * 2 * 6
+    cube = open_results(tmp_path / "store")
+    assert cube.sizes == {"solver": 2, "snr_db": 2, "realization": 6}
+    assert cube.solver.values.tolist() == ["svd", "oracle"]
+    for series in series_of(campaign):
+        for index in range(2):
+            cells = solve_block(Block(series, index)).cells
+            at = cube.isel(
+                solver=series.place[0],
+                snr_db=series.place[1],
+                realization=slice(3 * index, 3 * index + 3),
+            ).load()
+            for name in set(cells.dtype.names) - set(TIMINGS):
+                np.testing.assert_array_equal(at[name], cells[name], err_msg=name)
+            assert (at.runtime > 0).all()
+
+
+def test_cube_is_labelled(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    cube = open_results(tmp_path / "store")
+    for name, variable in cube.variables.items():
+        assert variable.attrs["units"], name
+        assert variable.attrs["long_name"], name
+    assert cube.snr_db.attrs["units"] == "dB"
+    assert cube.status.attrs["flag_meanings"].split()[:2] == ["not_run", "converged"]
+    assert cube.status.attrs["flag_values"] == [int(s) for s in Status]
+    assert cube.status.dtype == np.uint8
+    assert "_FillValue" not in cube.status.attrs
+    assert set(np.unique(cube.status)) <= {Status.CONVERGED, Status.MAX_ITERATIONS}
+    assert cube.attrs["complete"] == 1
+    assert cube.attrs["seed"] == 5
+    assert 'use = "svd_krosbl"' in cube.attrs["campaign"]
+    assert '"prune": 0.001' in cube.attrs["solvers"]
+    for fact in ("hosts", "computed_with_numpy", "computed_with_cpu", "git"):
+        assert cube.attrs[fact]
+    assert cube.attrs["computed_with_blas_threads"] == "1"
+    assert cube.host.attrs["flag_meanings"].split()[1:] == cube.attrs["hosts"].split(", ")
+
+
+def test_running_again_touches_nothing(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    before = snapshot(tmp_path / "store")
+    result = run(tiny, tmp_path / "store", client)
+    assert result.counts.done == 0
+    assert snapshot(tmp_path / "store") == before
+
+
+def test_extension_computes_only_what_is_new(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    first = open_results(tmp_path / "store").load()
+    blocks = snapshot(tmp_path / "store" / "blocks")
+    tiny["campaign"]["realizations"] = 8
+    tiny["sweep"]["snr_db"] = [5, 10, 20]
+    tiny["solvers"] = {"am": {"use": "am_krosbl"}, **tiny["solvers"]}
+    result = run(tiny, tmp_path / "store", client)
+    assert result.counts.total == 3 * 3 * 9  # the last batch is solved whole
+    assert result.counts.before == 2 * 2 * 6
+    again = open_results(tmp_path / "store").load()
+    assert again.sizes == {"solver": 3, "snr_db": 3, "realization": 8}
+    common = again.sel(solver=first.solver, snr_db=first.snr_db, realization=first.realization)
+    xr.testing.assert_identical(common.drop_attrs(), first.drop_attrs())
+    after = snapshot(tmp_path / "store" / "blocks")
+    assert {p: after[p] for p in blocks} == blocks
+
+
+def test_realizations_never_shrink(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    tiny["campaign"]["realizations"] = 2
+    run(tiny, tmp_path / "store", client)
+    assert open_results(tmp_path / "store").sizes["realization"] == 6
+
+
+def test_removed_solver_leaves_the_cube_and_comes_back_for_free(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    oracle = tiny["solvers"].pop("oracle")
+    assert run(tiny, tmp_path / "store", client).counts.done == 0
+    assert open_results(tmp_path / "store").solver.values.tolist() == ["svd"]
+    tiny["solvers"]["oracle"] = oracle
+    assert run(tiny, tmp_path / "store", client).counts.done == 0
+    assert open_results(tmp_path / "store").solver.values.tolist() == ["svd", "oracle"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sparsity": 1}, r"scenario.sparsity: 2 in the store, now 1; sweep it"),
+        ({"measurements": [3, 4, 5]}, r"scenario.measurements.0: 4 in the store, now 3"),
+    ],
+)
+def test_changed_constant_is_refused(tiny, tmp_path, client, change, message):
+    run(tiny, tmp_path / "store", client)
+    before = snapshot(tmp_path / "store")
+    tiny["scenario"] |= change
+    with pytest.raises(InputError, match=message):
+        run(tiny, tmp_path / "store", client)
+    assert snapshot(tmp_path / "store") == before
+
+
+def test_former_constant_may_be_swept(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    tiny["sweep"]["measurements.0"] = [3, 4]
+    result = run(tiny, tmp_path / "store", client)
+    assert result.counts.before == result.counts.total / 2
+    assert open_results(tmp_path / "store").sizes["measurements_0"] == 2
+
+
+def test_what_a_solver_lacks_is_said_before_anything_runs(tiny, tmp_path, client):
+    tiny["solvers"]["svd"]["prune"] = [0.1, 0.1]
+    with pytest.raises(InputError, match=r"solvers.svd: prune lists 2 values"):
+        run(tiny, tmp_path / "store", client)
+    assert not (tmp_path / "store").exists()
+
+
+def test_numbers_do_not_depend_on_order(tiny):
+    blocks = list(blocks_of(Campaign.from_tables(tiny)))
+    forward = [solve_block(b).cells for b in blocks]
+    backward = [solve_block(b).cells for b in reversed(blocks)][::-1]
+    for a, b in zip(forward, backward, strict=True):
+        for name in set(a.dtype.names) - set(TIMINGS):
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_another_batch_size_changes_nothing_but_rounding(tiny):
+    fine = Campaign.from_tables(tiny)
+    tiny["campaign"]["batch"] = 6
+    coarse = Campaign.from_tables(tiny)
+    for a, b in zip(series_of(fine), series_of(coarse), strict=True):
+        parts = np.concatenate([solve_block(Block(a, i)).cells for i in range(2)])
+        whole = solve_block(Block(b, 0)).cells
+        np.testing.assert_allclose(parts["nmse"], whole["nmse"], rtol=1e-9)
+        np.testing.assert_array_equal(parts["iterations"], whole["iterations"])
+
+
+def test_results_of_unfinished_store_tell_what_is_missing(tiny, tmp_path):
+    campaign = Campaign.from_tables(tiny)
+    store = Store.create(tmp_path / "store", campaign)
+    store.add_request(campaign, {})
+    with pytest.raises(InputError, match="no cube published yet"):
+        open_results(store)
+    block = list(blocks_of(campaign))[1]
+    store.write(block, solve_block(block))
+    published = pipeline.publish(store)
+    assert published.missing == 2 * 2 * 6 - 3
+    cube = open_results(store)
+    assert cube.attrs["complete"] == 0
+    assert (cube.status != Status.NOT_RUN).sum() == 3
+    assert cube.nmse.isnull().sum() == 21
+
+
+def test_old_cubes_stay_until_swept_out(tiny, tmp_path, client):
+    from pipeline.results import collect_garbage
+
+    run(tiny, tmp_path / "store", client)
+    old = open_results(tmp_path / "store")
+    tiny["campaign"]["realizations"] = 9
+    run(tiny, tmp_path / "store", client)
+    assert old.nmse.mean().compute() > 0  # still there for those who hold it
+    store = Store.open(tmp_path / "store")
+    assert [p.name for p in collect_garbage(store)] == ["000001.zarr"]
+    assert open_results(store).sizes["realization"] == 9
+
+
+def test_rows_share_the_time_of_the_iterations_they_were_in(monkeypatch):
+    now = iter([0.0, 6.0, 100.0, 104.0, 200.0, 203.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(now))
+    clock = RowClock(3, then=lambda *_: None)
+    clock.start()  # at 0
+    clock(1, np.array([0, 1, 2]), None)  # 6 s for three; then 94 s that are nobody's
+    clock(2, np.array([0, 2]), None)  # 4 s for two
+    clock.stop()  # 3 s for all
+    np.testing.assert_allclose(clock.seconds, [2 + 2 + 1, 2 + 1, 2 + 2 + 1])
+
+
+def test_runtimes_add_up_to_the_batch(tiny):
+    block = next(blocks_of(Campaign.from_tables(tiny)))
+    data = solve_block(block)
+    assert 0 < data.cells["runtime"].sum() <= data.meta["elapsed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Moody:
+    """A solver that fails in a way of its choice on one realization of a batch."""
+
+    how: str = "raise"
+
+    def solve(self, problem, *, initial=None, watch=None):
+        bad = problem.y[:, 0, 0, 0] == problem.y[:, 0, 0, 0].max()
+        if self.how == "raise" and bad.any() and problem.batch > 1:
+            raise RuntimeError("a bad day\nwith details")
+        if self.how == "raise" and problem.y[0, 0, 0, 0] > 1:
+            raise RuntimeError("a bad day\nwith details")
+        x = np.zeros((problem.batch, *problem.dims))
+        if self.how == "nan":
+            x[bad] = np.nan
+        if self.how == "shape":
+            x = x[:, 0]
+        zeros = np.zeros(problem.batch, int)
+        return Estimate(x, zeros + 1, zeros, zeros, zeros > 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "message"),
+    [
+        ("raise", Status.RAISED, "RuntimeError: a bad day"),
+        ("nan", Status.NOT_FINITE, None),
+        ("shape", Status.BROKE_CONTRACT, "ValueError: x has shape"),
+    ],
+)
+def test_failures_are_data(tiny, how, status, message):
+    tiny["solvers"] = {"moody": {"use": "tests.test_run:Moody", "how": how}}
+    block = next(blocks_of(Campaign.from_tables(tiny)))
+    data = solve_block(block)
+    failed = data.cells["status"] == status
+    assert failed.any()
+    assert np.isnan(data.cells["nmse"][failed]).all()
+    assert (data.cells["status"][~failed] == Status.CONVERGED).all()
+    if how != "shape":
+        assert not failed.all()
+    if message:
+        [(text, count)] = data.meta["failures"].items()
+        assert text.startswith(message)
+        assert count == failed.sum()
+
+
+class TestQueue:
+    def test_hands_out_every_block_once(self, tiny, tmp_path):
+        campaign = Campaign.from_tables(tiny)
+        missing = [(series, [0, 1]) for series in series_of(campaign)]
+        queue, seen = Queue(tmp_path, missing, threads=2), []
+        while (task := queue.next()) is not None:
+            seen += [task.series.key(i) for i in task.indices]
+            queue.done(task, Report(len(task.indices), 3 * len(task.indices), 0, 0.01))
+        assert sorted(seen) == sorted(b.key for b in blocks_of(campaign))
+
+    def test_sizes_tasks_by_what_blocks_cost_and_starts_with_the_dear_ones(self, tiny, tmp_path):
+        campaign = Campaign.from_tables(tiny)
+        missing = [(series, list(range(10_000))) for series in series_of(campaign)]
+        queue = Queue(tmp_path, missing, threads=2)
+        cost = {"svd": 1.0, "oracle": 0.01}
+        for _ in range(2):
+            task = queue.next()
+            assert len(task.indices) == 1
+            queue.done(task, Report(1, 3, 0, cost[task.series.label]))
+        task = queue.next()
+        assert task.series.label == "svd"
+        assert len(task.indices) == 10

@@ -1,0 +1,126 @@
+"""The store: whole blocks or none, and whose they are."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from pipeline import Campaign, InputError, Store
+from pipeline.blocks import blocks_of
+from pipeline.store import BlockData, DamagedBlock, read_block
+from pipeline.work import solve_block
+
+
+@pytest.fixture
+def campaign(tiny):
+    return Campaign.from_tables(tiny)
+
+
+@pytest.fixture
+def store(tmp_path, campaign):
+    return Store.create(tmp_path / "store", campaign)
+
+
+def test_a_block_comes_back_as_it_was(store, campaign):
+    block = next(blocks_of(campaign))
+    data = solve_block(block)
+    assert store.keys() == set()
+    store.write(block, data)
+    assert store.keys() == {block.key}
+    again = store.read(block)
+    assert again.meta == json.loads(json.dumps(data.meta))
+    for name in data.cells.dtype.names:
+        np.testing.assert_array_equal(again.cells[name], data.cells[name])
+
+
+def test_a_block_is_written_once(store, campaign):
+    block = next(blocks_of(campaign))
+    data = solve_block(block)
+    store.write(block, data)
+    before = store.block_path(block.key).stat()
+    store.write(block, data)
+    after = store.block_path(block.key).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    store.write(block, data, replace=True)
+    assert store.block_path(block.key).stat().st_ino != before.st_ino
+
+
+def test_another_block_under_that_name_is_noticed(store, campaign):
+    one, other = list(blocks_of(campaign))[:2]
+    store.write(one, solve_block(one))
+    path = store.block_path(other.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(store.block_path(one.key).read_bytes())
+    with pytest.raises(DamagedBlock, match="holds another block"):
+        store.read(other)
+    assert read_block(path).meta
+
+
+def test_a_block_of_the_wrong_length_is_noticed(store, campaign):
+    block = next(blocks_of(campaign))
+    data = solve_block(block)
+    store.write(block, BlockData(data.cells[:2], data.meta))
+    with pytest.raises(DamagedBlock, match="2 realizations, expected 3"):
+        store.read(block)
+
+
+def test_no_temporary_file_stays_when_writing_fails(store, campaign, monkeypatch):
+    block = next(blocks_of(campaign))
+    data = solve_block(block)
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space"):
+        store.write(block, data)
+    assert [p for p in (store.path / "blocks").rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 6}, "seed is 5, not 6"),
+        ({"batch": 4}, "batch is 3, not 4"),
+        ({"name": "other"}, "name is 'tiny', not 'other'"),
+    ],
+)
+def test_store_of_another_campaign(store, tiny, change, message):
+    tiny["campaign"] |= change
+    with pytest.raises(InputError, match=message):
+        Store.create(store.path, Campaign.from_tables(tiny))
+
+
+def test_places_that_are_no_store(tmp_path, campaign):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("x")
+    with pytest.raises(InputError, match="is a file; a store is a folder"):
+        Store.create(tmp_path / "file", campaign)
+    with pytest.raises(InputError, match="cannot make a store there"):
+        Store.create(tmp_path / "file" / "below", campaign)
+    with pytest.raises(InputError, match="folder with other things in it"):
+        Store.create(tmp_path / "folder", campaign)
+    with pytest.raises(InputError, match="no such store"):
+        Store.open(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="not a kronsbl store"):
+        Store.open(tmp_path / "folder")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder", "thesis.tex"]
+
+
+def test_requests_are_numbered_and_repeated_ones_left_out(store, tiny, campaign):
+    store.add_request(campaign, {"git": "abc"})
+    store.add_request(campaign, {"git": "def"})
+    assert [p.name for p in store.requests()] == ["0001.toml"]
+    tiny["campaign"]["realizations"] = 9
+    more = Campaign.from_tables(tiny)
+    store.add_request(more, {"git": "def"})
+    assert [p.name for p in store.requests()] == ["0001.toml", "0002.toml"]
+    assert store.last_request() == more
+    assert store.request_facts() == {"git": "def"}
+
+
+def test_solver_options_are_in_the_block(store, campaign):
+    block = next(blocks_of(campaign))
+    store.write(block, solve_block(block))
+    spec = json.loads(block.series.block_spec(block.index))
+    assert spec["series"]["solver"]["options"] == dataclasses.asdict(block.series.solver)
+    with pytest.raises(DamagedBlock):
+        read_block(store.block_path(block.key), spec="something else")
