@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -57,7 +57,22 @@ def _over_first(t: Array, r: Array) -> Array:
     return (r[:, None, :] @ t.reshape(*t.shape[:2], -1)).reshape(len(t), *t.shape[2:])
 
 
-def sweep(moment: Array, gamma: Sequence[Array], used: Sequence[Array]) -> tuple[Array, ...]:
+class Coupling(Protocol):
+    """A constraint on the factors of γ, applied to each as soon as it is updated."""
+
+    def apply(self, mode: int, gamma: Array) -> Array:
+        """The nearest factor that keeps the constraint, for (B, n_i)."""
+
+    def take(self, rows: Array) -> Self:
+        """Only some of the rows."""
+
+
+def sweep(
+    moment: Array,
+    gamma: Sequence[Array],
+    used: Sequence[Array],
+    coupling: Coupling | None = None,
+) -> tuple[Array, ...]:
     """One round of the alternating updates of the factors of γ.
 
     Each factor in turn gets the exact minimiser of the M-step's objective Σ log γ + Λ/γ over
@@ -72,6 +87,8 @@ def sweep(moment: Array, gamma: Sequence[Array], used: Sequence[Array]) -> tuple
     gamma : sequence of arrays (B, n_i)
     used : sequence of bool arrays (B, n_i)
         Which atoms are in use.
+    coupling
+        A constraint on the factors.
 
     Returns
     -------
@@ -90,7 +107,8 @@ def sweep(moment: Array, gamma: Sequence[Array], used: Sequence[Array]) -> tuple
     for mode, t in enumerate(reversed(partial)):
         for r in reciprocals[:mode]:
             t = _over_first(t, r)
-        new.append(t * (counts[mode] / atoms))
+        g = t * (counts[mode] / atoms)
+        new.append(g if coupling is None else coupling.apply(mode, g))
         reciprocals[mode] = _reciprocal(new[mode], used[mode])
     return normalize(new)
 
@@ -102,6 +120,7 @@ def alternate(
     tolerance: float,
     relative: bool,
     max_iterations: int,
+    coupling: Coupling | None = None,
 ) -> MStep:
     """Repeat `sweep` until γ stands still, each row for as long as it needs.
 
@@ -115,13 +134,15 @@ def alternate(
         Which of the two.
     max_iterations
         Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
+    coupling
+        A constraint on the factors.
     """
     used = [g > 0 for g in gamma]
     result = [g.copy() for g in gamma]
     rows = np.arange(len(moment))
     spent = np.zeros(len(moment), int)
     while rows.size and spent[rows[0]] < max_iterations:
-        new = sweep(moment, gamma, used)
+        new = sweep(moment, gamma, used, coupling)
         change2 = distance2(new, gamma)
         bound2 = tolerance**2 * (norm2(gamma) if relative else 1.0)
         gamma = new
@@ -134,21 +155,15 @@ def alternate(
             rows, moment = rows[goes_on], moment[goes_on]
             gamma = tuple(g[goes_on] for g in gamma)
             used = [u[goes_on] for u in used]
+            coupling = None if coupling is None else coupling.take(goes_on)
     capped = np.zeros(len(spent), bool)
     capped[rows] = True
     return MStep(tuple(result), spent, capped)
 
 
 @dataclass(frozen=True)
-class AMKroSBL(KroneckerSBL):
-    """AM-KroSBL: EM whose M-step is solved by alternating minimisation to convergence.
-
-    Notes
-    -----
-    Source: He and Joseph, arXiv 2307.14719, the AM-based algorithm; ``am_kroSBL.m`` and
-    ``kroSBL_am.m`` of the authors' code. The defaults are those of the synthetic study.
-    Departures: eigenvectors come from `eigh`, and the inner loop has a cap.
-    """
+class AlternatingSBL(KroneckerSBL):
+    """What solvers share whose M-step alternates over the factors until γ stands still."""
 
     inner_tolerance: float = option(1e-5, "stop the inner loop at this change of γ", at_least=0.0)
     inner_criterion: str = option(
@@ -158,8 +173,9 @@ class AMKroSBL(KroneckerSBL):
     )
     inner_max_iterations: int = option(500, "cap on inner iterations", at_least=1)
 
-    version: ClassVar[int] = 1
-    source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, AM-KroSBL"
+    def coupling(self, posterior: Posterior) -> Coupling | None:
+        """Constraint on the factors of γ: none."""
+        return None
 
     def maximize(self, posterior: Posterior) -> MStep:
         """Alternating minimisation."""
@@ -169,7 +185,22 @@ class AMKroSBL(KroneckerSBL):
             tolerance=self.inner_tolerance,
             relative=self.inner_criterion == "relative",
             max_iterations=self.inner_max_iterations,
+            coupling=self.coupling(posterior),
         )
+
+
+@dataclass(frozen=True)
+class AMKroSBL(AlternatingSBL):
+    """AM-KroSBL: EM whose M-step is solved by alternating minimisation to convergence.
+
+    Notes
+    -----
+    Source: He and Joseph, arXiv 2307.14719, the AM-based algorithm; ``am_kroSBL.m`` and
+    ``kroSBL_am.m`` of the authors' code. The defaults are those of the synthetic study.
+    Departures: eigenvectors come from `eigh`, and the inner loop has a cap.
+    """
+
+    source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, AM-KroSBL"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.core import Array, Estimate, Gamma, Problem, Solver, Status, Watch
+from solvers.flat_model import FlatModel
 from solvers.kron import kron_apply
 
 
@@ -78,3 +80,42 @@ def least_squares_on(factors: list[Array], y: Array, support: Array, out: Array)
     for factor, positions in zip(factors, where, strict=True):
         atoms = (atoms[:, None, :] * factor[None, :, positions]).reshape(-1, len(positions))
     out[where] = np.linalg.lstsq(atoms, y.reshape(-1), rcond=None)[0]
+
+
+@dataclass(frozen=True)
+class OracleLMMSE(Solver):
+    """Posterior mean under the true prior variances and noise variance.
+
+    The best that any linear estimator can do on average; with Gaussian gains the best of all.
+
+    Notes
+    -----
+    Source: the posterior that SBL would have if it knew γ, e.g. Tipping, JMLR 1, 2001.
+    """
+
+    source: ClassVar[str] = "posterior mean under the true prior"
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The truth, and how noisy the measurements are."""
+        return ("noise_var", "prior_variance")
+
+    def solve(
+        self,
+        problem: Problem,
+        *,
+        initial: tuple[Gamma, ArrayLike | None] | None = None,
+        watch: Watch | None = None,
+    ) -> Estimate:
+        """One E-step; see `Solver.solve`."""
+        self.check(problem)
+        assert problem.prior_variance is not None
+        assert problem.noise_var is not None
+        model = FlatModel(problem)
+        gamma = model.gamma_factors(problem.prior_variance)
+        posterior = model.posterior(gamma, problem.noise_var)
+        return dataclasses.replace(
+            direct_estimate(problem, model.expand(posterior.mean)),
+            variance=model.expand(posterior.variance),
+            gamma=problem.prior_variance,
+        )

@@ -11,8 +11,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from solvers.core import Solver
+from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
-from solvers.oracle import OracleLS
+from solvers.oracle import OracleLMMSE, OracleLS
+from solvers.pattern_sbl import PCSBL, PCKroSBL
+from solvers.sbl import ClassicSBL
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -101,7 +104,13 @@ REGISTRY = Registry(
         "am_krosbl": AMKroSBL,
         "svd_krosbl": SVDKroSBL,
         "ksbl": KSBL,
+        "pc_krosbl": PCKroSBL,
+        "csbl": ClassicSBL,
+        "pc_sbl": PCSBL,
+        "omp": OMP,
+        "komp": KroneckerOMP,
         "oracle_ls": OracleLS,
+        "oracle_lmmse": OracleLMMSE,
     },
     methods=("solve",),
 )

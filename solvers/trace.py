@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from solvers.core import Array, Gamma, Problem
 from solvers.em import broadcast_gamma
+from solvers.flat_model import FlatModel
 from solvers.kron import abs2, total
 from solvers.kron_model import KronModel
 
@@ -96,5 +97,5 @@ def cost(problem: Problem, gamma: Gamma, noise_var: ArrayLike) -> Array:
     sigma2 = np.broadcast_to(np.asarray(noise_var, float), (problem.batch,))
     if not (sigma2 > 0).all():
         raise ValueError("noise_var must be positive")
-    model = KronModel(problem)
+    model = KronModel(problem) if isinstance(gamma, tuple) else FlatModel(problem)
     return model.posterior(model.gamma_factors(gamma), sigma2).cost

@@ -151,12 +151,13 @@ def test_only_the_first_iteration(solver):
 
 def test_says_what_it_requires(solver):
     problem, _ = sparse_problem(2, seed=32)
-    bare = Problem(problem.y, problem.factors)
+    optional = {name: getattr(problem, name) for name in ("noise_var", "prior_variance")}
     for name in solver.requires:
+        lacking = Problem(problem.y, problem.factors, **{**optional, name: None})
         with pytest.raises(ValueError, match=f"requires a problem with {name}"):
-            solver.solve(bare)
-    if not solver.requires:
-        solver.solve(bare)
+            solver.solve(lacking)
+    needed = {name: optional[name] for name in solver.requires}
+    assert_contract(problem, solver.solve(Problem(problem.y, problem.factors, **needed)))
 
 
 def test_options_are_documented_and_sourced(solver):

@@ -147,3 +147,104 @@ def kron_em(
             break
     post = Dense.of(kron_all(factors), y, whole.reshape(-1), noise_var)
     return post.mean.reshape(dims), iteration, noise_var, inner
+
+
+def csbl(
+    factors, y, noise_var, *, prune=1e-3, max_iterations=150, tolerance=1e-4, estimate_noise=False
+):
+    """Classic SBL with a full dictionary; returns x, iterations, σ²."""
+    a, y = kron_all(factors), y.reshape(-1)
+    gamma = np.ones(a.shape[1])
+    if estimate_noise:
+        noise_var = 0.1 * np.var(y, ddof=1)
+    iteration = 0
+    while iteration < max_iterations:
+        iteration += 1
+        old = gamma
+        keep = gamma >= prune * gamma.max()
+        post = Dense.of(a[:, keep], y, gamma[keep], noise_var)
+        if estimate_noise:
+            fitted = post.residual + noise_var * np.sum(1 - post.variance / gamma[keep])
+            noise_var = fitted / len(y)
+        gamma = np.zeros(len(old))
+        gamma[keep] = np.abs(post.mean) ** 2 + post.variance
+        if np.linalg.norm(gamma - old) / np.linalg.norm(old) <= tolerance:
+            break
+    return Dense.of(a, y, gamma, noise_var).mean, iteration, noise_var
+
+
+def pc_sbl(
+    factors,
+    y,
+    noise_var,
+    *,
+    a=0.5,
+    b=1e-4,
+    eta=0.9,
+    max_iterations=150,
+    tolerance=1e-4,
+    estimate_noise=False,
+):
+    """PC-SBL of Fang et al. with a full dictionary; returns x, iterations, σ²."""
+    dictionary, y = kron_all(factors), y.reshape(-1)
+    n = dictionary.shape[1]
+    neighbours = np.eye(n) + eta * (np.eye(n, k=1) + np.eye(n, k=-1))
+    gamma = np.ones(n)
+    if estimate_noise:
+        noise_var = 0.1 * np.var(y, ddof=1)
+    post = Dense.of(dictionary, y, gamma, noise_var)
+    iteration = 0
+    while iteration < max_iterations:
+        iteration += 1
+        expected = neighbours @ (np.abs(post.mean) ** 2 + post.variance)
+        alpha = (a + 0.5) / (0.5 * expected + b)
+        alpha[alpha > 1e3 * alpha.min()] = 1e10
+        if estimate_noise:
+            fitted = post.residual + noise_var * np.sum(1 - post.variance / gamma)
+            noise_var = fitted / len(y)
+        gamma = 1 / (neighbours @ alpha)
+        old, post = post.mean, Dense.of(dictionary, y, gamma, noise_var)
+        if np.linalg.norm(post.mean - old) / np.linalg.norm(old) <= tolerance:
+            break
+    return post.mean, iteration, noise_var
+
+
+def omp(factors, y, noise_var, max_atoms=None):
+    """Orthogonal matching pursuit with a full dictionary; returns x, iterations."""
+    a, y = kron_all(factors), y.reshape(-1)
+    chosen, x, residual = [], np.zeros(a.shape[1], a.dtype), y
+    while np.linalg.norm(residual) ** 2 > len(y) * noise_var and len(chosen) < min(a.shape):
+        if max_atoms is not None and len(chosen) == max_atoms:
+            break
+        scores = np.abs(a.conj().T @ residual) / np.linalg.norm(a, axis=0)
+        scores[chosen] = 0
+        chosen.append(int(scores.argmax()))
+        x = np.zeros(a.shape[1], np.result_type(a, y))
+        x[chosen] = np.linalg.lstsq(a[:, chosen], y, rcond=None)[0]
+        residual = y - a @ x
+    return x, len(chosen)
+
+
+def komp(factors, y, caps, bound2):
+    """Kronecker OMP with a full dictionary; returns x, iterations."""
+    dims = [f.shape[1] for f in factors]
+    a, y = kron_all(factors), y.reshape(-1)
+    sets: list[list[int]] = [[] for _ in dims]
+    residual, iteration = y, 0
+    while True:
+        iteration += 1
+        best = np.unravel_index(np.abs(a.conj().T @ residual).argmax(), dims)
+        gained = False
+        for chosen, index, cap in zip(sets, best, caps, strict=True):
+            if index not in chosen and len(chosen) < cap:
+                chosen.append(index)
+                gained = True
+        block = np.zeros(dims, bool)
+        block[np.ix_(*sets)] = True
+        block = block.reshape(-1)
+        x = np.zeros(a.shape[1], np.result_type(a, y))
+        x[block] = np.linalg.pinv(a[:, block]) @ y
+        residual = y - a @ x
+        full = all(len(s) == c for s, c in zip(sets, caps, strict=True))
+        if not gained or full or np.linalg.norm(residual) ** 2 <= bound2:
+            return x, iteration

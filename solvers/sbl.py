@@ -1,0 +1,55 @@
+"""Classic SBL: EM with one hyperparameter for every entry of x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from solvers.core import Gamma, Problem, option
+from solvers.em import EMSolver, MStep, Posterior
+from solvers.flat_model import FlatModel
+
+
+@dataclass(frozen=True)
+class FlatSBL(EMSolver):
+    """What solvers with an unstructured γ share: the E-step and the start."""
+
+    def model(self, problem: Problem) -> FlatModel:
+        """The E-step of `solvers.flat_model`."""
+        return FlatModel(problem)
+
+    def start(self, problem: Problem) -> Gamma:
+        """γ = 1."""
+        return np.ones(problem.dims)
+
+    def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
+        """No pruning."""
+        return (0.0,) * factors, (0.0,) * factors
+
+
+@dataclass(frozen=True)
+class ClassicSBL(FlatSBL):
+    """cSBL: the EM algorithm of sparse Bayesian learning, γ_n ← |μ_n|² + Σ_nn.
+
+    Notes
+    -----
+    Source: Tipping, *Sparse Bayesian Learning and the Relevance Vector Machine*, JMLR 1, 2001;
+    Wipf and Rao, IEEE TSP 52(8), 2004; ``classicSBL.m`` of the authors' code of arXiv 2307.14719.
+    """
+
+    prune: float = option(
+        1e-3, "drop atoms below this share of the largest γ", at_least=0.0, below=1.0
+    )
+
+    source: ClassVar[str] = "Tipping, JMLR 1, 2001; Wipf and Rao, IEEE TSP 52(8), 2004"
+
+    def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
+        """The option `prune`."""
+        return (self.prune,) * factors, (0.0,) * factors
+
+    def maximize(self, posterior: Posterior) -> MStep:
+        """The second moments themselves."""
+        return MStep((posterior.moment,))
