@@ -1,6 +1,7 @@
 """Campaign files: valid, or one line that names the key."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from pipeline import Campaign, InputError
 from pipeline.blocks import Series, blocks_of, canonical, series_of
 
 NAN = float("nan")
+ROOT = Path(__file__).parent.parent
 
 
 def at(path, value):
@@ -203,3 +205,12 @@ class TestKeys:
         assert canonical([1, (2.5,)]) == canonical((np.int8(1), np.array([2.5])))
         with pytest.raises(ValueError, match="JSON"):
             canonical(NAN)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").rglob("*.toml")), ids=lambda p: p.stem)
+def test_workflows_are_valid(path):
+    from pipeline.driver import rehearse
+
+    campaign = Campaign.load(path)
+    rehearse(campaign)
+    assert path.read_text().startswith("# ")  # says what it is

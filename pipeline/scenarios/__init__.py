@@ -1,12 +1,16 @@
 """Scenarios: where realizations come from."""
 
 from pipeline.scenarios.base import Measure, Scenario, Truth, noise_variance
+from pipeline.scenarios.irs_mimo import IrsMimo
 from pipeline.scenarios.streams import normal, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
 from solvers.registry import Registry
 
 REGISTRY = Registry(
-    "scenario", "kronsbl.scenarios", {"synthetic": Synthetic}, methods=("draw", "score", "measures")
+    "scenario",
+    "kronsbl.scenarios",
+    {"synthetic": Synthetic, "irs_mimo": IrsMimo},
+    methods=("draw", "score", "measures"),
 )
 
 __all__ = [
