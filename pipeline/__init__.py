@@ -21,7 +21,9 @@ _HOME = {
     "InputError": "pipeline.errors",
     "Store": "pipeline.store",
     "open_results": "pipeline.results",
+    "plan": "pipeline.plan",
     "publish": "pipeline.results",
+    "replay": "pipeline.replay",
     "run": "pipeline.driver",
 }
 

@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import json
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, TypeVar
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import InputError
+from pipeline import tables
+from pipeline.errors import ClusterLost, InputError
 
-if TYPE_CHECKING:
-    import xarray as xr
+FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody has sent SIGTERM, a batch system at its time limit say."""
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated
+
+
+class Commands(click.Group):
+    """Ends with one line and an exit status that says what happened."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            _end(str(error), BAD_INPUT)
+        except (OSError, ClusterLost) as error:
+            _end(f"{error}; what was done is kept, the same command goes on", FAILED)
+        except Terminated:
+            _end("terminated; the same command goes on where this one was", TERMINATED)
+        except KeyboardInterrupt:
+            _end("interrupted; the same command goes on where this one was", INTERRUPTED)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    click.echo(f"kronsbl: {' '.join(message.split())}", err=True)
+    sys.exit(status)
 
 
 def _console() -> Console:
@@ -26,22 +59,23 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
 
 
-STORE = click.argument("store", type=click.Path(path_type=Path))
+def _file(name: str) -> Callable[[F], F]:
+    return click.argument(name, type=click.Path(path_type=Path))
 
 
-class Commands(click.Group):
-    """Turns bad input into one line and exit status 2."""
+def _path(*names: str, **options: Any) -> Callable[[F], F]:
+    return click.option(*names, type=click.Path(path_type=Path), **options)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            click.echo(f"kronsbl: {' '.join(str(error).split())}", err=True)
-            sys.exit(BAD_INPUT)
-        except KeyboardInterrupt:
-            click.echo("kronsbl: interrupted", err=True)
-            sys.exit(INTERRUPTED)
+
+STORE_OPTION = _path("--store", help="Folder of the results; default results/NAME.")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."
+)
+REALIZATIONS = click.option(
+    "--realizations",
+    type=click.IntRange(min=1),
+    help="Instead of the file's; never shrinks a store.",
+)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,19 +92,12 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("campaign", type=click.Path(path_type=Path))
-@click.option(
-    "--store", type=click.Path(path_type=Path), help="Folder of the results; default results/NAME."
-)
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."
-)
+@_file("campaign")
+@STORE_OPTION
+@WORKERS
 @click.option("--cluster", default="local", show_default=True, help="Where to run.")
-@click.option(
-    "--realizations",
-    type=click.IntRange(min=1),
-    help="Instead of the file's; never shrinks a store.",
-)
+@REALIZATIONS
+@click.option("--retry", type=click.Choice(["failed"]), help="Compute failed blocks again.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no table.")
 def run(
     campaign: Path,
@@ -78,6 +105,7 @@ def run(
     workers: int | None,
     cluster: str,
     realizations: int | None,
+    retry: str | None,
     quiet: bool,
 ) -> None:
     r"""Compute what the store lacks of CAMPAIGN, and publish the cube.
@@ -89,6 +117,7 @@ def run(
       kronsbl run workflows/quickstart.toml
       kronsbl run workflows/quickstart.toml --realizations 300
       kronsbl run study.toml --store /scratch/study --workers 8
+      kronsbl run study.toml --retry failed
     """
     from pipeline.campaign import Campaign
     from pipeline.driver import run as run_campaign
@@ -104,116 +133,106 @@ def run(
             cluster=cluster,
             progress=progress,
             folder=campaign.resolve().parent,
+            retry_failed=retry == "failed",
         )
     if not quiet:
-        from pipeline.results import open_results
-
-        print_summary(console, open_results(result.store))
-        where = f"{result.store}"
+        _show_summary(console, result.store, "nmse")
         console.print(
             f"\nCube: {result.cube}\n"
-            f'Open: python -c "import pipeline; print(pipeline.open_results({where!r}))"\n'
-            f"Plot: kronsbl plot {where} -o {study.campaign.name}.png",
+            f'Open: python -c "import pipeline; '
+            f'print(pipeline.open_results({str(result.store)!r}))"\n'
+            f"Plot: kronsbl plot {result.store} -o {study.campaign.name}.png",
             highlight=False,
             soft_wrap=True,
         )
     for message in result.damaged:
         click.echo(f"kronsbl: damaged block moved aside, run again: {message}", err=True)
+    for label, message in result.stopped.items():
+        click.echo(
+            f"kronsbl: solver {label!r} was stopped, its first blocks failed in every "
+            f"realization ({message}); the others went on",
+            err=True,
+        )
     sys.exit(0 if result.ok else FAILED)
 
 
 @main.command()
-@STORE
-def status(store: Path) -> None:
-    """Done and pending cells of STORE, per solver and point."""
-    from pipeline.blocks import series_of
-    from pipeline.store import Store
+@_file("campaign")
+@STORE_OPTION
+@WORKERS
+@REALIZATIONS
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(
+    campaign: Path,
+    store: Path | None,
+    workers: int | None,
+    realizations: int | None,
+    as_json: bool,
+) -> None:
+    r"""Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
 
-    opened = Store.open(store)
-    campaign = opened.last_request()
-    if campaign is None:
-        raise InputError(f"{store}: no run has asked for anything yet")
-    done = opened.keys()
-    table = Table("solver", *(axis.key for axis in campaign.axes), "done", "pending")
-    for series in series_of(campaign):
-        wanted = campaign.campaign.realizations
-        have = sum(
-            min(series.batch, wanted - i * series.batch)
-            for i in range(series.block_count(wanted))
-            if series.key(i) in done
-        )
-        table.add_row(series.label, *map(str, series.point.values()), str(have), str(wanted - have))
-    _console().print(table)
+    Nothing is written. Solvers are tried for a few seconds.
+
+    \b
+    Example:
+      kronsbl plan workflows/paper/snr.toml --workers 64
+    """
+    from pipeline.campaign import Campaign
+    from pipeline.plan import plan as plan_campaign
+
+    study = Campaign.load(campaign, realizations=realizations)
+    found = plan_campaign(study, store, workers=workers)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    console = _console()
+    console.print(tables.plan(found))
+    console.print("\n".join(tables.plan_lines(found)), highlight=False, soft_wrap=True)
 
 
 @main.command()
-@STORE
+@_file("store")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(store: Path, as_json: bool) -> None:
+    """Count done, failed and pending cells of STORE; tell of runs that work on it."""
+    from pipeline.state import state_of
+    from pipeline.store import Store
+
+    state = state_of(Store.open(store))
+    if as_json:
+        click.echo(json.dumps(state.tables(), indent=2))
+        return
+    console = _console()
+    console.print(tables.status(state))
+    console.print("\n".join(tables.status_lines(state)), highlight=False, soft_wrap=True)
+
+
+@main.command()
+@_file("store")
 @click.option("--measure", default="nmse", show_default=True)
 def summary(store: Path, measure: str) -> None:
-    r"""Table of STORE: means with confidence, failures, runtime, iterations.
+    r"""Print the figures of STORE: means with confidence, failures, runtime, iterations.
 
     \b
     Examples:
       kronsbl summary results/quickstart
       kronsbl summary results/quickstart --measure srr
     """
+    _show_summary(_console(), store, measure)
+
+
+def _show_summary(console: Console, store: Path, measure: str) -> None:
     from pipeline.results import open_results
 
-    print_summary(_console(), open_results(store), measure)
-
-
-def print_summary(console: Console, results: xr.Dataset, measure: str = "nmse") -> None:
-    """Print the summary table of a cube."""
-    from pipeline.analysis import axes_of, measures_of, summarize, to_db
-
-    figures = summarize(results, measure)
-    axes = axes_of(results)
-    in_db = measure == "nmse"
-    others = [
-        m for m in measures_of(results) if m != measure and results[m].ndim == results.status.ndim
-    ]
-    means = (
-        results[others]
-        .where((results.status > 0) & (results.status < 4))
-        .mean("realization")
-        .compute()
-    )
-    unit = f"{measure} (dB)" if in_db else measure
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("solver", *axes):
-        table.add_column(title, no_wrap=True)
-    titles = (f"mean {unit} [95 %]", "median", *others, "ms each", "iterations", "failed")
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-
-    def number(value: Any) -> str:
-        value = float(to_db(value) if in_db else value)
-        return f"{value:.2f}" if in_db else f"{value:.4g}"
-
-    points = itertools.product(*(figures[name].values for name in ("solver", *axes)))
-    for point in points:
-        at = dict(zip(("solver", *axes), point, strict=True))
-        one = figures.sel(at)
-        table.add_row(
-            *map(str, point),
-            f"{number(one['mean'])} [{number(one.low)}, {number(one.high)}]",
-            number(one["median"]),
-            *(f"{float(means[m].sel(at)):.3f}" for m in others),
-            f"{float(one.runtime) * 1e3:.3g}",
-            f"{float(one.iterations):.1f}",
-            f"{int(one.failed)}/{int(one.cells)}",
-            end_section=False,
-        )
-    console.print(table)
+    results = open_results(store)
+    console.print(tables.summary(results, measure))
     if not results.attrs.get("complete"):
         console.print("The cube is unfinished: some cells that were asked for are not there yet.")
 
 
 @main.command()
-@STORE
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="PNG, PDF or SVG file."
-)
+@_file("store")
+@_path("-o", "--output", required=True, help="PNG, PDF or SVG file.")
 @click.option("--measure", default="nmse", show_default=True)
 def plot(store: Path, output: Path, measure: str) -> None:
     r"""Draw a measure of STORE against the swept parameter, with confidence bands.
@@ -230,8 +249,93 @@ def plot(store: Path, output: Path, measure: str) -> None:
 
 
 @main.command()
+@_file("store")
+@click.option(
+    "--blocks",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many to solve again.",
+)
+@click.option("--seed", type=int, help="Of the choice of blocks.")
+def verify(store: Path, blocks: int, seed: int | None) -> None:
+    r"""Read all blocks of STORE, and solve a random sample of them again.
+
+    Damaged blocks are moved aside; the next run computes them. Exit status 1 where anything is
+    damaged or differs.
+
+    \b
+    Example:
+      kronsbl verify results/quickstart --blocks 20
+    """
+    from pipeline.store import Store
+    from pipeline.verify import verify as verify_store
+
+    verdict = verify_store(Store.open(store), blocks, seed)
+    for what, messages in (
+        ("damaged, moved aside", verdict.damaged),
+        ("differs", verdict.differing),
+        ("not solved again", verdict.skipped),
+    ):
+        for message in messages:
+            click.echo(f"{what}: {message}")
+    click.echo(
+        f"{verdict.read} blocks read, {len(verdict.damaged)} damaged; {verdict.solved} solved "
+        f"again, {verdict.exact} held to the last bit, {len(verdict.differing)} numbers differ"
+    )
+    sys.exit(0 if verdict.ok else FAILED)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@_file("store")
+@click.option("--solver", required=True, help="Label of the solver.")
+@click.option("--realization", required=True, type=int)
+@_path("-o", "--output", help="Draw the trace into this file as well.")
+@click.argument("point", nargs=-1, type=click.UNPROCESSED)
+def replay(
+    store: Path, solver: str, realization: int, output: Path | None, point: tuple[str, ...]
+) -> None:
+    r"""Solve one cell of STORE again, and show what happened.
+
+    POINT is one option per swept parameter, by its name in the cube.
+
+    \b
+    Examples:
+      kronsbl replay results/quickstart --solver am --realization 17 --snr_db 20
+      kronsbl replay results/quickstart --solver am --realization 17 --snr_db 20 -o trace.png
+    """
+    from pipeline import plots
+    from pipeline.replay import replay as replay_cell
+    from pipeline.replay import text
+
+    result = replay_cell(store, solver, realization, **_point(point))
+    click.echo(text(result))
+    if output is not None:
+        plots.save(plots.replayed(result), output)
+        click.echo(output)
+
+
+def _point(words: tuple[str, ...]) -> dict[str, Any]:
+    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
+    import tomllib
+
+    pairs = [
+        part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
+    ]
+    if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
+        raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
+    point = {}
+    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+        try:
+            point[name[2:]] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            point[name[2:]] = value
+    return point
+
+
+@main.command()
 def solvers() -> None:
-    """Names, options, defaults and sources of the solvers."""
+    """List solvers with their options, defaults and sources."""
     from solvers.registry import REGISTRY
 
     console = _console()
@@ -246,7 +350,7 @@ def solvers() -> None:
 
 
 @main.command()
-@STORE
+@_file("store")
 @click.option("--force", is_flag=True, help="Also where nothing has changed.")
 def publish(store: Path, force: bool) -> None:
     """Build the cube of STORE from the blocks that are there."""
@@ -257,7 +361,7 @@ def publish(store: Path, force: bool) -> None:
 
 
 @main.command()
-@STORE
+@_file("store")
 def gc(store: Path) -> None:
     """Drop old cubes of STORE and left-over temporary files."""
     from pipeline.results import collect_garbage

@@ -22,6 +22,10 @@ WORKER_ENVIRONMENT = {
 """Environment of a worker process."""
 
 
+DEATHS_PER_TASK = 1
+"""Workers that a task may lose before the driver hears of it and searches for the culprit."""
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,6 +46,7 @@ def local_client(workers: int | None = None) -> Iterator[Any]:
     with (
         # Before a process starts, not in it: numpy and malloc read these when they are loaded.
         dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
+        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS_PER_TASK}),
         LocalCluster(
             n_workers=workers or usable_cores(),
             threads_per_worker=1,

@@ -293,6 +293,7 @@ class CubeBuilder:
             "git": about.get("git", "unknown"),
             "requested": about.get("created", "unknown"),
             "complete": int(self.missing == 0),
+            "missing": self.missing,
             "content": self.fingerprint(),
         }
 

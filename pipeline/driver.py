@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
+import json
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pipeline import provenance
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.cluster import connect
-from pipeline.errors import InputError
+from pipeline.request import prepare
 from pipeline.store import Store
+from pipeline.work import Report, Task
 
-Progress = Callable[["Counts"], None]
+EARLY_BLOCKS = 3
+"""A solver is stopped when so many first blocks of it have no cell with a result."""
+
+SECONDS_BETWEEN_BEATS = 5.0
 
 
 @dataclasses.dataclass
@@ -25,19 +34,22 @@ class Counts:
     Attributes
     ----------
     total : int
-        Cells asked for.
+        Cells asked for, in whole blocks.
     before : int
         Of these, there before the run.
     done : int
         Computed by the run.
     failed : int
-        Of these, without a result.
+        Of these, crashed.
     """
 
     total: int = 0
     before: int = 0
     done: int = 0
     failed: int = 0
+
+
+Progress = Callable[[Counts], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +64,8 @@ class Run:
         Cells still not done.
     damaged : list of str
         What was wrong with block files, which were moved aside.
+    stopped : dict
+        Solvers that were stopped because their first blocks all failed, and with what message.
     """
 
     store: Path
@@ -59,118 +73,34 @@ class Run:
     counts: Counts
     missing: int
     damaged: list[str]
+    stopped: dict[str, str]
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was asked for is there and nothing failed."""
-        return not (self.missing or self.damaged or self.counts.failed)
+        """Whether everything that was asked for is there and nothing crashed on the way."""
+        return not (self.missing or self.damaged or self.stopped or self.counts.failed)
 
 
-def default_store(campaign: Campaign) -> Path:
-    """The folder ``results/<name>``."""
-    return Path("results", campaign.campaign.name)
+def blocks_to_do(
+    store: Store, campaign: Campaign, *, retry_failed: bool = False
+) -> list[tuple[Series, list[int]]]:
+    """What a campaign still needs: block numbers by series.
 
-
-def missing_blocks(store: Store, campaign: Campaign) -> list[tuple[Series, list[int]]]:
-    """What a campaign still needs: block numbers by series."""
+    Parameters
+    ----------
+    store, campaign
+    retry_failed
+        Count blocks with failed cells as not done.
+    """
     done = store.keys()
+    if retry_failed:
+        done -= store.failures().keys()
     realizations = campaign.campaign.realizations
     found = []
     for series in series_of(campaign):
         indices = range(series.block_count(realizations))
         found.append((series, [i for i in indices if series.key(i) not in done]))
     return found
-
-
-def rehearse(campaign: Campaign) -> None:
-    """Draw one realization and make sure that every solver has what it needs.
-
-    Raises
-    ------
-    InputError
-        A solver lacks something, or the scenario cannot draw.
-    """
-    scenario = campaign.scenario_at(next(campaign.points()))
-    try:
-        problem, _ = scenario.draw([0], campaign.campaign.seed)
-    except Exception as error:
-        raise InputError(
-            f"scenario {campaign.scenario_use}: {type(error).__name__} while drawing "
-            f"a realization: {error}"
-        ) from error
-    for entry in campaign.entries:
-        try:
-            if hasattr(entry.solver, "check"):
-                entry.solver.check(problem)
-        except ValueError as error:
-            raise InputError(f"solvers.{entry.label}: {error}") from None
-
-
-def prepare(
-    campaign: Campaign, store: str | Path | Store | None = None, folder: Path | None = None
-) -> tuple[Store, Campaign]:
-    """Check everything that can be checked, make the store, and record what is asked for.
-
-    Parameters
-    ----------
-    campaign
-    store
-        Where; by default `default_store`.
-    folder
-        Of the campaign file, for its provenance.
-
-    Returns
-    -------
-    Store
-    Campaign
-        With no fewer realizations than were asked for before.
-
-    Raises
-    ------
-    InputError
-    """
-    rehearse(campaign)
-    if not isinstance(store, Store):
-        store = Store.create(store or default_store(campaign), campaign)
-    last = store.last_request()
-    if last is not None:
-        campaign = extended(last, campaign)
-    store.add_request(campaign, provenance.of_request((folder or Path.cwd()).resolve()))
-    return store, campaign
-
-
-def extended(last: Campaign, campaign: Campaign) -> Campaign:
-    """A campaign as the next request after `last`: it never asks for fewer realizations.
-
-    Raises
-    ------
-    InputError
-        A constant of the scenario differs that neither of them sweeps.
-    """
-    old, new = _leaves(last), _leaves(campaign)
-    for name in sorted({*old, *new}):
-        if name in old and name in new and old[name] != new[name]:
-            raise InputError(
-                f"scenario.{name}: {old[name]!r} in the store, now {new[name]!r}; "
-                f'sweep it ([sweep] "{name}" = [{old[name]!r}, {new[name]!r}]) '
-                "or take another --store"
-            )
-    realizations = max(last.campaign.realizations, campaign.campaign.realizations)
-    header = campaign.campaign.model_copy(update={"realizations": realizations})
-    return campaign.model_copy(update={"campaign": header})
-
-
-def _leaves(campaign: Campaign) -> dict[str, Any]:
-    """The scenario's constants, lists element by element, without what is swept."""
-    parameters = dataclasses.asdict(campaign.scenario_at(next(campaign.points())))  # type: ignore[call-overload]
-    flat: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, tuple | list):
-            flat |= {f"{name}.{i}": v for i, v in enumerate(value)}
-        else:
-            flat[name] = value
-    swept = {axis.key for axis in campaign.axes}
-    return {k: v for k, v in flat.items() if k not in swept and k.partition(".")[0] not in swept}
 
 
 def run(
@@ -182,6 +112,7 @@ def run(
     cluster: str = "local",
     progress: Progress | None = None,
     folder: Path | None = None,
+    retry_failed: bool = False,
 ) -> Run:
     """Compute what a store lacks of a campaign, and publish the cube.
 
@@ -201,6 +132,8 @@ def run(
         Called with the `Counts` whenever blocks are done.
     folder
         Of the campaign file, for its provenance.
+    retry_failed
+        Compute blocks with failed cells again, and replace them.
 
     Returns
     -------
@@ -210,48 +143,108 @@ def run(
     ------
     InputError
         The campaign or the store cannot be used; nothing has been computed.
+    OSError, ClusterLost
+        Something broke on the way. What had been computed is stored; running again goes on.
+
+    Notes
+    -----
+    An interruption (KeyboardInterrupt) publishes what is there before it goes on.
     """
+    from pipeline.results import publish
+
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
     store, campaign = prepare(campaign, store, folder)
-    missing = missing_blocks(store, campaign)
-    counts = _counts(campaign, missing)
-    if progress is not None:
-        progress(counts)
-    if counts.total > counts.before:
-        with nullcontext(client) if client is not None else connect(cluster, workers) as on:
-            _compute(on, store, missing, counts, progress)
-    from pipeline.results import publish
+    todo = blocks_to_do(store, campaign, retry_failed=retry_failed)
+    work = _Work(store, campaign, todo, retry_failed, progress)
+    if any(indices for _, indices in todo):
+        try:
+            with nullcontext(client) if client is not None else connect(cluster, workers) as on:
+                work.run(on)
+        except KeyboardInterrupt:
+            publish(store)
+            raise
+    cube = publish(store, force=retry_failed and work.counts.done > 0)
+    return Run(store.path, cube.path, work.counts, cube.missing, cube.damaged, work.stopped)
 
-    cube = publish(store)
-    return Run(store.path, cube.path, counts, cube.missing, cube.damaged)
+
+class _Work:
+    """The computing part of a run, and how it is going."""
+
+    def __init__(
+        self,
+        store: Store,
+        campaign: Campaign,
+        todo: list[tuple[Series, list[int]]],
+        replace: bool,
+        progress: Progress | None,
+    ) -> None:
+        self._store, self._todo, self._replace = store, todo, replace
+        self._limit = campaign.limits.seconds_per_realization
+        self._progress = progress or (lambda _: None)
+        self.counts = _counts(todo, campaign.campaign.realizations)
+        self.stopped: dict[str, str] = {}
+        self._blocks, self._good = Counter[str](), Counter[str]()
+        self._progress(self.counts)
+
+    def run(self, client: Any) -> None:
+        """Compute every block that is to do."""
+        from pipeline.graph import FanOut
+        from pipeline.pacing import Queue
+
+        threads = sum(client.nthreads().values())
+        self._queue = Queue(
+            self._store.path.resolve(),
+            self._todo,
+            threads,
+            limit=self._limit,
+            replace=self._replace,
+        )
+        with self._heart(threads) as self._beat:
+            FanOut(client, self._queue, self._report).run()
+
+    def _report(self, task: Task, report: Report) -> None:
+        self.counts.done += report.cells
+        self.counts.failed += report.failed
+        label = task.series.label
+        self._blocks[label] += report.blocks
+        self._good[label] += report.cells - report.failed
+        if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
+            self._queue.stop(label)
+            self.stopped[label] = report.message
+        self._beat()
+        self._progress(self.counts)
+
+    @contextlib.contextmanager
+    def _heart(self, threads: int) -> Iterator[Callable[[], None]]:
+        """A small file in the store that says, every few seconds, how far this run is."""
+        path = self._store.path / "running" / f"{platform.node()}-{os.getpid()}.json"
+        path.parent.mkdir(exist_ok=True)
+        started, last = time.time(), 0.0
+
+        def beat() -> None:
+            nonlocal last
+            if time.time() - last < SECONDS_BETWEEN_BEATS:
+                return
+            last = time.time()
+            state = {"host": platform.node(), "pid": os.getpid(), "threads": threads}
+            state |= {"started": started, "updated": last, **dataclasses.asdict(self.counts)}
+            aside = path.with_suffix(".new")
+            aside.write_text(json.dumps(state))
+            os.replace(aside, path)
+
+        try:
+            beat()
+            yield beat
+        finally:
+            path.unlink(missing_ok=True)
 
 
-def _counts(campaign: Campaign, missing: Iterable[tuple[Series, list[int]]]) -> Counts:
+def _counts(todo: Iterable[tuple[Series, list[int]]], realizations: int) -> Counts:
     counts = Counts()
-    for series, indices in missing:
-        blocks = series.block_count(campaign.campaign.realizations)
+    for series, indices in todo:
+        blocks = series.block_count(realizations)
         counts.total += blocks * series.batch
         counts.before += (blocks - len(indices)) * series.batch
     return counts
-
-
-def _compute(
-    client: Any,
-    store: Store,
-    missing: list[tuple[Series, list[int]]],
-    counts: Counts,
-    progress: Progress | None,
-) -> None:
-    from pipeline.graph import Queue, fan_out
-    from pipeline.work import Report
-
-    def count(report: Report) -> None:
-        counts.done += report.cells
-        counts.failed += report.failed
-        if progress is not None:
-            progress(counts)
-
-    queue = Queue(store.path.resolve(), missing, sum(client.nthreads().values()))
-    fan_out(client, queue, count)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from pipeline.replay import Replay
+
 # Okabe and Ito's palette (told apart with every kind of colour blindness), without its yellow,
 # which is hard to see on white; with a marker each, for print and for more solvers than colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -103,6 +105,41 @@ def _curve(ax: Axes, figures: xr.Dataset, x: str, label: str, number: int) -> No
     ax.plot(at, figures["mean"], label=label, **style)
     low = np.maximum(figures["low"], np.finfo(float).tiny)
     ax.fill_between(at, low, figures["high"], color=style["color"], alpha=0.18, linewidth=0)
+
+
+def replayed(result: Replay) -> Figure:
+    """Cost, change and NMSE of one realization per iteration, and its x.
+
+    Parameters
+    ----------
+    result
+        Of `pipeline.replay`.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(2, 2, figsize=(9.0, 6.4))
+        traces = {"SBL cost": result.trace.cost, "relative change": result.trace.change}
+        if result.trace.nmse is not None:
+            traces["NMSE of x"] = result.trace.nmse
+        for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
+            ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=COLOURS[0])
+            ax.set(xlabel="iteration", ylabel=name, xscale="log")
+            ax.set_yscale("linear" if name == "SBL cost" else "log")
+        truth, found = (np.abs(x.reshape(-1)) for x in (result.truth.x[0], result.estimate.x[0]))
+        at = np.argsort(-truth, kind="stable")[: max(2 * np.count_nonzero(truth), 10)]
+        axes[1, 1].plot(truth[at], "o", color=COLOURS[6], mfc="none", label="true")
+        axes[1, 1].plot(found[at], "x", color=COLOURS[1], label="estimate")
+        axes[1, 1].set(xlabel="entries of x, largest first", ylabel="magnitude")
+        axes[1, 1].legend()
+        at_point = ", ".join(f"{k} = {v}" for k, v in result.point.items())
+        figure.suptitle(
+            f"{result.solver}, {at_point}, realization {result.realization}", fontsize=10
+        )
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:

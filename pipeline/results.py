@@ -84,7 +84,7 @@ def publish(store: Store, *, force: bool = False) -> Published:
     if current is not None and not force:
         about = zarr.open_group(current, mode="r").attrs
         if about.get("content") == builder.fingerprint():
-            return Published(current, 0 if about["complete"] else -1, [])
+            return Published(current, int(str(about["missing"])), [])
     cubes = store.path / "cubes"
     cubes.mkdir(exist_ok=True)
     folder = temporary_beside(cubes / "new.zarr")

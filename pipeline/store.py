@@ -3,6 +3,7 @@
 <store>/campaign.toml         frozen: what makes it this campaign and no other
 <store>/requests/0002.toml    what each run asked for
 <store>/blocks/ab/<key>.npz   one file per block; exists <=> done
+<store>/failed/<key>.json     beside a block with failed cells: how many, and why
 <store>/cubes/000003.zarr     a published cube
 <store>/LATEST                names the newest cube
 """
@@ -14,6 +15,7 @@ import dataclasses
 import io
 import json
 import os
+import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -28,6 +30,7 @@ from pipeline.blocks import Block, canonical
 from pipeline.campaign import Campaign
 from pipeline.errors import InputError
 from pipeline.files import create_durably, sync, write_durably
+from solvers import Status
 
 FORMAT = 1
 
@@ -51,23 +54,25 @@ class BlockData:
     cells: NDArray[Any]
     meta: Mapping[str, Any]
 
+    @property
+    def crashed(self) -> int:
+        """Cells whose status says that the solver crashed."""
+        return int((self.cells["status"] >= Status.RAISED).sum())
 
-def _pack(members: Mapping[str, bytes]) -> bytes:
+
+def _text(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def _pack(members: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of an .npz file."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)
+        for name, array in members.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
     return buffer.getvalue()
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _text(text: str) -> bytes:
-    return _npy(np.frombuffer(text.encode(), np.uint8))
 
 
 def read_block(path: Path, spec: str | None = None) -> BlockData:
@@ -87,23 +92,35 @@ def read_block(path: Path, spec: str | None = None) -> BlockData:
     FileNotFoundError
         There is no such block.
     """
+    cells, found, meta = _members(path, "cells", "spec", "meta")
+    if spec is not None and found.tobytes().decode(errors="replace") != spec:
+        raise DamagedBlock(f"{path}: holds another block than its name says")
+    if not {"status", "runtime"} <= set(cells.dtype.names or ()):
+        raise DamagedBlock(f"{path}: holds no cells")
+    return BlockData(cells, json.loads(meta.tobytes()))
+
+
+def read_spec(path: Path) -> str:
+    """The spec that a block file carries; see `Series.block_spec`."""
+    return _members(path, "spec")[0].tobytes().decode()
+
+
+def _members(path: Path, *names: str) -> list[NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             # Read whole members: zipfile compares the CRC only at the end of one.
-            parts = [
-                np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-                for name in ("cells.npy", "spec.npy", "meta.npy")
+            return [
+                np.lib.format.read_array(
+                    io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
+                )
+                for name in names
             ]
-        cells, found, meta = parts[0], parts[1].tobytes().decode(), json.loads(parts[2].tobytes())
     except FileNotFoundError:
         raise
     except OSError as error:
         raise DamagedBlock(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # whatever a damaged archive makes its readers raise
         raise DamagedBlock(f"{path}: {type(error).__name__}: {error}") from error
-    if spec is not None and found != spec:
-        raise DamagedBlock(f"{path}: holds another block than its name says")
-    return BlockData(cells, meta)
 
 
 class Store:
@@ -192,7 +209,14 @@ class Store:
             return None
         tables = tomllib.loads(found[-1].read_text(encoding="utf-8"))
         tables.pop("request", None)
+        self.make_importable()
         return Campaign.from_tables(tables, str(found[-1]))
+
+    def make_importable(self) -> None:
+        """Put the last campaign's folder on the import path, for solvers kept beside it."""
+        folder = self.request_facts().get("folder")
+        if folder and folder not in sys.path and Path(folder).is_dir():
+            sys.path.append(folder)
 
     def request_facts(self) -> dict[str, Any]:
         """When, where and by what the last request was made."""
@@ -237,19 +261,28 @@ class Store:
         if path.exists() and not replace:
             return
         new_shelf = not path.parent.exists()
+        mark = self._failure_mark(block.key)
+        if data.crashed:  # first, so that no block with failures goes without its mark
+            failures = {"cells": data.crashed, "messages": data.meta["failures"]}
+            write_durably(mark, json.dumps(failures).encode())
         spec = block.series.block_spec(block.index)
-        write_durably(
-            path,
-            _pack(
-                {
-                    "cells.npy": _npy(data.cells),
-                    "spec.npy": _text(spec),
-                    "meta.npy": _text(json.dumps(data.meta)),
-                }
-            ),
-        )
+        members = {"cells": data.cells, "spec": _text(spec), "meta": _text(json.dumps(data.meta))}
+        write_durably(path, _pack(members))
         if new_shelf:
             sync(path.parent.parent)
+        if replace and not data.crashed:
+            mark.unlink(missing_ok=True)
+
+    def _failure_mark(self, key: str) -> Path:
+        return self.path / "failed" / f"{key}.json"
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
+        found = {}
+        for mark in (self.path / "failed").glob("[0-9a-f]*.json"):
+            if self.block_path(mark.stem).exists():
+                found[mark.stem] = json.loads(mark.read_text())
+        return found
 
     def set_aside(self, key: str) -> None:
         """Move a damaged block file away, so that its block counts as not done."""

@@ -1,223 +1,125 @@
-"""What a worker does: draw, solve, score and store one block after the other."""
+"""What a worker does: one task after the other, each some blocks of one series."""
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline import provenance
 from pipeline.blocks import Block, Series
-from pipeline.scenarios import Truth
-from pipeline.store import BlockData, Store
-from solvers import Estimate, Problem, Status, Trace
+from pipeline.outcome import Failure, outcome, solve_block
+from pipeline.store import Store
 
-FIXED_FIELDS = (
-    ("runtime", "f8"),
-    ("iterations", "i4"),
-    ("inner_iterations", "i4"),
-    ("noise_var", "f8"),
-    ("status", "u1"),
-    ("inner_capped", "?"),
-)
-TRACES = ("cost", "change", "nmse")
-
-
-class RowClock:
-    """A watch that shares the time of each iteration among the rows still running.
-
-    The rows' shares add up to the time from `start` to `stop`. Time spent in `then`, which looks
-    at the state, is nobody's.
-    """
-
-    def __init__(self, batch: int, then: Any = None) -> None:
-        self.seconds = np.zeros(batch)
-        self._then = then
-        self._since = 0.0
-
-    def start(self) -> None:
-        """Begin to count."""
-        self._since = time.perf_counter()
-
-    def __call__(self, iteration: int, rows: NDArray[Any], state: Any) -> None:
-        """Share what has passed among `rows`."""
-        self.seconds[rows] += (time.perf_counter() - self._since) / len(rows)
-        if self._then is not None:
-            self._then(iteration, rows, state)
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        """Share the rest among all rows."""
-        self.seconds += (time.perf_counter() - self._since) / len(self.seconds)
-
-
-class BrokenContract(Exception):
-    """A solver returned something else than an estimate of its problem."""
-
-
-def _check_estimate(problem: Problem, estimate: Estimate) -> None:
-    """Raise ValueError where an estimate does not keep the contract."""
-    shape = (problem.batch, *problem.dims)
-    if np.shape(estimate.x) != shape:
-        raise ValueError(f"x has shape {np.shape(estimate.x)}, the contract says {shape}")
-    for name in ("status", "iterations", "inner_iterations", "inner_capped"):
-        if np.shape(getattr(estimate, name)) != (problem.batch,):
-            raise ValueError(
-                f"{name} has shape {np.shape(getattr(estimate, name))}, "
-                f"the contract says {(problem.batch,)}"
-            )
-    unknown = set(np.unique(estimate.status).tolist()) - {int(s) for s in Status}
-    if unknown:
-        raise ValueError(f"unknown status {unknown}")
-
-
-def _solve(series: Series, problem: Problem, truth: Truth) -> dict[str, NDArray[Any]]:
-    """Solve and score a batch; raises whatever the solver or the scenario raises."""
-    trace = Trace(truth.x) if series.trace else None
-    clock = RowClock(problem.batch, trace)
-    clock.start()
-    estimate = series.solver.solve(problem, watch=clock)
-    clock.stop()
-    try:
-        _check_estimate(problem, estimate)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BrokenContract(str(error)) from error
-    columns = {
-        name: np.asarray(value, float)
-        for name, value in series.scenario.score(truth, problem, estimate).items()
-    }
-    noise_var = estimate.noise_var
-    columns |= {
-        "runtime": clock.seconds,
-        "iterations": np.asarray(estimate.iterations),
-        "inner_iterations": np.asarray(estimate.inner_iterations),
-        "noise_var": np.full(problem.batch, np.nan) if noise_var is None else noise_var,
-        "status": np.asarray(estimate.status),
-        "inner_capped": np.asarray(estimate.inner_capped),
-    }
-    if trace is not None:
-        columns |= {f"trace_{name}": getattr(trace, name) for name in TRACES}
-    finite = np.isfinite(np.asarray(estimate.x).reshape(problem.batch, -1)).all(axis=1)
-    succeeded = columns["status"] < Status.DIVERGED
-    columns["status"] = np.where(succeeded & ~finite, Status.NOT_FINITE, columns["status"])
-    return columns
-
-
-def _failed(series: Series, error: Exception) -> tuple[dict[str, NDArray[Any]], str]:
-    """Columns of a single realization without a result, and what happened to it."""
-    status = Status.BROKE_CONTRACT if isinstance(error, BrokenContract) else Status.RAISED
-    kind = type(error.__cause__ or error).__name__
-    message = f"{kind}: {(str(error).splitlines() or [''])[0]}"
-    columns = {
-        name: np.full(1, np.nan) for name in (*series.scenario.measures, "runtime", "noise_var")
-    }
-    for name in ("iterations", "inner_iterations", "inner_capped"):
-        columns[name] = np.zeros(1, int)
-    if series.trace:
-        columns |= {f"trace_{name}": np.full((1, 0), np.nan) for name in TRACES}
-    return columns | {"status": np.full(1, status)}, message
-
-
-def _merged(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Columns of several batches below each other, short rows padded with NaN."""
-    merged = {}
-    for name in parts[0]:
-        arrays = [part[name] for part in parts]
-        depth = max(a.ndim for a in arrays)
-        arrays = [a.reshape(*a.shape, *[1] * (depth - a.ndim)) for a in arrays]
-        width = max(a.shape[-1] for a in arrays)
-        if depth > 1:
-            arrays = [
-                np.pad(a, [(0, 0), (0, width - a.shape[-1])], constant_values=np.nan)
-                for a in arrays
-            ]
-        merged[name] = np.concatenate(arrays)
-    return merged
-
-
-def outcome(
-    series: Series, realizations: Sequence[int]
-) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
-    """Figures of some realizations, and how often which failure happened.
-
-    A batch that fails as a whole is tried again one realization at a time, so that only the
-    culprits are lost.
-
-    Returns
-    -------
-    columns : dict of arrays (B,) or (B, k)
-    failures : dict
-        Message to count.
-    """
-    try:
-        problem, truth = series.scenario.draw(realizations, series.seed)
-        return _solve(series, problem, truth), {}
-    except Exception as error:  # a solver may raise anything; that is data, not the end
-        if len(realizations) == 1:
-            columns, message = _failed(series, error)
-            return columns, {message: 1}
-    parts, failures = [], Counter[str]()
-    for realization in realizations:
-        columns, messages = outcome(series, [realization])
-        parts.append(columns)
-        failures.update(messages)
-    return _merged(parts), dict(failures)
-
-
-def cells_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Columns as one structured array, (B,), in the types that they are stored in."""
-    fixed = dict(FIXED_FIELDS)
-    fields = [
-        (name, fixed.get(name, "f4" if name.startswith("trace_") else "f8"), values.shape[1:])
-        for name, values in columns.items()
-    ]
-    cells = np.zeros(len(columns["status"]), fields)
-    for name, values in columns.items():
-        cells[name] = values
-    return cells
-
-
-def solve_block(block: Block) -> BlockData:
-    """Everything there is to know about one block."""
-    about = provenance.of_process()
-    start = time.perf_counter()
-    columns, failures = outcome(block.series, block.series.realizations(block.index))
-    meta = {**about, "elapsed": time.perf_counter() - start, "failures": failures}
-    return BlockData(cells_of(columns), meta)
+GRACE_SECONDS = 2.0
 
 
 class Report(NamedTuple):
-    """The word that a task returns: how much of what it was given went how."""
+    """The word that a task returns: how much of what it was given went how.
+
+    Attributes
+    ----------
+    blocks, cells : int
+        Stored.
+    failed : int
+        Cells among them that crashed (see `solvers.Status.crashed`).
+    seconds : float
+    message : str
+        Of one of the failures.
+    """
 
     blocks: int
     cells: int
     failed: int
     seconds: float
+    message: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Some blocks of one series, to be solved one after the other by one worker."""
+    """Some blocks of one series, to be solved one after the other by one worker.
+
+    Attributes
+    ----------
+    store : Path
+    series : Series
+    indices : tuple of int
+        Which blocks.
+    limit : float or None
+        Seconds per realization.
+    replace : bool
+        Whether to write blocks that are there already.
+    probe : tuple of int
+        Realizations of the one block to try out, to see whether they kill the worker; nothing
+        is stored. Empty for a task that is meant.
+    condemned : tuple of (int, Failure)
+        Realizations of the one block not to touch, since they do.
+    stop : Path or None
+        A file; once it is there, no further block is begun.
+    """
 
     store: Path
     series: Series
     indices: tuple[int, ...]
+    limit: float | None = None
+    replace: bool = False
+    probe: tuple[int, ...] = ()
+    condemned: tuple[tuple[int, Failure], ...] = ()
+    stop: Path | None = None
+
+    def tombstone(self, index: int) -> Path:
+        """Where the traceback goes of a worker that is ended for being stuck in that block."""
+        part = f"-{self.probe[0]}-{self.probe[-1]}" if self.probe else ""
+        return self.store / "stuck" / f"{self.series.key(index)}{part}.txt"
+
+
+@contextlib.contextmanager
+def _ended_when_stuck(task: Task, index: int, rows: int) -> Iterator[None]:
+    """End this process when a block takes too long, whatever it hangs in.
+
+    Solvers that watch their iterations are stopped in time by the clock. This is for those that
+    do not, or hang in native code that holds the interpreter lock: `faulthandler`'s watchdog
+    is a thread outside of the interpreter. The driver hears of a lost worker and finds the
+    traceback.
+    """
+    if task.limit is None:
+        yield
+        return
+    path = task.tombstone(index)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        faulthandler.dump_traceback_later(
+            # Twice: a batch over time is tried again row by row.
+            2 * task.limit * rows + GRACE_SECONDS,
+            exit=True,
+            file=file,
+        )
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            path.unlink(missing_ok=True)
 
 
 def run_task(task: Task) -> Report:
     """Solve and store the blocks of a task, on a worker."""
     store = Store(task.store)
-    start, failed = time.perf_counter(), 0
-    for index in task.indices:
+    start, blocks, failed, message = time.perf_counter(), 0, 0, ""
+    if task.probe:
+        with _ended_when_stuck(task, task.indices[0], len(task.probe)):
+            outcome(task.series, task.probe, task.limit)
+    for index in () if task.probe else task.indices:
+        if task.stop is not None and task.stop.exists():
+            break
         block = Block(task.series, index)
-        data = solve_block(block)
-        store.write(block, data)
-        failed += int((data.cells["status"] >= Status.DIVERGED).sum())
-    count = len(task.indices)
-    return Report(count, count * task.series.batch, failed, time.perf_counter() - start)
+        with _ended_when_stuck(task, index, task.series.batch):
+            data = solve_block(block, task.limit, dict(task.condemned))
+        store.write(block, data, replace=task.replace)
+        blocks += 1
+        failed += data.crashed
+        message = message or next(iter(data.meta["failures"]), "")
+    seconds = time.perf_counter() - start
+    return Report(blocks, blocks * task.series.batch, failed, seconds, message)

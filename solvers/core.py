@@ -40,6 +40,11 @@ class Status(enum.IntEnum):
         """Whether there is no estimate to speak of."""
         return self >= Status.DIVERGED
 
+    @property
+    def crashed(self) -> bool:
+        """Whether that is the solver's fault rather than the problem's."""
+        return self >= Status.RAISED
+
 
 def _numeric(name: str, value: ArrayLike) -> Array:
     """`value` as an array of float64 or complex128, or a ValueError that names it."""

@@ -209,7 +209,7 @@ class TestKeys:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").rglob("*.toml")), ids=lambda p: p.stem)
 def test_workflows_are_valid(path):
-    from pipeline.driver import rehearse
+    from pipeline.request import rehearse
 
     campaign = Campaign.load(path)
     rehearse(campaign)

@@ -9,8 +9,9 @@ import xarray as xr
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results
 from pipeline.blocks import Block, blocks_of, series_of
-from pipeline.graph import Queue
-from pipeline.work import Report, RowClock, solve_block
+from pipeline.outcome import RowClock, solve_block
+from pipeline.pacing import Queue
+from pipeline.work import Report
 from solvers import Estimate, Status
 
 TIMINGS = ["runtime"]

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import Campaign, InputError, Store
 from pipeline.blocks import blocks_of
+from pipeline.outcome import solve_block
 from pipeline.store import BlockData, DamagedBlock, read_block
-from pipeline.work import solve_block
 
 
 @pytest.fixture

@@ -1,0 +1,114 @@
+"""Which blocks next, and how many at a time: tasks sized by what blocks have cost so far."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.blocks import Series
+from pipeline.work import Report, Task
+
+TASK_SECONDS = 10.0
+SHORTEST_TASK_SECONDS = 0.2
+
+
+@dataclasses.dataclass
+class _Cost:
+    """Measured seconds per block of one solver."""
+
+    blocks: int = 0
+    seconds: float = 0.0
+
+    @property
+    def per_block(self) -> float | None:
+        return self.seconds / self.blocks if self.blocks else None
+
+
+class Queue:
+    """Blocks still to be done, handed out as tasks sized by what blocks have cost so far.
+
+    Parameters
+    ----------
+    store : Path
+    missing : iterable of (Series, list of int)
+        Blocks to do, by series.
+    threads : int
+        Workers' threads, to size tasks so that all of them end together.
+    limit : float, optional
+        Seconds per realization, handed to the tasks.
+    replace : bool
+        Whether the blocks are there already and meant to be replaced.
+
+    Notes
+    -----
+    The first tasks of a solver are one block each. Once its cost is known, its tasks last about
+    `TASK_SECONDS`, less towards the end; dear solvers go first, so that no worker idles while
+    another still has a long task.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        missing: Iterable[tuple[Series, list[int]]],
+        threads: int,
+        *,
+        limit: float | None = None,
+        replace: bool = False,
+    ) -> None:
+        self._store, self._threads = store, max(threads, 1)
+        self._limit, self._replace = limit, replace
+        self._urgent: list[Task] = []
+        self._waiting: dict[str, list[tuple[Series, list[int]]]] = {}
+        self._left: dict[str, int] = {}
+        for series, indices in missing:
+            if indices:
+                self._waiting.setdefault(series.label, []).append((series, list(indices)))
+                self._left[series.label] = self._left.get(series.label, 0) + len(indices)
+        self._costs = {label: _Cost() for label in self._waiting}
+
+    def _seconds_left(self) -> float:
+        """Expected seconds of what is waiting, as far as costs are known."""
+        return sum((self._costs[label].per_block or 0.0) * n for label, n in self._left.items())
+
+    def _blocks_per_task(self, label: str) -> int:
+        cost = self._costs[label].per_block
+        if cost is None:
+            return 1
+        share = self._seconds_left() / (4 * self._threads)
+        target = max(min(TASK_SECONDS, share), SHORTEST_TASK_SECONDS)
+        return max(int(target / max(cost, 1e-6)), 1)
+
+    def next(self) -> Task | None:
+        """The next task, or None when nothing is waiting."""
+        if self._urgent:
+            return self._urgent.pop()
+        open_labels = [label for label, n in self._left.items() if n]
+        if not open_labels:
+            return None
+        label = max(open_labels, key=lambda name: self._costs[name].per_block or float("inf"))
+        series, indices = self._waiting[label][-1]
+        count = min(self._blocks_per_task(label), len(indices))
+        taken, indices[:count] = tuple(indices[:count]), []
+        if not indices:
+            self._waiting[label].pop()
+        else:  # let the solver's points take turns, so that its cost is that of a mixture
+            self._waiting[label].insert(0, self._waiting[label].pop())
+        self._left[label] -= count
+        return Task(self._store, series, taken, limit=self._limit, replace=self._replace)
+
+    def put_first(self, tasks: Iterable[Task]) -> None:
+        """Hand these out before all others."""
+        self._urgent.extend(tasks)
+
+    def stop(self, label: str) -> int:
+        """Hand out no more blocks of a solver; return how many are left undone."""
+        self._urgent = [task for task in self._urgent if task.series.label != label]
+        left, self._left[label] = self._left[label], 0
+        return left
+
+    def done(self, task: Task, report: Report) -> None:
+        """Learn from a finished task."""
+        cost = self._costs[task.series.label]
+        cost.blocks += report.blocks
+        cost.seconds += report.seconds

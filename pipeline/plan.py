@@ -1,0 +1,246 @@
+"""What a campaign will take, before anything runs: counts, bytes, memory, hours."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import provenance
+from pipeline.blocks import Series
+from pipeline.campaign import Campaign
+from pipeline.cluster import usable_cores
+from pipeline.cube import CELLS_PER_CHUNK, variables_of
+from pipeline.driver import blocks_to_do
+from pipeline.request import default_store, extended, rehearse
+from pipeline.store import Store
+
+CALIBRATION_SECONDS = 1.0
+"""Per solver and point."""
+
+CALIBRATION_POINTS = 3
+"""Of the grid, from its first to its last."""
+
+LONG_BLOCK_SECONDS = 30.0
+WORKER_BASE_BYTES = 200e6
+"""A worker with nothing to do."""
+
+BLOCK_OVERHEAD_BYTES = 2800
+"""Spec, facts and structure of a block file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SolverPlan:
+    """What one solver will take.
+
+    Attributes
+    ----------
+    label : str
+    batch : int
+        Realizations per block.
+    blocks, blocks_done : int
+    seconds : float
+        Of one core, for what is still to do.
+    seconds_per_block : float
+    bytes : float
+        Memory of one block at work.
+    """
+
+    label: str
+    batch: int
+    blocks: int
+    blocks_done: int
+    seconds: float
+    seconds_per_block: float
+    bytes: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a campaign will take.
+
+    Attributes
+    ----------
+    solvers : list of SolverPlan
+    cells, cells_done : int
+    blocks, blocks_done : int
+    store_files, cube_files : int
+    store_bytes, cube_bytes : float
+        Of everything, what is there already included; the cube's before compression.
+    worker_bytes : float
+        Memory of a worker.
+    core_seconds : float
+        Solving what is still to do.
+    workers : int
+    wall_seconds : float
+        On that many workers.
+    warnings : list of str
+    """
+
+    solvers: list[SolverPlan]
+    cells: int
+    cells_done: int
+    blocks: int
+    blocks_done: int
+    store_files: int
+    cube_files: int
+    store_bytes: float
+    cube_bytes: float
+    worker_bytes: float
+    core_seconds: float
+    workers: int
+    wall_seconds: float
+    warnings: list[str]
+
+
+def plan(
+    campaign: Campaign,
+    store: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    worker_memory: float | None = None,
+) -> Plan:
+    """Predict what a campaign will take, from a calibration of a few seconds.
+
+    Parameters
+    ----------
+    campaign
+    store
+        Where it would go; what is there already counts as done.
+    workers
+        Single-threaded workers; by default one per core of this machine.
+    worker_memory
+        Bytes that a worker may use; by default its share of this machine's.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        The campaign or the store cannot be used.
+    """
+    rehearse(campaign)
+    path = Path(store or default_store(campaign))
+    if (path / "campaign.toml").exists():
+        opened = Store.create(path, campaign)
+        last = opened.last_request()
+        campaign = extended(last, campaign) if last is not None else campaign
+    todo = blocks_to_do(Store(path), campaign)
+    workers = workers or usable_cores()
+    provenance.one_blas_thread()
+    plans = [_solver_plan(label, todo, campaign) for label in campaign.solvers]
+    cells = sum(p.blocks * p.batch for p in plans)
+    blocks = sum(p.blocks for p in plans)
+    cell_bytes = _bytes_per_cell(campaign)
+    core_seconds = sum(p.seconds for p in plans)
+    longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
+    variables = len(variables_of(campaign))
+    found = Plan(
+        solvers=plans,
+        cells=cells,
+        cells_done=sum(p.blocks_done * p.batch for p in plans),
+        blocks=blocks,
+        blocks_done=sum(p.blocks_done for p in plans),
+        store_files=blocks,
+        cube_files=variables * (2 + cells // CELLS_PER_CHUNK) + 2 * (len(campaign.axes) + 2),
+        store_bytes=cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES,
+        cube_bytes=cells * cell_bytes,
+        worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
+        core_seconds=core_seconds,
+        workers=workers,
+        wall_seconds=max(core_seconds / workers, longest),
+        warnings=[],
+    )
+    memory = worker_memory or _memory_share(workers)
+    return dataclasses.replace(found, warnings=_warnings(found, path, memory))
+
+
+def _solver_plan(
+    label: str, todo: list[tuple[Series, list[int]]], campaign: Campaign
+) -> SolverPlan:
+    mine = [(series, indices) for series, indices in todo if series.label == label]
+    total = [series.block_count(campaign.campaign.realizations) for series, _ in mine]
+    left = np.array([len(indices) for _, indices in mine])
+    at = np.unique(np.linspace(0, len(mine) - 1, CALIBRATION_POINTS).round().astype(int))
+    measured = [_seconds_per_block(mine[i][0]) for i in at]
+    per_block = np.interp(np.arange(len(mine)), at, measured)
+    return SolverPlan(
+        label=label,
+        batch=mine[0][0].batch,
+        blocks=sum(total),
+        blocks_done=sum(total) - int(left.sum()),
+        seconds=float(per_block @ left),
+        seconds_per_block=float(per_block.max()),
+        bytes=_block_bytes(mine[0][0]),
+    )
+
+
+def _seconds_per_block(series: Series) -> float:
+    """Measured on as many realizations as fit into the calibration's time."""
+    rows, spent = 1, 0.0
+    while True:
+        problem, truth = series.scenario.draw(range(rows), series.seed)
+        start = time.perf_counter()
+        estimate = series.solver.solve(problem)
+        spent = time.perf_counter() - start
+        series.scenario.score(truth, problem, estimate)
+        drawn = time.perf_counter() - start
+        if rows == series.batch or spent > CALIBRATION_SECONDS / 4:
+            return drawn / rows * series.batch
+        rows = min(series.batch, 8 * rows)
+
+
+def _block_bytes(series: Series) -> float:
+    """Peak of the arrays of a block, extrapolated from one and two realizations."""
+    peaks = []
+    for rows in (1, 2):
+        tracemalloc.start()
+        problem, _ = series.scenario.draw(range(rows), series.seed)
+        series.solver.solve(problem)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return peaks[0] + max(peaks[1] - peaks[0], 0) * (series.batch - 1)
+
+
+def _bytes_per_cell(campaign: Campaign) -> float:
+    widths = [getattr(entry.solver, "max_iterations", 1) for entry in campaign.entries]
+    return sum(
+        np.dtype(v.dtype).itemsize * (max(widths) if v.extra == "iteration" else 1)
+        for v in variables_of(campaign).values()
+    )
+
+
+def _memory_share(workers: int) -> float:
+    from distributed.system import MEMORY_LIMIT
+
+    return float(MEMORY_LIMIT) / workers
+
+
+def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
+    warnings = []
+    if found.worker_bytes > worker_memory:
+        warnings.append(
+            f"a worker needs {found.worker_bytes / 1e9:.1f} GB and has "
+            f"{worker_memory / 1e9:.1f} GB: use fewer workers, or a smaller batch"
+        )
+    folder = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
+    free, need = shutil.disk_usage(folder).free, found.store_bytes + 2 * found.cube_bytes
+    if need > free:
+        warnings.append(
+            f"the disk has {free / 1e9:.1f} GB free, the store and two cubes may take "
+            f"{need / 1e9:.1f} GB"
+        )
+    for p in found.solvers:
+        if p.seconds_per_block > LONG_BLOCK_SECONDS and p.blocks > p.blocks_done:
+            batch = max(int(LONG_BLOCK_SECONDS / p.seconds_per_block * p.batch), 1)
+            warnings.append(
+                f"a block of {p.label} takes {p.seconds_per_block:.0f} s, all of it lost when it "
+                f"is interrupted: put batch = {batch} into [solvers.{p.label}]"
+            )
+    return warnings

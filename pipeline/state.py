@@ -1,0 +1,133 @@
+"""How far a store is: cells done, failed and pending, live runs, disk use."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.blocks import Series, series_of
+from pipeline.errors import InputError
+from pipeline.store import Store
+
+ALIVE_SECONDS = 120.0
+"""A run that has not been heard of for so long is taken for dead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeriesState:
+    """Cells of one solver at one point of the grid."""
+
+    solver: str
+    point: dict[str, Any]
+    done: int
+    failed: int
+    pending: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveRun:
+    """A process that is, or was when last heard of, computing for the store.
+
+    Attributes
+    ----------
+    host : str
+    pid : int
+    silent : float
+        Seconds since it was last heard of.
+    rate : float
+        Cells per second so far.
+    seconds_left : float or None
+    """
+
+    host: str
+    pid: int
+    silent: float
+    rate: float
+    seconds_left: float | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was heard of lately."""
+        return self.silent < ALIVE_SECONDS
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreState:
+    """State of a store."""
+
+    name: str
+    series: list[SeriesState]
+    runs: list[LiveRun]
+    blocks: int
+    bytes: dict[str, int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing that was asked for is pending."""
+        return not any(s.pending for s in self.series)
+
+    def tables(self) -> dict[str, Any]:
+        """As plain dictionaries and lists, for JSON."""
+        runs = [{**dataclasses.asdict(r), "alive": r.alive} for r in self.runs]
+        return {**dataclasses.asdict(self), "runs": runs, "complete": self.complete}
+
+
+def state_of(store: Store) -> StoreState:
+    """Look at a store, finished or not, while others work on it or not.
+
+    Raises
+    ------
+    InputError
+        No run has asked for anything yet.
+    """
+    campaign = store.last_request()
+    if campaign is None:
+        raise InputError(f"{store.path}: no run has asked for anything yet")
+    sizes = {entry.name[:-4]: entry.stat().st_size for entry in store.block_files()}
+    failures = store.failures()
+    realizations = campaign.campaign.realizations
+    return StoreState(
+        name=campaign.campaign.name,
+        series=[_series_state(s, realizations, sizes, failures) for s in series_of(campaign)],
+        runs=[
+            run for path in sorted((store.path / "running").glob("*.json")) if (run := _live(path))
+        ],
+        blocks=len(sizes),
+        bytes={"blocks": sum(sizes.values()), "cubes": _size(store.path / "cubes")},
+    )
+
+
+def _series_state(
+    series: Series, realizations: int, done: dict[str, int], failures: dict[str, dict[str, Any]]
+) -> SeriesState:
+    have = failed = 0
+    for index in range(series.block_count(realizations)):
+        key = series.key(index)
+        if key in done:
+            have += min(series.batch, realizations - index * series.batch)
+            failed += failures[key]["cells"] if key in failures else 0
+    return SeriesState(series.label, dict(series.point), have, failed, realizations - have)
+
+
+def _live(path: Path) -> LiveRun | None:
+    try:
+        beat = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    left = beat["total"] - beat["before"] - beat["done"]
+    seconds = beat["updated"] - beat["started"]
+    rate = beat["done"] / seconds if seconds > 0 else 0.0
+    return LiveRun(
+        beat["host"],
+        beat["pid"],
+        time.time() - beat["updated"],
+        rate,
+        left / rate if rate else None,
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

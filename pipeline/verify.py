@@ -1,0 +1,195 @@
+"""Is the store what it says? Every block read, some of them solved again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import provenance
+from pipeline.blocks import Block, Series
+from pipeline.outcome import solve_block
+from pipeline.scenarios import REGISTRY as SCENARIOS
+from pipeline.store import BlockData, DamagedBlock, Store, read_block, read_spec
+from solvers import Status
+from solvers.registry import REGISTRY as SOLVERS
+
+TOLERANCE = 1e-8
+"""Relative to the largest value, between hosts or versions of libraries."""
+
+SAME_MACHINE = ("host", "cpu", "python", "versions", "blas", "blas_threads")
+NOT_COMPARED = {"runtime"}
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What came of a verification.
+
+    Attributes
+    ----------
+    read : int
+        Block files read.
+    damaged : list of str
+        What was wrong with those that were moved aside.
+    solved : int
+        Blocks solved again.
+    exact : int
+        Of these, how many were held to the last bit.
+    differing : list of str
+        Where the new numbers are others.
+    skipped : list of str
+        Blocks of the sample that could not be solved again, and why.
+    """
+
+    read: int = 0
+    damaged: list[str] = dataclasses.field(default_factory=list)
+    solved: int = 0
+    exact: int = 0
+    differing: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.damaged or self.differing)
+
+
+def verify(store: Store, blocks: int = 10, seed: int | None = None) -> Verdict:
+    """Read all blocks of a store, and solve a random sample of them again from their specs.
+
+    Parameters
+    ----------
+    store
+    blocks
+        Size of the sample.
+    seed
+        Of the choice.
+
+    Returns
+    -------
+    Verdict
+
+    Notes
+    -----
+    A block certifies itself: its name is the hash of the spec inside, and each part has its
+    checksum. Damaged files are moved aside, so that the next run computes them. On the same
+    machine with the same libraries, numbers must agree to the last bit, elsewhere to 1e-8.
+    """
+    store.make_importable()
+    verdict, good = Verdict(), []
+    for entry in sorted(store.block_files(), key=lambda e: e.name):
+        path = Path(entry.path)
+        verdict.read += 1
+        try:
+            data, spec = read_block(path), read_spec(path)
+            _certify(path, data, spec)
+        except DamagedBlock as error:
+            verdict.damaged.append(str(error))
+            store.set_aside(path.stem)
+        else:
+            good.append(path)
+    for path in random.Random(seed).sample(good, min(blocks, len(good))):
+        _solve_again(path, verdict)
+    return verdict
+
+
+def _certify(path: Path, data: BlockData, spec: str) -> None:
+    if hashlib.blake2b(spec.encode(), digest_size=16).hexdigest() != path.stem:
+        raise DamagedBlock(f"{path}: holds another block than its name says")
+    batch = json.loads(spec)["series"]["batch"]
+    if len(data.cells) != batch:
+        raise DamagedBlock(f"{path}: {len(data.cells)} realizations, expected {batch}")
+
+
+def block_of(spec: str) -> Block:
+    """The block that a spec describes, ready to be solved.
+
+    Raises
+    ------
+    ValueError
+        Its solver or scenario is not to be had here, or not in that version.
+    """
+    tables = json.loads(spec)
+    series = tables["series"]
+    solver = SOLVERS.create(series["solver"]["use"], series["solver"]["options"])
+    scenario = SCENARIOS.create(series["scenario"]["use"], series["scenario"]["parameters"])
+    for what, found in (("solver", solver), ("scenario", scenario)):
+        version = getattr(found, "version", 1)
+        if version != series[what]["version"]:
+            use = series[what]["use"]
+            raise ValueError(f"{use} is now version {version}, not {series[what]['version']}")
+    return Block(
+        Series(
+            label=series["solver"]["use"],
+            point={},
+            place=(),
+            scenario_use=series["scenario"]["use"],
+            scenario=scenario,
+            solver_use=series["solver"]["use"],
+            solver=solver,
+            seed=series["seed"],
+            batch=series["batch"],
+            trace=series["trace"],
+        ),
+        tables["block"],
+    )
+
+
+def _solve_again(path: Path, verdict: Verdict) -> None:
+    stored = read_block(path)
+    if (stored.cells["status"] >= Status.TIME_LIMIT).any():
+        verdict.skipped.append(
+            f"{path.name}: has realizations that ran over time or killed workers"
+        )
+        return
+    try:
+        block = block_of(read_spec(path))
+    except (ValueError, TypeError) as error:
+        verdict.skipped.append(f"{path.name}: {error}")
+        return
+    about = provenance.of_process()
+    exact = all(stored.meta.get(name) == about[name] for name in SAME_MACHINE)
+    again = solve_block(block)
+    verdict.solved += 1
+    verdict.exact += exact
+    verdict.differing += [
+        f"{path.name} ({block.series.describe()}, block {block.index}): {text}"
+        for text in differences(stored, again, exact=exact)
+    ]
+
+
+def differences(stored: BlockData, again: BlockData, *, exact: bool) -> list[str]:
+    """Where two versions of a block disagree, as text."""
+    found = []
+    names = set(stored.cells.dtype.names or ()) | set(again.cells.dtype.names or ())
+    for name in sorted(names - NOT_COMPARED):
+        if not all(name in (cells.dtype.names or ()) for cells in (stored.cells, again.cells)):
+            found.append(f"{name} is in one of them only")
+            continue
+        a, b = stored.cells[name], again.cells[name]
+        if a.shape != b.shape:
+            found.append(f"{name} has shape {a.shape}, now {b.shape}")
+            continue
+        apart = _apart(a, b, exact=exact)
+        rows = np.flatnonzero(apart.reshape(len(a), -1).any(axis=1))
+        found += [f"{name} of row {row}: {_first(a[row])}, now {_first(b[row])}" for row in rows]
+    return found
+
+
+def _apart(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], *, exact: bool) -> Any:
+    if exact or a.dtype.kind != "f":
+        with np.errstate(invalid="ignore"):
+            return ~((a == b) | ((a != a) & (b != b)))
+    peak = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+    return ~np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE * peak, equal_nan=True)
+
+
+def _first(value: Any) -> str:
+    value = np.ravel(value)[0]
+    return f"{value:.17g}" if isinstance(value, float) and math.isfinite(value) else str(value)
