@@ -13,21 +13,35 @@ if TYPE_CHECKING:
     from pipeline.campaign import Campaign
     from pipeline.driver import run
     from pipeline.errors import InputError
+    from pipeline.planning import plan
+    from pipeline.replaying import replay
     from pipeline.results import open_results, publish
     from pipeline.store import Store
+    from pipeline.verification import verify
 
 _HOME = {
     "Campaign": "pipeline.campaign",
     "InputError": "pipeline.errors",
     "Store": "pipeline.store",
     "open_results": "pipeline.results",
-    "plan": "pipeline.plan",
+    "plan": "pipeline.planning",
     "publish": "pipeline.results",
-    "replay": "pipeline.replay",
+    "replay": "pipeline.replaying",
     "run": "pipeline.driver",
+    "verify": "pipeline.verification",
 }
 
-__all__ = ["Campaign", "InputError", "Store", "open_results", "publish", "run"]
+__all__ = [
+    "Campaign",
+    "InputError",
+    "Store",
+    "open_results",
+    "plan",
+    "publish",
+    "replay",
+    "run",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

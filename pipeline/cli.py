@@ -178,7 +178,7 @@ def plan(
       kronsbl plan workflows/paper/snr.toml --workers 64
     """
     from pipeline.campaign import Campaign
-    from pipeline.plan import plan as plan_campaign
+    from pipeline.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
     found = plan_campaign(study, store, workers=workers)
@@ -269,7 +269,7 @@ def verify(store: Path, blocks: int, seed: int | None) -> None:
       kronsbl verify results/quickstart --blocks 20
     """
     from pipeline.store import Store
-    from pipeline.verify import verify as verify_store
+    from pipeline.verification import verify as verify_store
 
     verdict = verify_store(Store.open(store), blocks, seed)
     for what, messages in (
@@ -305,8 +305,8 @@ def replay(
       kronsbl replay results/quickstart --solver am --realization 17 --snr_db 20 -o trace.png
     """
     from pipeline import plots
-    from pipeline.replay import replay as replay_cell
-    from pipeline.replay import text
+    from pipeline.replaying import replay as replay_cell
+    from pipeline.replaying import text
 
     result = replay_cell(store, solver, realization, **_point(point))
     click.echo(text(result))

@@ -43,10 +43,16 @@ def local_client(workers: int | None = None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster, Security
 
-    with (
+    settings = {
         # Before a process starts, not in it: numpy and malloc read these when they are loaded.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS_PER_TASK}),
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+        "distributed.scheduler.allowed-failures": DEATHS_PER_TASK,
+        # Nannies bring lost workers back. The cluster would close a nanny whose worker happens
+        # to be on its way back when this time after one of its deaths is over.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
+    }
+    with (
+        dask.config.set(settings),
         LocalCluster(
             n_workers=workers or usable_cores(),
             threads_per_worker=1,

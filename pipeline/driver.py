@@ -18,6 +18,7 @@ from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.cluster import connect
 from pipeline.request import prepare
+from pipeline.shipping import make_shippable
 from pipeline.store import Store
 from pipeline.work import Report, Task
 
@@ -193,6 +194,8 @@ class _Work:
         from pipeline.graph import FanOut
         from pipeline.pacing import Queue
 
+        for series, _ in self._todo:
+            make_shippable(series)
         threads = sum(client.nthreads().values())
         self._queue = Queue(
             self._store.path.resolve(),

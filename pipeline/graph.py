@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 from pipeline.errors import ClusterLost
 from pipeline.pacing import Queue
 from pipeline.rescue import Rescue
 from pipeline.work import Report, Task, run_task
+
+SECONDS_FOR_A_WORD = 20.0
 
 
 class FanOut:
@@ -63,18 +66,32 @@ class FanOut:
     def _come_back(self, future: Any, task: Task) -> None:
         from distributed.scheduler import KilledWorker
 
-        if future.status == "error":
+        status = future.status
+        if status == "error":
             error = future.exception()
             if not isinstance(error, KilledWorker):
                 raise error
             self._queue.put_first(self._rescue.killed(task, f"KilledWorker: {error}"))
-        elif future.status != "finished":
-            # A scheduler that dies leaves its futures cancelled, without an exception.
-            raise ClusterLost(f"{task.series.describe()} came back {future.status}")
+        elif status == "cancelled":
+            # What a scheduler that dies leaves behind, without an exception.
+            raise ClusterLost(f"the cluster was lost ({task.series.describe()} came back {status})")
+        elif (report := self._word(future)) is None:
+            # The worker that held the word has died since. What it did is stored.
+            self._queue.put_first([task])
         elif task.probe:
             self._queue.put_first(self._rescue.passed(task))
         else:
-            report = future.result()
             self._queue.done(task, report)
             self._on_report(task, report)
         future.release()
+
+    @staticmethod
+    def _word(future: Any) -> Report | None:
+        """The report of a finished task, or None where it has gone with its worker."""
+        from distributed.scheduler import KilledWorker
+
+        try:
+            report: Report = future.result(timeout=SECONDS_FOR_A_WORD)
+        except (KilledWorker, CancelledError, TimeoutError):
+            return None
+        return report

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pipeline.replay import Replay
+    from pipeline.replaying import Replay
 
 # Okabe and Ito's palette (told apart with every kind of colour blindness), without its yellow,
 # which is hard to see on white; with a marker each, for print and for more solvers than colours.

@@ -10,7 +10,8 @@ from solvers import Status
 
 STRIKES = 2
 """Submissions of a single realization that must fail before it counts as a culprit. Each is tried
-on as many workers as the scheduler allows, so chance kills do not condemn anything."""
+on as many workers as the scheduler allows, so chance kills do not condemn anything. A realization
+that left a traceback at the time limit needs no second try."""
 
 ROUNDS = 2
 """Searches of a block without a culprit before the whole block is given up."""
@@ -29,27 +30,39 @@ class _Case:
 class Rescue:
     """Turns tasks whose worker died into tasks that get to the bottom of it.
 
-    A task of several blocks is split into blocks, a block is searched by trying halves of its
-    realizations, and then solved without the culprits, which are stored as failed.
+    Of a task's blocks, those that a worker was at when it died are searched by trying halves of
+    their realizations, and then solved without the culprits, which are stored as failed.
     """
 
     def __init__(self) -> None:
         self._cases: dict[str, _Case] = {}
 
     def killed(self, task: Task, why: str) -> list[Task]:
-        """What to do after `task` has killed its workers.
+        """What to do after workers have died that had `task`.
 
         Parameters
         ----------
         task
         why
             What the scheduler says of it.
+
+        Returns
+        -------
+        list of Task
+            The same task, where it only waited on those workers.
         """
-        if len(task.indices) > 1:
-            return [dataclasses.replace(task, indices=(index,)) for index in task.indices]
-        [index] = task.indices
-        case = self._cases.setdefault(task.series.key(index), _Case())
-        failure = self._failure(task, index, why)
+        failures = {i: failure for i in task.indices if (failure := self._failure(task, i, why))}
+        if not failures:
+            return [task]
+        others = tuple(i for i in task.indices if i not in failures)
+        again = [dataclasses.replace(task, indices=others)] if others else []
+        for index, failure in failures.items():
+            again += self._suspect(dataclasses.replace(task, indices=(index,)), failure)
+        return again
+
+    def _suspect(self, task: Task, failure: Failure) -> list[Task]:
+        """What to do about a single block, or part of one, that a worker died of."""
+        case = self._cases.setdefault(task.series.key(task.indices[0]), _Case())
         if not task.probe:
             return self._search(task, case, failure)
         case.probes -= 1
@@ -57,7 +70,7 @@ class Rescue:
             return self._halves(task, case, task.probe)
         [row] = task.probe
         case.strikes[row] = case.strikes.get(row, 0) + 1
-        if case.strikes[row] < STRIKES:
+        if failure.status != Status.TIME_LIMIT and case.strikes[row] < STRIKES:
             case.probes += 1
             return [task]
         case.condemned[row] = failure
@@ -90,13 +103,13 @@ class Rescue:
         return [dataclasses.replace(task, probe=(), condemned=tuple(case.condemned.items()))]
 
     @staticmethod
-    def _failure(task: Task, index: int, why: str) -> Failure:
-        """Time limit where the worker left a traceback, otherwise death of unknown cause."""
+    def _failure(task: Task, index: int, why: str) -> Failure | None:
+        """How a worker died that was at that block; None where none was."""
         path = task.tombstone(index)
         try:
             text = path.read_text()
         except OSError:
-            text = ""
+            return None
         path.unlink(missing_ok=True)
         if not text:
             return Failure(Status.KILLED_WORKER, why)

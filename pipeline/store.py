@@ -276,6 +276,15 @@ class Store:
     def _failure_mark(self, key: str) -> Path:
         return self.path / "failed" / f"{key}.json"
 
+    def crashed(self, key: str) -> int | None:
+        """How many cells of a block crashed; None where the block is not there."""
+        if not self.block_path(key).exists():
+            return None
+        try:
+            return int(json.loads(self._failure_mark(key).read_text())["cells"])
+        except FileNotFoundError:
+            return 0
+
     def failures(self) -> dict[str, dict[str, Any]]:
         """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
         found = {}

@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     import xarray as xr
 
-    from pipeline.plan import Plan
+    from pipeline.planning import Plan
     from pipeline.state import StoreState
 
 

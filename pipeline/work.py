@@ -6,15 +6,17 @@ import contextlib
 import faulthandler
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import cloudpickle
 
 from pipeline.blocks import Block, Series
 from pipeline.outcome import Failure, outcome, solve_block
 from pipeline.store import Store
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 1.0
 
 
 class Report(NamedTuple):
@@ -70,33 +72,38 @@ class Task:
     condemned: tuple[tuple[int, Failure], ...] = ()
     stop: Path | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Dask's own pickling would name modules that workers cannot import; see `shipping`.
+        return _unpacked, (
+            cloudpickle.dumps({f.name: getattr(self, f.name) for f in fields(self)}),
+        )
+
     def tombstone(self, index: int) -> Path:
-        """Where the traceback goes of a worker that is ended for being stuck in that block."""
+        """The file that is there while a worker is at that block, with a traceback if stuck."""
         part = f"-{self.probe[0]}-{self.probe[-1]}" if self.probe else ""
         return self.store / "stuck" / f"{self.series.key(index)}{part}.txt"
 
 
-@contextlib.contextmanager
-def _ended_when_stuck(task: Task, index: int, rows: int) -> Iterator[None]:
-    """End this process when a block takes too long, whatever it hangs in.
+def _unpacked(packed: bytes) -> Task:
+    return Task(**cloudpickle.loads(packed))
 
-    Solvers that watch their iterations are stopped in time by the clock. This is for those that
-    do not, or hang in native code that holds the interpreter lock: `faulthandler`'s watchdog
-    is a thread outside of the interpreter. The driver hears of a lost worker and finds the
-    traceback.
+
+@contextlib.contextmanager
+def _accountable(task: Task, index: int, rows: int) -> Iterator[None]:
+    """Leave a file behind should this process die in here; end it when it takes too long.
+
+    Solvers that watch their iterations are stopped in time by the clock. The watchdog is for
+    those that do not, or hang in native code that holds the interpreter lock: `faulthandler`'s
+    is a thread outside of the interpreter. The driver hears of a lost worker, and by the file
+    tells who was at it from who only waited there.
     """
-    if task.limit is None:
-        yield
-        return
     path = task.tombstone(index)
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as file:
-        faulthandler.dump_traceback_later(
+        if task.limit is not None:
             # Twice: a batch over time is tried again row by row.
-            2 * task.limit * rows + GRACE_SECONDS,
-            exit=True,
-            file=file,
-        )
+            seconds = 2 * task.limit * rows + GRACE_SECONDS
+            faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield
         finally:
@@ -109,13 +116,16 @@ def run_task(task: Task) -> Report:
     store = Store(task.store)
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
-        with _ended_when_stuck(task, task.indices[0], len(task.probe)):
+        with _accountable(task, task.indices[0], len(task.probe)):
             outcome(task.series, task.probe, task.limit)
     for index in () if task.probe else task.indices:
         if task.stop is not None and task.stop.exists():
             break
         block = Block(task.series, index)
-        with _ended_when_stuck(task, index, task.series.batch):
+        if not task.replace and (known := store.crashed(block.key)) is not None:
+            blocks, failed = blocks + 1, failed + known  # somebody else was faster
+            continue
+        with _accountable(task, index, task.series.batch):
             data = solve_block(block, task.limit, dict(task.condemned))
         store.write(block, data, replace=task.replace)
         blocks += 1

@@ -1,0 +1,190 @@
+"""Solvers that raise, hang and crash: only the realizations concerned are lost."""
+
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline import Campaign, Store, open_results
+from pipeline.outcome import Failure
+from pipeline.rescue import ROUNDS, Rescue
+from pipeline.state import state_of
+from pipeline.work import Task
+from solvers import Status
+
+
+def campaign_with(tiny, use, **options):
+    tiny["solvers"] = {"bad": {"use": use, **options}, "oracle": {"use": "oracle_ls"}}
+    return Campaign.from_tables(tiny)
+
+
+def concerned(campaign, above):
+    """Which cells the troublemaker makes trouble on, (points, realizations)."""
+    found = []
+    for point in campaign.points():
+        problem, _ = campaign.scenario_at(point).draw(
+            range(campaign.campaign.realizations), campaign.campaign.seed
+        )
+        found.append(problem.y.reshape(problem.batch, -1)[:, 0] > above)
+    return np.array(found)
+
+
+def run_with_trouble(tiny, store, client, how, above, **limits):
+    tiny["limits"] = limits
+    campaign = campaign_with(tiny, "tests.troublemakers:Trouble", how=how, above=above)
+    bad = concerned(campaign, above)
+    assert 0 < bad.sum() < bad.size
+    result = pipeline.run(campaign, store, client)
+    assert not result.ok
+    cube = open_results(store).load()
+    assert (cube.status.sel(solver="oracle") == Status.CONVERGED).all()
+    return bad, cube
+
+
+ABOVE = 1.0
+
+
+def test_raising(tiny, tmp_path, client):
+    bad, cube = run_with_trouble(tiny, tmp_path / "store", client, "raise_error", ABOVE)
+    expected = np.where(bad, Status.RAISED, Status.CONVERGED)
+    np.testing.assert_array_equal(cube.status.sel(solver="bad"), expected)
+    np.testing.assert_array_equal(cube.nmse.sel(solver="bad").isnull(), bad)
+    assert "RuntimeError: a bad day" in cube.attrs["failures"]
+    state = state_of(Store.open(tmp_path / "store"))
+    assert sum(s.failed for s in state.series) == bad.sum()
+
+
+@pytest.mark.parametrize("how", ["sleep", "hang_holding_the_interpreter"])
+def test_time_limit_holds_whatever_a_solver_hangs_in(tiny, tmp_path, client, how):
+    bad, cube = run_with_trouble(
+        tiny, tmp_path / "store", client, how, ABOVE, seconds_per_realization=0.05
+    )
+    expected = np.where(bad, Status.TIME_LIMIT, Status.CONVERGED)
+    np.testing.assert_array_equal(cube.status.sel(solver="bad"), expected)
+    assert "stuck for more than 0.05 s each" in cube.attrs["failures"]
+    assert ", line " in cube.attrs["failures"]
+    assert list((tmp_path / "store" / "stuck").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["crash", "get_killed"])
+def test_killing_the_worker(tiny, tmp_path, client, how):
+    bad, cube = run_with_trouble(tiny, tmp_path / "store", client, how, ABOVE)
+    expected = np.where(bad, Status.KILLED_WORKER, Status.CONVERGED)
+    np.testing.assert_array_equal(cube.status.sel(solver="bad"), expected)
+
+
+def test_watched_solver_is_stopped_without_killing_anything(tiny, tmp_path, client):
+    tiny["limits"] = {"seconds_per_realization": 0.05}
+    tiny["campaign"]["realizations"] = 3
+    campaign = campaign_with(tiny, "tests.troublemakers:Endless")
+    workers = set(client.run(lambda: __import__("os").getpid()).values())
+    result = pipeline.run(campaign, tmp_path / "store", client)
+    cube = open_results(tmp_path / "store")
+    assert (cube.status.sel(solver="bad") == Status.TIME_LIMIT).all()
+    assert "OverTime: more than 0.05 s per realization" in cube.attrs["failures"]
+    assert not result.ok
+    assert set(client.run(lambda: __import__("os").getpid()).values()) == workers
+
+
+def test_solver_that_fails_throughout_is_stopped_and_the_others_go_on(tiny, tmp_path, client):
+    tiny["campaign"] |= {"realizations": 60, "batch": 1}
+    campaign = campaign_with(tiny, "tests.troublemakers:Trouble", how="raise_error", above=-1e9)
+    result = pipeline.run(campaign, tmp_path / "store", client)
+    assert result.stopped == {"bad": "RuntimeError: a bad day"}
+    assert not result.ok
+    cube = open_results(tmp_path / "store")
+    ran = (cube.status.sel(solver="bad") != Status.NOT_RUN).sum()
+    assert 3 <= ran < 120
+    assert (cube.status.sel(solver="oracle") == Status.CONVERGED).all()
+    assert result.missing == 120 - ran
+
+
+def test_retry_replaces_failed_blocks_only(tiny, tmp_path, client):
+    options = {"how": "raise_error", "above": ABOVE, "unless": str(tmp_path / "mended")}
+    campaign = campaign_with(tiny, "tests.troublemakers:Trouble", **options)
+    bad = concerned(campaign, ABOVE)
+    pipeline.run(campaign, tmp_path / "store", client)
+    store = Store.open(tmp_path / "store")
+    before = {e.name: e.inode() for e in store.block_files()}
+    failed = set(store.failures())
+    assert len(failed) == np.add.reduceat(bad, [0, 3], axis=1).astype(bool).sum()
+    (tmp_path / "mended").touch()
+    result = pipeline.run(campaign, store, client, retry_failed=True)
+    assert result.ok
+    assert result.counts.done == 3 * len(failed)
+    after = {e.name: e.inode() for e in store.block_files()}
+    assert {name[:-4] for name in before if before[name] != after[name]} == failed
+    assert store.failures() == {}
+    assert (open_results(store).status == Status.CONVERGED).all()
+    assert pipeline.run(campaign, store, client, retry_failed=True).counts.done == 0
+
+
+def test_solver_beside_the_campaign_reaches_the_workers(tiny, tmp_path, client):
+    (tmp_path / "my_private_solver.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import solvers\n"
+        "from helper_of_my_solver import scale\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine:\n"
+        "    def solve(self, problem, *, initial=None, watch=None):\n"
+        "        return scale(solvers.create('oracle_ls').solve(problem))\n"
+    )
+    (tmp_path / "helper_of_my_solver.py").write_text("def scale(estimate):\n    return estimate\n")
+    import tomli_w
+
+    tiny["solvers"] = {"mine": {"use": "my_private_solver:Mine"}}
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
+    result = pipeline.run(tmp_path / "study.toml", tmp_path / "store", client)
+    assert result.ok
+    assert pipeline.verify(Store.open(tmp_path / "store")).ok
+
+
+class TestRescue:
+    """The search for culprits, without a cluster."""
+
+    @staticmethod
+    def search(tiny, tmp_path, deadly, *, together=False):
+        """Play scheduler: tasks with a deadly realization kill, others pass."""
+        tiny["campaign"] |= {"batch": 8, "realizations": 16}
+        from pipeline.blocks import series_of
+
+        series = next(series_of(Campaign.from_tables(tiny)))
+        rescue, tried = Rescue(), 0
+        (tmp_path / "stuck").mkdir()
+        waiting, finished = [Task(tmp_path, series, (0, 1))], []
+        while waiting:
+            task = waiting.pop()
+            tried += 1
+            assert tried < 200
+            of_blocks = {row for i in task.indices for row in series.realizations(i)}
+            rows = set(task.probe) or of_blocks
+            rows -= {row for row, _ in task.condemned}
+            kills = len(rows & deadly) > 1 if together else bool(rows & deadly)
+            if kills:
+                for index in task.indices:
+                    if rows & deadly & set(series.realizations(index)):
+                        task.tombstone(index).touch()
+                waiting += rescue.killed(task, "dead")
+            elif task.probe:
+                waiting += rescue.passed(task)
+            else:
+                finished.append(task)
+        assert sorted(i for t in finished for i in t.indices) == [0, 1]
+        return {row: failure for t in finished for row, failure in t.condemned}
+
+    @pytest.mark.parametrize("deadly", [set(), {0}, {3, 11}, {0, 1, 2, 3, 4, 5, 6, 7}, {15}])
+    def test_finds_exactly_the_culprits(self, tiny, tmp_path, deadly):
+        condemned = self.search(tiny, tmp_path, deadly)
+        assert set(condemned) == deadly
+        assert set(condemned.values()) <= {Failure(Status.KILLED_WORKER, "dead")}
+
+    def test_a_task_that_only_waited_on_a_dead_worker_is_not_suspected(self, tiny, tmp_path):
+        from pipeline.blocks import series_of
+
+        task = Task(tmp_path, next(series_of(Campaign.from_tables(tiny))), (0, 1))
+        assert Rescue().killed(task, "dead") == [task]
+
+    def test_gives_up_a_block_whose_rows_are_deadly_together_only(self, tiny, tmp_path):
+        # Halves of the search pass or kill by chance of the split; it ends all the same.
+        condemned = self.search(tiny, tmp_path, {1, 6}, together=True)
+        assert set(condemned) in ({*range(8)}, {1}, {6}, {1, 6})
+        assert ROUNDS == 2
