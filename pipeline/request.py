@@ -70,7 +70,10 @@ def prepare(
     last = store.last_request()
     if last is not None:
         campaign = extended(last, campaign)
-    store.add_request(campaign, provenance.of_request((folder or Path.cwd()).resolve()))
+    try:
+        store.add_request(campaign, provenance.of_request((folder or Path.cwd()).resolve()))
+    except OSError as error:
+        raise InputError(f"{store.path}: cannot be written: {error.strerror}") from None
     return store, campaign
 
 

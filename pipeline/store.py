@@ -246,10 +246,10 @@ class Store:
         folder = self.path / "blocks"
         if not folder.is_dir():
             return
-        for shelf in os.scandir(folder):
-            if shelf.is_dir():
-                with os.scandir(shelf.path) as entries:
-                    yield from (e for e in entries if e.name.endswith(".npz") and e.name[0] != ".")
+        for shelf in [path for path in folder.iterdir() if path.is_dir()]:
+            with os.scandir(shelf) as entries:
+                found = [e for e in entries if e.name.endswith(".npz") and e.name[0] != "."]
+            yield from found
 
     def keys(self) -> set[str]:
         """Keys of all blocks that are done."""

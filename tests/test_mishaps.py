@@ -1,0 +1,210 @@
+"""Full disks, read-only places, two runs at once, and death in the middle."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tomli_w
+import xarray as xr
+
+import pipeline
+from pipeline import Campaign, Store, open_results
+from pipeline.blocks import blocks_of
+from pipeline.outcome import solve_block
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+
+
+@contextlib.contextmanager
+def mounted(path, size, *, read_only=False):
+    """A small file system of its own at `path`."""
+    path.mkdir(exist_ok=True)
+    options = f"size={size}" + (",ro" if read_only else "")
+    try:
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)],
+            check=True,
+            capture_output=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount: {error}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def undisturbed(tables, folder):
+    """The cube of a campaign computed in this process without any trouble."""
+    campaign = Campaign.from_tables(tables)
+    store = Store.create(folder, campaign)
+    store.add_request(campaign, {})
+    for block in blocks_of(campaign):
+        store.write(block, solve_block(block))
+    pipeline.publish(store)
+    return open_results(store).load()
+
+
+def assert_same_numbers(one, other):
+    drop = ["runtime", "host"]
+    xr.testing.assert_identical(
+        one.drop_vars(drop).drop_attrs(), other.drop_vars(drop).drop_attrs()
+    )
+
+
+def write_study(tables, folder):
+    path = folder / "study.toml"
+    path.write_text(tomli_w.dumps(tables))
+    return path
+
+
+@needs_root
+def test_disk_full_in_the_middle(tiny, tmp_path, kronsbl):
+    tiny["campaign"] |= {"realizations": 300, "batch": 5}
+    study = write_study(tiny, tmp_path)
+    with mounted(tmp_path / "disk", "300k") as disk:
+        first = kronsbl("run", study, "--store", disk / "store", "--workers", 2, "--quiet")
+        assert first.returncode == 1, first.stderr
+        assert len(first.stderr.splitlines()) == 1
+        assert "No space left on device" in first.stderr
+        assert "what was done is kept" in first.stderr
+        done = Store.open(disk / "store").keys()
+        assert 0 < len(done) < 2 * 2 * 60
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        times = {e.name: e.stat().st_mtime_ns for e in Store(disk / "store").block_files()}
+        second = kronsbl("run", study, "--store", disk / "store", "--workers", 2, "--quiet")
+        assert second.returncode == 0, second.stderr
+        after = {e.name: e.stat().st_mtime_ns for e in Store(disk / "store").block_files()}
+        assert times.items() <= after.items()
+        cube = open_results(disk / "store").load()
+    assert_same_numbers(cube, undisturbed(tiny, tmp_path / "other"))
+
+
+@needs_root
+def test_read_only_place(tiny, tmp_path, kronsbl):
+    study = write_study(tiny, tmp_path)
+    with mounted(tmp_path / "disk", "1m", read_only=True) as disk:
+        done = kronsbl("run", study, "--store", disk / "store")
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert "cannot make a store there" in done.stderr
+
+
+@needs_root
+def test_store_that_became_read_only(tiny, tmp_path, kronsbl):
+    study = write_study(tiny, tmp_path)
+    with mounted(tmp_path / "disk", "5m") as disk:
+        Store.create(disk / "store", Campaign.load(study))
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        done = kronsbl("run", study, "--store", disk / "store")
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert "cannot be written: Read-only file system" in done.stderr
+
+
+def test_two_runs_on_the_same_store(tiny, tmp_path):
+    tiny["campaign"] |= {"realizations": 60, "batch": 5}
+    study = write_study(tiny, tmp_path)
+    command = [str(Path(sys.executable).parent / "kronsbl"), "run", str(study), "--workers", "1"]
+    runs = [
+        subprocess.Popen(
+            [*command, "--store", str(tmp_path / "store"), "--quiet"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in runs:
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors
+    cube = open_results(tmp_path / "store").load()
+    assert_same_numbers(cube, undisturbed(tiny, tmp_path / "other"))
+    assert pipeline.verify(Store.open(tmp_path / "store"), blocks=3).ok
+
+
+def test_killed_run_goes_on(tiny, tmp_path):
+    tiny["campaign"] |= {"realizations": 400, "batch": 5}
+    study = write_study(tiny, tmp_path)
+    command = [str(Path(sys.executable).parent / "kronsbl"), "run", str(study), "--workers", "2"]
+    command += ["--store", str(tmp_path / "store"), "--quiet"]
+    run = subprocess.Popen(command, start_new_session=True)
+    while (
+        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").keys()) < 20
+    ):
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    before = Store(tmp_path / "store").keys()
+    assert 0 < len(before) < 2 * 2 * 80
+    times = {e.name: e.stat().st_mtime_ns for e in Store(tmp_path / "store").block_files()}
+    subprocess.run(command, check=True, timeout=100)
+    after = {e.name: e.stat().st_mtime_ns for e in Store(tmp_path / "store").block_files()}
+    assert times.items() <= after.items()
+    assert_same_numbers(
+        open_results(tmp_path / "store").load(), undisturbed(tiny, tmp_path / "other")
+    )
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_run_publishes_what_is_there(tiny, tmp_path, sent):
+    tiny["campaign"] |= {"realizations": 2000, "batch": 5}
+    study = write_study(tiny, tmp_path)
+    command = [str(Path(sys.executable).parent / "kronsbl"), "run", str(study), "--workers", "2"]
+    command += ["--store", str(tmp_path / "store"), "--quiet"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while (
+        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").keys()) < 20
+    ):
+        time.sleep(0.01)
+    run.send_signal(sent)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
+    assert len(errors.splitlines()) == 1
+    assert "goes on where this one was" in errors
+    cube = open_results(tmp_path / "store")
+    assert cube.attrs["complete"] == 0
+    assert (cube.status != 0).any()
+
+
+PUBLISH = """
+import sys, pipeline
+store = pipeline.Store.open(sys.argv[1])
+print("ready", flush=True)
+while True:
+    pipeline.publish(store, force=True)
+"""
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_readers_never_see_a_mixture_of_cubes(tiny, tmp_path, moment):
+    tiny["campaign"] |= {"realizations": 30}
+    whole = undisturbed(tiny, tmp_path / "store")
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUBLISH, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
+    )
+    with process.stdout:
+        process.stdout.readline()
+    end = time.monotonic() + 0.05 + 0.11 * moment
+    while time.monotonic() < end:
+        assert_same_numbers(open_results(tmp_path / "store").load(), whole)
+    process.kill()
+    process.wait()
+    assert_same_numbers(open_results(tmp_path / "store").load(), whole)
+    pipeline.publish(Store.open(tmp_path / "store"), force=True)
+    assert_same_numbers(open_results(tmp_path / "store").load(), whole)
+    # What the killed one left behind is swept out once it is old.
+    for path in (tmp_path / "store" / "cubes").glob(".*"):
+        os.utime(path, (0, 0))
+    from pipeline.results import collect_garbage
+
+    collect_garbage(Store.open(tmp_path / "store"))
+    left = [p.name for p in (tmp_path / "store" / "cubes").iterdir()]
+    assert len(left) == 1
+    assert_same_numbers(open_results(tmp_path / "store").load(), whole)
+    shutil.rmtree(tmp_path / "store")
