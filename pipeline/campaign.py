@@ -10,52 +10,21 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Scenario
+from pipeline.settings import ClusterSettings, Header, Limits, Name, Output, Table
 from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
 from solvers.registry import suggest
 
-Whole = Annotated[int, Field(strict=True, ge=0)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(strict=True, pattern=r"^\w[\w.+-]*$", max_length=100)]
 SweepValue = bool | int | float | str
 
-DEFAULT_BATCH = 50
 RESERVED_DIMENSIONS = frozenset({"realization", "solver", "iteration"})
-
-
-class Table(BaseModel):
-    """A table of the file: frozen, and without keys that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Header(Table):
-    """The table ``[campaign]``."""
-
-    name: Name
-    seed: Whole
-    realizations: Count
-    batch: Count = DEFAULT_BATCH
-
-
-class Output(Table):
-    """The table ``[output]``: what to store beside the figures of merit."""
-
-    trace: StrictBool = False
-
-
-class Limits(Table):
-    """The table ``[limits]``: when to give a realization up."""
-
-    seconds_per_realization: Seconds | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +67,10 @@ class Campaign(Table):
     campaign: Header
     scenario: dict[str, Any]
     solvers: dict[Name, dict[str, Any]]
-    sweep: dict[str, list[Any]] = {}
+    sweep: dict[str, list[Any]] = Field(default_factory=dict)
     output: Output = Output()
     limits: Limits = Limits()
+    cluster: ClusterSettings = ClusterSettings()
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any], where: str = "campaign") -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -59,6 +60,16 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
 
 
+def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:  # noqa: ARG001
+    """``I/N`` as two numbers."""
+    if value is None:
+        return None
+    part, slash, parts = value.partition("/")
+    if not slash or not (part.isdecimal() and parts.isdecimal()) or int(part) >= int(parts):
+        raise InputError(f"--shard {value}: expected I/N with I from 0 to N - 1, as in 0/16")
+    return int(part), int(parts)
+
+
 def _file(name: str) -> Callable[[F], F]:
     return click.argument(name, type=click.Path(path_type=Path))
 
@@ -70,6 +81,12 @@ def _path(*names: str, **options: Any) -> Callable[[F], F]:
 STORE_OPTION = _path("--store", help="Folder of the results; default results/NAME.")
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."
+)
+CLUSTER = click.option(
+    "--cluster",
+    default="local",
+    show_default=True,
+    help="local, slurm, an address (tls://…, tcp://…) or a scheduler file.",
 )
 REALIZATIONS = click.option(
     "--realizations",
@@ -95,9 +112,15 @@ def main() -> None:
 @_file("campaign")
 @STORE_OPTION
 @WORKERS
-@click.option("--cluster", default="local", show_default=True, help="Where to run.")
+@CLUSTER
 @REALIZATIONS
 @click.option("--retry", type=click.Choice(["failed"]), help="Compute failed blocks again.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Compute only part I of N, counted from 0, and publish nothing.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no table.")
 def run(
     campaign: Path,
@@ -106,6 +129,7 @@ def run(
     cluster: str,
     realizations: int | None,
     retry: str | None,
+    shard: tuple[int, int] | None,
     quiet: bool,
 ) -> None:
     r"""Compute what the store lacks of CAMPAIGN, and publish the cube.
@@ -118,12 +142,17 @@ def run(
       kronsbl run workflows/quickstart.toml --realizations 300
       kronsbl run study.toml --store /scratch/study --workers 8
       kronsbl run study.toml --retry failed
+      kronsbl run study.toml --cluster slurm
+      kronsbl run study.toml --shard 3/16
     """
     from pipeline.campaign import Campaign
     from pipeline.driver import run as run_campaign
     from pipeline.progress import shown
 
     console = _console()
+    if not quiet:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("kronsbl").setLevel(logging.INFO)
     study = Campaign.load(campaign, realizations=realizations)
     with shown(console, quiet=quiet) as progress:
         result = run_campaign(
@@ -134,8 +163,12 @@ def run(
             progress=progress,
             folder=campaign.resolve().parent,
             retry_failed=retry == "failed",
+            shard=shard,
         )
-    if not quiet:
+    if result.cube is None:
+        if not quiet:
+            console.print(f"Once all shards are done: kronsbl publish {result.store}")
+    elif not quiet:
         _show_summary(console, result.store, "nmse")
         console.print(
             f"\nCube: {result.cube}\n"
@@ -160,12 +193,14 @@ def run(
 @_file("campaign")
 @STORE_OPTION
 @WORKERS
+@CLUSTER
 @REALIZATIONS
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(
     campaign: Path,
     store: Path | None,
     workers: int | None,
+    cluster: str,
     realizations: int | None,
     as_json: bool,
 ) -> None:
@@ -176,12 +211,13 @@ def plan(
     \b
     Example:
       kronsbl plan workflows/paper/snr.toml --workers 64
+      kronsbl plan study.toml --cluster slurm
     """
     from pipeline.campaign import Campaign
     from pipeline.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
-    found = plan_campaign(study, store, workers=workers)
+    found = plan_campaign(study, store, workers=workers, cluster=cluster)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return

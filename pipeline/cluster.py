@@ -1,29 +1,54 @@
-"""Dask clusters to run on, each behind one call."""
+"""Dask clusters to run on, each behind one call.
+
+Every cluster that is started here speaks TLS with credentials made for the run, since a Dask
+scheduler runs any code that it is sent.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import logging
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.settings import ClusterSettings, Jobs
+
+log = logging.getLogger("kronsbl")
+
+LOOPBACK = "127.0.0.1:0"
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
-    # dask sets a small trim threshold, which makes glibc return and fault in again the few
+    # Dask sets a small trim threshold, which makes glibc return and fault in again the few
     # megabytes of temporaries of every EM iteration.
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
-"""Environment of a worker process."""
-
+"""Environment of a worker process. In force before it starts: numpy and malloc read it when they
+are loaded."""
 
 DEATHS_PER_TASK = 1
 """Workers that a task may lose before the driver hears of it and searches for the culprit."""
+
+SLURM_EXAMPLE = {
+    "cores": "cores = 16",
+    "memory": 'memory = "32GB"',
+    "walltime": 'walltime = "04:00:00"',
+    "jobs": "jobs = 10",
+}
+"""What SLURM cannot do without, with an example of each."""
 
 
 def usable_cores() -> int:
@@ -32,19 +57,60 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def local_client(workers: int | None = None) -> Iterator[Any]:
-    """A cluster of single-threaded processes on this machine.
+def connect(
+    cluster: str = "local",
+    *,
+    workers: int | None = None,
+    settings: ClusterSettings | None = None,
+    store: Path | None = None,
+) -> Iterator[Any]:
+    """A client of the cluster that is asked for, with at least one worker.
 
     Parameters
     ----------
+    cluster
+        "local", "slurm", an address (``tls://host:port``, ``tcp://host:port``), or the path of a
+        scheduler file. Credentials for the last two come from Dask's own configuration,
+        ``distributed.comm.tls``.
     workers
-        How many; by default one per usable core.
+        Worker processes of a local cluster; by default one per core.
+    settings
+        The campaign's table ``[cluster]``.
+    store
+        Where results go; jobs' logs and credentials go there as well.
+
+    Raises
+    ------
+    InputError
+        There is no such cluster, it cannot be reached, or no worker came.
     """
+    settings = settings or ClusterSettings()
+    if cluster == "local":
+        manager = _local(workers)
+    elif cluster == "slurm":
+        manager = _slurm(settings, store or Path.cwd())
+    elif "://" in cluster:
+        manager = _existing(address=cluster)
+    elif Path(cluster).is_file():
+        manager = _existing(scheduler_file=cluster)
+    else:
+        raise InputError(
+            f"--cluster {cluster}: neither local, slurm, an address (tls://…, tcp://…) nor the "
+            "path of a scheduler file"
+        )
+    with manager as client:
+        _wait_for_a_worker(client, settings.start_timeout)
+        log.info("dashboard: %s", client.dashboard_link)
+        yield client
+
+
+@contextmanager
+def _local(workers: int | None) -> Iterator[Any]:
+    """Single-threaded processes on this machine, reachable from this machine only."""
     import dask
     from distributed import Client, LocalCluster, Security
 
     settings = {
-        # Before a process starts, not in it: numpy and malloc read these when they are loaded.
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.scheduler.allowed-failures": DEATHS_PER_TASK,
         # Nannies bring lost workers back. The cluster would close a nanny whose worker happens
@@ -60,9 +126,9 @@ def local_client(workers: int | None = None) -> Iterator[Any]:
             host="127.0.0.1",
             protocol="tls://",
             security=Security.temporary(),
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            silence_logs=50,
+            dashboard_address=LOOPBACK,
+            worker_dashboard_address=LOOPBACK,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -70,22 +136,213 @@ def local_client(workers: int | None = None) -> Iterator[Any]:
 
 
 @contextmanager
-def connect(cluster: str = "local", workers: int | None = None) -> Iterator[Any]:
-    """A client of the cluster that is asked for.
+def _existing(**where: str) -> Iterator[Any]:
+    """A cluster that somebody else has started."""
+    from distributed import Client
+
+    [target] = where.values()
+    if target.startswith("tcp://"):
+        log.warning(
+            "%s is neither encrypted nor authenticated: whoever reaches that port can run code "
+            "there as you",
+            target,
+        )
+    try:
+        client = Client(**where, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"--cluster {target}: cannot be reached: {error}") from None
+    with client:
+        yield client
+
+
+@contextmanager
+def _slurm(settings: ClusterSettings, store: Path) -> Iterator[Any]:
+    """Jobs of a SLURM cluster, replaced as they end, until the campaign is done."""
+    import dask
+    from distributed import Client
+
+    jobs = settings.jobs
+    minimum, maximum = (jobs.minimum, jobs.maximum) if isinstance(jobs, Jobs) else (jobs, jobs)
+    with (
+        private_folder(store) as folder,
+        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS_PER_TASK}),
+        slurm_cluster(settings, folder, store) as cluster,
+    ):
+        _try_submitting(cluster.job_script())
+        # Unlike scale(), which submits once, this replaces jobs that end.
+        cluster.adapt(minimum_jobs=minimum, maximum_jobs=maximum, interval="2s", wait_count=5)
+        with Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def private_folder(store: Path) -> Iterator[Path]:
+    """A folder in the store that only this user may enter, gone afterwards."""
+    store.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".private-", dir=store.resolve()))  # mode 0700
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def slurm_cluster(settings: ClusterSettings, folder: Path, store: Path) -> Any:
+    """A `dask_jobqueue.SLURMCluster` without jobs yet.
 
     Parameters
     ----------
-    cluster
-        "local".
-    workers
-        How many workers, where the cluster is ours to size.
+    settings
+    folder
+        For credentials and configuration that workers read; visible on the nodes.
+    store
+        For the jobs' logs.
 
     Raises
     ------
     InputError
-        There is no such kind of cluster.
+        dask-jobqueue is not installed, or settings are missing.
     """
-    if cluster != "local":
-        raise InputError(f"--cluster {cluster}: known: local")
-    with local_client(workers) as client:
-        yield client
+    import dask
+    import yaml
+    from distributed import Security
+
+    options = job_options(settings, folder, store)
+    from dask_jobqueue.slurm import SLURMCluster
+
+    # Read by the nannies, whose defaults would otherwise overwrite the environment.
+    worker_config = {"distributed": {"nanny": {"pre-spawn-environ": WORKER_ENVIRONMENT}}}
+    (folder / "dask.yaml").write_text(yaml.safe_dump(worker_config))
+    Path(options["log_directory"]).mkdir(parents=True, exist_ok=True)
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "5s"})
+    return SLURMCluster(
+        **options,
+        interface=settings.interface,
+        security=Security.temporary(),
+        shared_temp_directory=str(folder),
+        scheduler_options={"dashboard_address": LOOPBACK},
+    )
+
+
+def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[str, Any]:
+    """What dask-jobqueue must know of a job; see `slurm_cluster`."""
+    missing = [name for name in SLURM_EXAMPLE if getattr(settings, name) is None]
+    if missing:
+        raise InputError(
+            f"--cluster slurm needs {', '.join(missing)} in the table [cluster], for example: "
+            + "; ".join(SLURM_EXAMPLE[name] for name in missing)
+        )
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        raise InputError(
+            "--cluster slurm needs the package dask-jobqueue: pip install 'kronsbl[slurm]'"
+        )
+    return {
+        "queue": settings.queue,
+        "account": settings.account,
+        "cores": settings.cores,
+        "processes": settings.cores,
+        "memory": settings.memory,
+        "walltime": settings.walltime,
+        "job_name": "kronsbl",
+        "job_script_prologue": [f"export DASK_CONFIG={folder}", *settings.prologue],
+        "job_extra_directives": settings.directives,
+        "log_directory": str(Path(settings.log_directory or store / "logs").resolve()),
+        "local_directory": tempfile.gettempdir(),
+        "protocol": "tls://",
+        "worker_extra_args": [
+            *("--dashboard-address", LOOPBACK),
+            *("--lifetime", f"{lifetime(settings):.0f}s"),
+            *("--lifetime-stagger", f"{0.05 * lifetime(settings):.0f}s"),
+        ],
+    }
+
+
+def job_script(settings: ClusterSettings, store: Path) -> str:
+    """The sbatch script that a run would submit, without credentials."""
+    options = job_options(settings, store / ".private-…", store)
+    from dask_jobqueue.slurm import SLURMJob
+
+    job = SLURMJob(scheduler="tls://driver:port", name="kronsbl", **options)
+    return str(job.job_script())
+
+
+def lifetime(settings: ClusterSettings) -> float:
+    """Seconds after which workers leave: early enough to finish the block that they are at."""
+    if settings.lifetime is not None:
+        return settings.lifetime
+    return settings.seconds - min(max(60.0, 0.05 * settings.seconds), settings.seconds / 3)
+
+
+def _try_submitting(script: str) -> None:
+    """Ask sbatch whether it would take the job.
+
+    dask-jobqueue only logs what a failed sbatch says, and waits for workers that never come.
+    """
+    if shutil.which("sbatch") is None:
+        raise InputError("--cluster slurm: there is no sbatch on this machine")
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        done = subprocess.run(
+            ["sbatch", "--test-only", file.name], capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise InputError(f"--cluster slurm: sbatch refuses the job: {done.stderr.strip()}")
+
+
+def _wait_for_a_worker(client: Any, seconds: float) -> None:
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except TimeoutError:
+        raise InputError(
+            f"no worker came within {seconds:.0f} s{_queue()}; look into the jobs' logs, ask for "
+            "less, or raise start_timeout in the table [cluster]"
+        ) from None
+
+
+def _queue() -> str:
+    """What SLURM says of our jobs."""
+    if shutil.which("squeue") is None:
+        return ""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            ["squeue", "--me", "--noheader", "--name=kronsbl", "--format=%i %T %r"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        return f" (jobs: {'; '.join(done.stdout.splitlines()) or 'none'})"
+    return ""
+
+
+def check_workers(client: Any, store: Path) -> None:
+    """Make sure that the workers run this kronsbl, and see the store.
+
+    Raises
+    ------
+    InputError
+        They do not.
+    """
+    from pipeline.work import VERSION, look_around
+
+    with tempfile.NamedTemporaryFile(prefix=".probe-", dir=store) as probe:
+        try:
+            found = client.run(look_around, probe.name)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"the workers cannot import kronsbl: {error}") from None
+    for address, (version, sees, python) in found.items():
+        if version != VERSION:
+            raise InputError(
+                f"worker {address} runs kronsbl {version}, this is {VERSION}: use the same "
+                "environment on both sides"
+            )
+        if not sees:
+            raise InputError(
+                f"worker {address} cannot see {store.resolve()}: put the store on a file system "
+                "that workers share (--store)"
+            )
+        if python[:2] != sys.version_info[:2]:
+            raise InputError(
+                f"worker {address} runs Python {python[0]}.{python[1]}, this is "
+                f"{sys.version_info[0]}.{sys.version_info[1]}: use the same environment"
+            )

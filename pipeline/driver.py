@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
-from pipeline.cluster import connect
+from pipeline.cluster import check_workers, connect
+from pipeline.pacing import Queue
 from pipeline.request import prepare
 from pipeline.shipping import make_shippable
 from pipeline.store import Store
+from pipeline.watch import Watch
 from pipeline.work import Report, Task
+
+if TYPE_CHECKING:
+    from pipeline.results import Published
 
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result."""
-
-SECONDS_BETWEEN_BEATS = 5.0
 
 
 @dataclasses.dataclass
@@ -42,12 +46,15 @@ class Counts:
         Computed by the run.
     failed : int
         Of these, crashed.
+    workers : int
+        At work now.
     """
 
     total: int = 0
     before: int = 0
     done: int = 0
     failed: int = 0
+    workers: int = 0
 
 
 Progress = Callable[[Counts], None]
@@ -59,7 +66,9 @@ class Run:
 
     Attributes
     ----------
-    store, cube : Path
+    store : Path
+    cube : Path or None
+        The published cube; a shard publishes none.
     counts : Counts
     missing : int
         Cells still not done.
@@ -70,7 +79,7 @@ class Run:
     """
 
     store: Path
-    cube: Path
+    cube: Path | None
     counts: Counts
     missing: int
     damaged: list[str]
@@ -83,7 +92,11 @@ class Run:
 
 
 def blocks_to_do(
-    store: Store, campaign: Campaign, *, retry_failed: bool = False
+    store: Store,
+    campaign: Campaign,
+    *,
+    retry_failed: bool = False,
+    shard: tuple[int, int] = (0, 1),
 ) -> list[tuple[Series, list[int]]]:
     """What a campaign still needs: block numbers by series.
 
@@ -92,15 +105,18 @@ def blocks_to_do(
     store, campaign
     retry_failed
         Count blocks with failed cells as not done.
+    shard : (i, N)
+        Only every N-th of the campaign's blocks, from the i-th; done or not, so that a shard's
+        share stays the same.
     """
     done = store.keys()
     if retry_failed:
         done -= store.failures().keys()
-    realizations = campaign.campaign.realizations
-    found = []
+    found, number = [], itertools.count()
     for series in series_of(campaign):
-        indices = range(series.block_count(realizations))
-        found.append((series, [i for i in indices if series.key(i) not in done]))
+        count = series.block_count(campaign.campaign.realizations)
+        mine = [i for i in range(count) if next(number) % shard[1] == shard[0]]
+        found.append((series, [i for i in mine if series.key(i) not in done]))
     return found
 
 
@@ -114,6 +130,7 @@ def run(
     progress: Progress | None = None,
     folder: Path | None = None,
     retry_failed: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> Run:
     """Compute what a store lacks of a campaign, and publish the cube.
 
@@ -130,11 +147,13 @@ def run(
     cluster
         See `pipeline.cluster.connect`.
     progress
-        Called with the `Counts` whenever blocks are done.
+        Called with the `Counts` every now and then, from other threads too.
     folder
         Of the campaign file, for its provenance.
     retry_failed
         Compute blocks with failed cells again, and replace them.
+    shard : (i, N)
+        Compute only the i-th of N parts, from 0, and publish nothing.
 
     Returns
     -------
@@ -143,31 +162,45 @@ def run(
     Raises
     ------
     InputError
-        The campaign or the store cannot be used; nothing has been computed.
+        The campaign, the store or the cluster cannot be used; nothing has been computed.
     OSError, ClusterLost
         Something broke on the way. What had been computed is stored; running again goes on.
 
     Notes
     -----
-    An interruption (KeyboardInterrupt) publishes what is there before it goes on.
+    An interruption (KeyboardInterrupt) lets running blocks finish for a short while, and
+    publishes what is there before it goes on.
     """
-    from pipeline.results import publish
-
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
     store, campaign = prepare(campaign, store, folder)
-    todo = blocks_to_do(store, campaign, retry_failed=retry_failed)
+    todo = blocks_to_do(store, campaign, retry_failed=retry_failed, shard=shard or (0, 1))
     work = _Work(store, campaign, todo, retry_failed, progress)
     if any(indices for _, indices in todo):
+        found: AbstractContextManager[Any]
+        if client is None:
+            found = connect(cluster, workers=workers, settings=campaign.cluster, store=store.path)
+        else:
+            found = nullcontext(client)
         try:
-            with nullcontext(client) if client is not None else connect(cluster, workers) as on:
+            with found as on:
                 work.run(on)
         except KeyboardInterrupt:
-            publish(store)
+            if shard is None:
+                _publish(store)
             raise
-    cube = publish(store, force=retry_failed and work.counts.done > 0)
+    if shard is not None:
+        missing = work.counts.total - work.counts.before - work.counts.done
+        return Run(store.path, None, work.counts, missing, [], work.stopped)
+    cube = _publish(store, force=retry_failed and work.counts.done > 0)
     return Run(store.path, cube.path, work.counts, cube.missing, cube.damaged, work.stopped)
+
+
+def _publish(store: Store, *, force: bool = False) -> Published:
+    from pipeline.results import publish  # zarr is not needed before
+
+    return publish(store, force=force)
 
 
 class _Work:
@@ -181,8 +214,7 @@ class _Work:
         replace: bool,
         progress: Progress | None,
     ) -> None:
-        self._store, self._todo, self._replace = store, todo, replace
-        self._limit = campaign.limits.seconds_per_realization
+        self._store, self._campaign, self._todo, self._replace = store, campaign, todo, replace
         self._progress = progress or (lambda _: None)
         self.counts = _counts(todo, campaign.campaign.realizations)
         self.stopped: dict[str, str] = {}
@@ -192,20 +224,31 @@ class _Work:
     def run(self, client: Any) -> None:
         """Compute every block that is to do."""
         from pipeline.graph import FanOut
-        from pipeline.pacing import Queue
 
+        check_workers(client, self._store.path)
         for series, _ in self._todo:
             make_shippable(series)
-        threads = sum(client.nthreads().values())
+        name = f"{platform.node()}-{os.getpid()}"
+        running = self._store.path / "running"
+        running.mkdir(exist_ok=True)
+        stop = (running / f"{name}.stop").resolve()
         self._queue = Queue(
             self._store.path.resolve(),
             self._todo,
-            threads,
-            limit=self._limit,
+            sum(client.nthreads().values()),
+            limit=self._campaign.limits.seconds_per_realization,
             replace=self._replace,
+            stop=stop,
         )
-        with self._heart(threads) as self._beat:
-            FanOut(client, self._queue, self._report).run()
+        fan_out = FanOut(client, self._queue, self._report)
+        patience = self._campaign.cluster.start_timeout
+        watch = Watch(client, fan_out, self._queue, self._tick(running / f"{name}.json"), patience)
+        try:
+            with watch:
+                fan_out.run()
+        finally:
+            stop.unlink(missing_ok=True)
+            (running / f"{name}.json").unlink(missing_ok=True)
 
     def _report(self, task: Task, report: Report) -> None:
         self.counts.done += report.cells
@@ -216,32 +259,23 @@ class _Work:
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._queue.stop(label)
             self.stopped[label] = report.message
-        self._beat()
         self._progress(self.counts)
 
-    @contextlib.contextmanager
-    def _heart(self, threads: int) -> Iterator[Callable[[], None]]:
-        """A small file in the store that says, every few seconds, how far this run is."""
-        path = self._store.path / "running" / f"{platform.node()}-{os.getpid()}.json"
-        path.parent.mkdir(exist_ok=True)
-        started, last = time.time(), 0.0
+    def _tick(self, path: Path) -> Callable[[int], None]:
+        """Tell others, by the progress display and a small file in the store, how far we are."""
+        started = time.time()
 
-        def beat() -> None:
-            nonlocal last
-            if time.time() - last < SECONDS_BETWEEN_BEATS:
-                return
-            last = time.time()
-            state = {"host": platform.node(), "pid": os.getpid(), "threads": threads}
-            state |= {"started": started, "updated": last, **dataclasses.asdict(self.counts)}
+        def tick(workers: int) -> None:
+            self.counts.workers = workers
+            self._progress(self.counts)
+            state = {"host": platform.node(), "pid": os.getpid(), "started": started}
+            state |= {"updated": time.time(), **dataclasses.asdict(self.counts)}
             aside = path.with_suffix(".new")
-            aside.write_text(json.dumps(state))
-            os.replace(aside, path)
+            with contextlib.suppress(OSError):  # a full disk ends the run elsewhere
+                aside.write_text(json.dumps(state))
+                os.replace(aside, path)
 
-        try:
-            beat()
-            yield beat
-        finally:
-            path.unlink(missing_ok=True)
+        return tick
 
 
 def _counts(todo: Iterable[tuple[Series, list[int]]], realizations: int) -> Counts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
@@ -12,6 +14,8 @@ from pipeline.rescue import Rescue
 from pipeline.work import Report, Task, run_task
 
 SECONDS_FOR_A_WORD = 20.0
+WIND_DOWN_SECONDS = 15.0
+LEAST_IN_FLIGHT = 32
 
 
 class FanOut:
@@ -32,10 +36,10 @@ class FanOut:
         from distributed import as_completed
 
         self._client, self._queue, self._on_report = client, queue, on_report
-        self._bound = max(32, 3 * sum(client.nthreads().values()))
         self._rescue = Rescue()
         self._in_flight: dict[Any, Task] = {}
         self._completed = as_completed()
+        self._lost = ""
 
     def run(self) -> None:
         """Work until nothing is left.
@@ -52,12 +56,29 @@ class FanOut:
             for future in self._completed:
                 self._come_back(future, self._in_flight.pop(future))
                 self._refill()
+        except KeyboardInterrupt:
+            self._wind_down()
+            raise
         finally:
             if self._in_flight:
                 self._client.cancel(list(self._in_flight))
 
+    def abandon(self, why: str) -> None:
+        """Give up, from another thread; `run` raises `ClusterLost`."""
+        self._lost = why
+        self._client.cancel(list(self._in_flight))
+
+    def _wind_down(self) -> None:
+        """Let the blocks that are being solved finish, for a short while."""
+        from distributed import wait
+
+        if self._queue.stop_all() and self._in_flight:
+            with contextlib.suppress(TimeoutError, CancelledError):
+                wait(list(self._in_flight), timeout=WIND_DOWN_SECONDS)
+
     def _refill(self) -> None:
-        while len(self._in_flight) < self._bound and (task := self._queue.next()) is not None:
+        bound = max(LEAST_IN_FLIGHT, 3 * self._queue.threads)
+        while len(self._in_flight) < bound and (task := self._queue.next()) is not None:
             # Retried by us, not by dask: a task that fails has a reason.
             future = self._client.submit(run_task, task, pure=False, retries=0)
             self._in_flight[future] = task
@@ -74,7 +95,7 @@ class FanOut:
             self._queue.put_first(self._rescue.killed(task, f"KilledWorker: {error}"))
         elif status == "cancelled":
             # What a scheduler that dies leaves behind, without an exception.
-            raise ClusterLost(f"the cluster was lost ({task.series.describe()} came back {status})")
+            raise ClusterLost(self._lost or "the scheduler was lost")
         elif (report := self._word(future)) is None:
             # The worker that held the word has died since. What it did is stored.
             self._queue.put_first([task])
@@ -83,6 +104,8 @@ class FanOut:
         else:
             self._queue.done(task, report)
             self._on_report(task, report)
+            if rest := task.indices[report.blocks :]:  # the worker had to leave
+                self._queue.put_first([dataclasses.replace(task, indices=rest)])
         future.release()
 
     @staticmethod

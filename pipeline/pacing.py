@@ -39,6 +39,8 @@ class Queue:
         Seconds per realization, handed to the tasks.
     replace : bool
         Whether the blocks are there already and meant to be replaced.
+    stop : Path, optional
+        Handed to the tasks; see `pipeline.work.Task`.
 
     Notes
     -----
@@ -55,9 +57,10 @@ class Queue:
         *,
         limit: float | None = None,
         replace: bool = False,
+        stop: Path | None = None,
     ) -> None:
-        self._store, self._threads = store, max(threads, 1)
-        self._limit, self._replace = limit, replace
+        self._store, self.threads = store, max(threads, 1)
+        self._limit, self._replace, self._stop = limit, replace, stop
         self._urgent: list[Task] = []
         self._waiting: dict[str, list[tuple[Series, list[int]]]] = {}
         self._left: dict[str, int] = {}
@@ -75,7 +78,7 @@ class Queue:
         cost = self._costs[label].per_block
         if cost is None:
             return 1
-        share = self._seconds_left() / (4 * self._threads)
+        share = self._seconds_left() / (4 * self.threads)
         target = max(min(TASK_SECONDS, share), SHORTEST_TASK_SECONDS)
         return max(int(target / max(cost, 1e-6)), 1)
 
@@ -95,7 +98,14 @@ class Queue:
         else:  # let the solver's points take turns, so that its cost is that of a mixture
             self._waiting[label].insert(0, self._waiting[label].pop())
         self._left[label] -= count
-        return Task(self._store, series, taken, limit=self._limit, replace=self._replace)
+        return Task(
+            self._store,
+            series,
+            taken,
+            limit=self._limit,
+            replace=self._replace,
+            stop=self._stop,
+        )
 
     def put_first(self, tasks: Iterable[Task]) -> None:
         """Hand these out before all others."""
@@ -112,3 +122,11 @@ class Queue:
         cost = self._costs[task.series.label]
         cost.blocks += report.blocks
         cost.seconds += report.seconds
+
+    def stop_all(self) -> bool:
+        """Hand out nothing more, and tell tasks on their way to begin no further block."""
+        self._urgent.clear()
+        self._left = dict.fromkeys(self._left, 0)
+        if self._stop is not None:
+            self._stop.touch()
+        return self._stop is not None

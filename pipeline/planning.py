@@ -13,10 +13,11 @@ import numpy as np
 from pipeline import provenance
 from pipeline.blocks import Series
 from pipeline.campaign import Campaign
-from pipeline.cluster import usable_cores
+from pipeline.cluster import job_script, usable_cores
 from pipeline.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.driver import blocks_to_do
 from pipeline.request import default_store, extended, rehearse
+from pipeline.settings import ClusterSettings, Jobs
 from pipeline.store import Store
 
 CALIBRATION_SECONDS = 1.0
@@ -78,6 +79,10 @@ class Plan:
     workers : int
     wall_seconds : float
         On that many workers.
+    jobs : int
+        Of a batch system, and 0 without one.
+    job_script : str
+        What would be submitted.
     warnings : list of str
     """
 
@@ -94,6 +99,8 @@ class Plan:
     core_seconds: float
     workers: int
     wall_seconds: float
+    jobs: int
+    job_script: str
     warnings: list[str]
 
 
@@ -102,7 +109,7 @@ def plan(
     store: str | Path | None = None,
     *,
     workers: int | None = None,
-    worker_memory: float | None = None,
+    cluster: str = "local",
 ) -> Plan:
     """Predict what a campaign will take, from a calibration of a few seconds.
 
@@ -112,9 +119,9 @@ def plan(
     store
         Where it would go; what is there already counts as done.
     workers
-        Single-threaded workers; by default one per core of this machine.
-    worker_memory
-        Bytes that a worker may use; by default its share of this machine's.
+        Single-threaded workers; by default one per core of this machine, or of the jobs.
+    cluster
+        "local" or "slurm".
 
     Returns
     -------
@@ -132,7 +139,8 @@ def plan(
         last = opened.last_request()
         campaign = extended(last, campaign) if last is not None else campaign
     todo = blocks_to_do(Store(path), campaign)
-    workers = workers or usable_cores()
+    site = _Site.of(campaign.cluster, cluster, workers, path)
+    workers = site.workers
     provenance.one_blas_thread()
     plans = [_solver_plan(label, todo, campaign) for label in campaign.solvers]
     cells = sum(p.blocks * p.batch for p in plans)
@@ -155,10 +163,36 @@ def plan(
         core_seconds=core_seconds,
         workers=workers,
         wall_seconds=max(core_seconds / workers, longest),
+        jobs=site.jobs,
+        job_script=site.job_script,
         warnings=[],
     )
-    memory = worker_memory or _memory_share(workers)
-    return dataclasses.replace(found, warnings=_warnings(found, path, memory))
+    return dataclasses.replace(found, warnings=_warnings(found, path, site.worker_memory))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Site:
+    """Where it would run."""
+
+    workers: int
+    worker_memory: float
+    jobs: int = 0
+    job_script: str = ""
+
+    @classmethod
+    def of(cls, settings: ClusterSettings, cluster: str, workers: int | None, path: Path) -> _Site:
+        if cluster != "slurm":
+            from distributed.system import MEMORY_LIMIT
+
+            workers = workers or usable_cores()
+            return cls(workers, float(MEMORY_LIMIT) / workers)
+        from dask.utils import parse_bytes
+
+        script = job_script(settings, path)
+        jobs = settings.jobs.maximum if isinstance(settings.jobs, Jobs) else settings.jobs or 0
+        cores = settings.cores or 1
+        memory = parse_bytes(settings.memory or "0") / cores
+        return cls(workers or jobs * cores, memory, jobs, script)
 
 
 def _solver_plan(
@@ -214,12 +248,6 @@ def _bytes_per_cell(campaign: Campaign) -> float:
         np.dtype(v.dtype).itemsize * (max(widths) if v.extra == "iteration" else 1)
         for v in variables_of(campaign).values()
     )
-
-
-def _memory_share(workers: int) -> float:
-    from distributed.system import MEMORY_LIMIT
-
-    return float(MEMORY_LIMIT) / workers
 
 
 def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:

@@ -27,7 +27,8 @@ def _line(counts: Counts, seconds: float) -> str:
     left = counts.total - there
     eta = f", {seconds * left / counts.done:.0f} s left" if counts.done and left else ""
     failed = f", {counts.failed} failed" if counts.failed else ""
-    return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{eta}{failed}"
+    workers = f", {counts.workers} workers" if counts.workers else ""
+    return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{workers}{eta}{failed}"
 
 
 @contextmanager
@@ -53,13 +54,14 @@ def _bar(console: Console) -> Iterator[Callback]:
         MofNCompleteColumn(),
         TextColumn("cells"),
         TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[workers]}"),
         TextColumn("[red]{task.fields[failed]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
     start = time.monotonic()
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("solving", total=None, rate="", failed="")
+        task = bar.add_task("solving", total=None, rate="", workers="", failed="")
 
         def update(counts: Counts) -> None:
             bar.update(
@@ -67,6 +69,7 @@ def _bar(console: Console) -> Iterator[Callback]:
                 total=counts.total,
                 completed=counts.before + counts.done,
                 rate=_rate(counts, time.monotonic() - start),
+                workers=f"{counts.workers} workers" if counts.workers else "",
                 failed=f"{counts.failed} failed" if counts.failed else "",
             )
 

@@ -117,9 +117,14 @@ def plan(found: Plan) -> Table:
     )
     for p in found.solvers:
         table.add_row(
-            p.label, str(p.batch), str(p.blocks), str(p.blocks_done), span(p.seconds_per_block),
-            span(p.seconds), size(p.bytes),
-        )  # fmt: skip
+            p.label,
+            str(p.batch),
+            str(p.blocks),
+            str(p.blocks_done),
+            span(p.seconds_per_block),
+            span(p.seconds),
+            size(p.bytes),
+        )
     return table
 
 
@@ -132,6 +137,8 @@ def plan_lines(found: Plan) -> list[str]:
         f"cube       {found.cube_files} files, at most {size(found.cube_bytes)}",
         f"memory     {size(found.worker_bytes)} per worker",
         f"core time  {span(found.core_seconds)} ({found.core_seconds / 3600:.3g} core-hours)",
-        f"wall time  {span(found.wall_seconds)} on {found.workers} workers",
+        f"wall time  {span(found.wall_seconds)} on {found.workers} workers"
+        + (f" of {found.jobs} jobs" if found.jobs else ""),
         *(f"warning: {text}" for text in found.warnings),
+        *(["", "each job:", found.job_script] if found.job_script else []),
     ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
+import platform
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -12,11 +15,17 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
+from pipeline import provenance
 from pipeline.blocks import Block, Series
 from pipeline.outcome import Failure, outcome, solve_block
 from pipeline.store import Store
 
 GRACE_SECONDS = 1.0
+VERSION = provenance.package_version("kronsbl")
+
+
+class WrongWorker(Exception):
+    """A worker that must not work on this campaign."""
 
 
 class Report(NamedTuple):
@@ -61,6 +70,8 @@ class Task:
         Realizations of the one block not to touch, since they do.
     stop : Path or None
         A file; once it is there, no further block is begun.
+    version : str
+        Of the kronsbl that made the task.
     """
 
     store: Path
@@ -71,6 +82,7 @@ class Task:
     probe: tuple[int, ...] = ()
     condemned: tuple[tuple[int, Failure], ...] = ()
     stop: Path | None = None
+    version: str = VERSION
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Dask's own pickling would name modules that workers cannot import; see `shipping`.
@@ -111,15 +123,38 @@ def _accountable(task: Task, index: int, rows: int) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def look_around(probe: str) -> tuple[str, bool, tuple[int, int]]:
+    """What a worker is: version of kronsbl, whether it sees a file, version of Python."""
+    return VERSION, os.path.exists(probe), sys.version_info[:2]
+
+
+def _leaving() -> bool:
+    """Whether this worker is on its way out, at the end of its wall time say."""
+    try:
+        from distributed import get_worker
+
+        return get_worker().status.name != "running"
+    except (ImportError, ValueError):  # not on a worker
+        return False
+
+
 def run_task(task: Task) -> Report:
-    """Solve and store the blocks of a task, on a worker."""
+    """Solve and store the blocks of a task, on a worker.
+
+    Blocks are left undone where the worker is to leave or the run to stop; the report tells how
+    many were done, from the first.
+    """
+    if task.version != VERSION:
+        raise WrongWorker(f"a worker runs kronsbl {VERSION}, the driver {task.version}")
+    if not (task.store / "campaign.toml").exists():
+        raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     store = Store(task.store)
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
         with _accountable(task, task.indices[0], len(task.probe)):
             outcome(task.series, task.probe, task.limit)
     for index in () if task.probe else task.indices:
-        if task.stop is not None and task.stop.exists():
+        if (task.stop is not None and task.stop.exists()) or (blocks and _leaving()):
             break
         block = Block(task.series, index)
         if not task.replace and (known := store.crashed(block.key)) is not None:

@@ -33,7 +33,7 @@ def client():
     """One cluster of two worker processes for all tests that need one."""
     from pipeline.cluster import connect
 
-    with connect("local", 2) as found:
+    with connect("local", workers=2) as found:
         yield found
 
 
