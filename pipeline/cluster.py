@@ -165,7 +165,12 @@ def _slurm(settings: ClusterSettings, store: Path) -> Iterator[Any]:
     minimum, maximum = (jobs.minimum, jobs.maximum) if isinstance(jobs, Jobs) else (jobs, jobs)
     with (
         private_folder(store) as folder,
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS_PER_TASK}),
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": DEATHS_PER_TASK,
+                "distributed.deploy.lost-worker-timeout": "5s",  # then its job is replaced
+            }
+        ),
         slurm_cluster(settings, folder, store) as cluster,
     ):
         _try_submitting(cluster.job_script())
@@ -202,9 +207,7 @@ def slurm_cluster(settings: ClusterSettings, folder: Path, store: Path) -> Any:
     InputError
         dask-jobqueue is not installed, or settings are missing.
     """
-    import dask
     import yaml
-    from distributed import Security
 
     options = job_options(settings, folder, store)
     from dask_jobqueue.slurm import SLURMCluster
@@ -213,14 +216,30 @@ def slurm_cluster(settings: ClusterSettings, folder: Path, store: Path) -> Any:
     worker_config = {"distributed": {"nanny": {"pre-spawn-environ": WORKER_ENVIRONMENT}}}
     (folder / "dask.yaml").write_text(yaml.safe_dump(worker_config))
     Path(options["log_directory"]).mkdir(parents=True, exist_ok=True)
-    dask.config.set({"distributed.deploy.lost-worker-timeout": "5s"})
     return SLURMCluster(
         **options,
         interface=settings.interface,
-        security=Security.temporary(),
-        shared_temp_directory=str(folder),
+        security=_credentials(folder),
         scheduler_options={"dashboard_address": LOOPBACK},
     )
+
+
+def _credentials(folder: Path) -> Any:
+    """TLS keys and certificates made for this run, as files that workers can read."""
+    from distributed import Security
+
+    made = Security.temporary()
+    names = ["tls_ca_file"]
+    names += [
+        f"tls_{role}_{part}"
+        for role in ("scheduler", "worker", "client")
+        for part in ("cert", "key")
+    ]
+    paths = {name: folder / f"{name}.pem" for name in names}
+    for name, path in paths.items():
+        path.write_text(getattr(made, name))
+        path.chmod(0o600)
+    return Security(require_encryption=True, **{name: str(path) for name, path in paths.items()})
 
 
 def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[str, Any]:

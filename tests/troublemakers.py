@@ -72,3 +72,14 @@ class Nothing:
 
     def solve(self, problem, *, initial=None, watch=None):
         return plain_estimate(problem)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Takes its time for every batch."""
+
+    seconds: float = 0.1
+
+    def solve(self, problem, *, initial=None, watch=None):
+        time.sleep(self.seconds)
+        return plain_estimate(problem)

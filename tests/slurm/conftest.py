@@ -1,0 +1,41 @@
+"""A SLURM cluster for the tests that need one."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """The cluster that SLURM_CONF names, or one of our own."""
+    if "SLURM_CONF" in os.environ:
+        yield os.environ["SLURM_CONF"]
+        return
+    if shutil.which("slurmctld") is None and os.geteuid() != 0:
+        pytest.skip("SLURM is not installed, and only root can install it")
+    folder = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
+    try:
+        done = subprocess.run(
+            [HERE / "start", folder], stdout=subprocess.PIPE, text=True, check=True, timeout=280
+        )
+        conf = done.stdout.strip().partition("=")[2]
+        os.environ["SLURM_CONF"] = conf
+        yield conf
+    finally:
+        os.environ.pop("SLURM_CONF", None)
+        subprocess.run([HERE / "stop", folder], check=False, timeout=100)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_jobs_left(request):
+    """Every test ends with an empty queue."""
+    yield
+    if "slurm" in request.fixturenames:
+        subprocess.run(["scancel", "--me"], check=False)

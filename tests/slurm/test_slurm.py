@@ -1,0 +1,242 @@
+"""Campaigns on a real SLURM: end to end, cancelled, out of time, refused."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from pipeline import Campaign, Store, open_results
+from tests.test_mishaps import assert_same_numbers, undisturbed
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SITE = {
+    "queue": "main",
+    "cores": 1,
+    "memory": "1GB",
+    "walltime": "00:05:00",
+    "jobs": 2,
+    "interface": "lo",
+    "start_timeout": 60.0,
+}
+
+
+def write(tables, tmp_path, **site):
+    tables["cluster"] = {**SITE, **site}
+    path = tmp_path / "study.toml"
+    path.write_text(tomli_w.dumps(tables))
+    return path
+
+
+def kronsbl(*arguments, **options):
+    command = [str(BIN / "kronsbl"), *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def finish(process, timeout=120):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def jobs(state="RUNNING"):
+    done = subprocess.run(
+        ["squeue", "--me", "-h", "-t", state, "-o", "%A"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def wait_for(condition, timeout=60):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def blocks(store):
+    return len(Store(store).keys()) if (store / "blocks").exists() else 0
+
+
+def work(tiny, seconds_per_block=0.2, blocks=40):
+    """A campaign that takes its time: each block sleeps."""
+    tiny["campaign"] |= {"batch": 1, "realizations": blocks // 2}
+    tiny["solvers"] = {"slow": {"use": "tests.troublemakers:Slow", "seconds": seconds_per_block}}
+    return tiny
+
+
+def test_quickstart_end_to_end_is_what_one_machine_computes(tmp_path):
+    campaign = Campaign.load(ROOT / "workflows" / "quickstart.toml")
+    study = write(campaign.tables(), tmp_path)
+    status, out, err = finish(
+        kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s")
+    )
+    assert status == 0, err
+    assert "dashboard: http" in err
+    assert "1800/1800 cells" in out
+    alone = kronsbl("run", study, "--store", tmp_path / "local", "--quiet")
+    assert finish(alone)[0] == 0
+    assert_same_numbers(
+        open_results(tmp_path / "s").load(), open_results(tmp_path / "local").load()
+    )
+    wait_for(lambda: not jobs("RUNNING,PENDING,COMPLETING"), 30)
+    assert not list((tmp_path / "s").glob(".private-*"))
+
+
+def test_credentials_are_for_this_user_alone(tiny, tmp_path):
+    study = write(work(tiny), tmp_path)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    wait_for(lambda: blocks(tmp_path / "s") > 2)
+    [folder] = (tmp_path / "s").glob(".private-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    keys = [p for p in folder.iterdir() if p.name.endswith("_key.pem")]
+    assert len(keys) == 3
+    assert all(p.stat().st_mode & 0o777 == 0o600 for p in keys)
+    assert finish(run)[0] == 0
+    assert not folder.exists()
+
+
+def test_cancelled_job_is_replaced(tiny, tmp_path):
+    study = write(work(tiny), tmp_path)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    wait_for(lambda: blocks(tmp_path / "s") > 5)
+    first = jobs()
+    subprocess.run(["scancel", first[0]], check=True)
+    wait_for(lambda: set(jobs()) - set(first))
+    status, _, err = finish(run)
+    assert status == 0, err
+    assert_same_numbers(open_results(tmp_path / "s").load(), undisturbed(tiny, tmp_path / "o"))
+
+
+def test_campaign_of_many_times_the_lifetime_of_a_worker(tiny, tmp_path):
+    study = write(work(tiny, 0.3, 80), tmp_path, lifetime=4.0)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    seen = set()
+    while run.poll() is None:
+        seen |= set(jobs())
+        time.sleep(0.3)
+    status, _, err = finish(run)
+    assert status == 0, err
+    assert len(seen) > 4
+    assert_same_numbers(open_results(tmp_path / "s").load(), undisturbed(tiny, tmp_path / "o"))
+
+
+@pytest.mark.slow
+def test_real_time_limit(tiny, tmp_path):
+    # Workers know nothing of the limit: SLURM ends them in the middle of blocks.
+    study = write(work(tiny, 2.0, 120), tmp_path, walltime="00:01:00", lifetime=1e6)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    seen = set()
+    while run.poll() is None:
+        seen |= set(jobs())
+        time.sleep(1)
+    status, _, err = finish(run)
+    assert status == 0, err
+    assert len(seen) > 2
+    assert_same_numbers(open_results(tmp_path / "s").load(), undisturbed(tiny, tmp_path / "o"))
+
+
+def test_interrupted_driver_leaves_no_jobs(tiny, tmp_path):
+    study = write(work(tiny, 0.2, 400), tmp_path)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    wait_for(lambda: blocks(tmp_path / "s") > 5)
+    run.send_signal(signal.SIGTERM)
+    status, _, err = finish(run, 60)
+    assert status == 143
+    assert err.splitlines()[-1].endswith("the same command goes on where this one was")
+    wait_for(lambda: not jobs("RUNNING,PENDING,COMPLETING"), 30)
+    assert (open_results(tmp_path / "s").status != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("site", "message"),
+    [
+        ({"queue": "nowhere"}, "sbatch refuses the job: "),
+        ({"queue": "short", "walltime": "01:00:00"}, "sbatch refuses the job: "),
+        ({"memory": "900000GB"}, "sbatch refuses the job: "),
+    ],
+)
+def test_refused_jobs(tiny, tmp_path, site, message):
+    study = write(tiny, tmp_path, **site)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    status, _, err = finish(run)
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert jobs("RUNNING,PENDING") == []
+
+
+def test_workers_that_never_come(tiny, tmp_path):
+    study = write(tiny, tmp_path, directives=["--begin=now+1hour"], start_timeout=4.0)
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    status, _, err = finish(run)
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "no worker came within 4 s (jobs: " in err
+    assert "PENDING BeginTime" in err
+    wait_for(lambda: not jobs("RUNNING,PENDING"), 30)
+
+
+def test_plan_shows_hours_and_the_script(tiny, tmp_path):
+    study = write(tiny, tmp_path)
+    status, out, err = finish(kronsbl("plan", study, "--cluster", "slurm"))
+    assert status == 0, err
+    assert "on 2 workers of 2 jobs" in out
+    assert "core-hours" in out
+    assert "#SBATCH -p main" in out
+    assert "#SBATCH -t 00:05:00" in out
+    assert jobs("RUNNING,PENDING") == []
+
+
+class TestPatterns:
+    """The files in workflows/slurm."""
+
+    @staticmethod
+    def environment():
+        return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def test_array_of_shards(self, tiny, tmp_path):
+        study, store = write(work(tiny, 0.05, 24), tmp_path), tmp_path / "s"
+        script = ROOT / "workflows" / "slurm" / "array.sh"
+        subprocess.run(
+            [script, study, store], check=True, cwd=tmp_path, env=self.environment(), timeout=60
+        )
+        wait_for(lambda: (store / "LATEST").exists(), 100)
+        cube = open_results(store)
+        assert cube.attrs["complete"] == 1
+        assert_same_numbers(cube.load(), undisturbed(tiny, tmp_path / "o"))
+
+    @pytest.mark.slow
+    def test_node_that_requeues_itself(self, tiny, tmp_path):
+        study, store = write(work(tiny, 1.0, 120), tmp_path), tmp_path / "s"
+        text = (ROOT / "workflows" / "slurm" / "node.sbatch").read_text()
+        # As the file, but with a limit of a minute, of which 40 s are for the end.
+        text = text.replace("--time=00:10:00", "--time=00:01:00").replace("TERM@60", "TERM@40")
+        (tmp_path / "node.sbatch").write_text(text)
+        subprocess.run(
+            ["sbatch", "node.sbatch", study, "--store", store],
+            check=True,
+            cwd=tmp_path,
+            env=self.environment(),
+        )
+        finished = lambda: (store / "LATEST").exists() and open_results(store).attrs["complete"]  # noqa: E731
+        wait_for(finished, 600)
+        [log] = tmp_path.glob("kronsbl-*.log")
+        assert "terminated; the same command goes on" in log.read_text()
+        assert_same_numbers(open_results(store).load(), undisturbed(tiny, tmp_path / "o"))
+
+    def test_campaign_file_is_as_the_tests(self):
+        campaign = Campaign.load(ROOT / "workflows" / "slurm" / "campaign.toml")
+        assert campaign.cluster.jobs == 2
+        assert shutil.which("bash")
