@@ -60,6 +60,17 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
 
 
+def _set_up_logging(quiet: bool) -> None:
+    """Our own messages as lines; none of Dask's, whose tracebacks tell users nothing."""
+    import dask
+
+    # Read when distributed is imported, which is later.
+    chatty = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
+    dask.config.set({"logging": dict.fromkeys(chatty, "critical")})
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("kronsbl").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
 def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:  # noqa: ARG001
     """``I/N`` as two numbers."""
     if value is None:
@@ -150,9 +161,7 @@ def run(
     from pipeline.progress import shown
 
     console = _console()
-    if not quiet:
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("kronsbl").setLevel(logging.INFO)
+    _set_up_logging(quiet)
     study = Campaign.load(campaign, realizations=realizations)
     with shown(console, quiet=quiet) as progress:
         result = run_campaign(

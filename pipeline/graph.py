@@ -38,7 +38,7 @@ class FanOut:
         self._client, self._queue, self._on_report = client, queue, on_report
         self._rescue = Rescue()
         self._in_flight: dict[Any, Task] = {}
-        self._completed = as_completed()
+        self._completed = as_completed(loop=client.loop)
         self._lost = ""
 
     def run(self) -> None:

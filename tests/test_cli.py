@@ -155,7 +155,7 @@ def test_help_and_version():
     assert invoke("rnu").exit_code == 2
 
 
-HEAVY = ("distributed", "dask", "matplotlib", "zarr")
+HEAVY = ("distributed", "matplotlib", "zarr")
 
 
 @pytest.mark.parametrize(

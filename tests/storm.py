@@ -1,0 +1,198 @@
+"""A campaign in a storm: workers, nannies, schedulers and clients are killed at random moments.
+
+    python -m tests.storm --kills 200
+
+Every campaign is hit several times, each time when between a tenth and nine tenths of its blocks
+are there, and resumed until it is done; its cube must be that of an undisturbed run.
+"""
+
+import argparse
+import collections
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import tomli_w
+
+from pipeline import Store, open_results
+from tests.conftest import TINY
+from tests.test_mishaps import assert_same_numbers, undisturbed
+
+BIN = Path(sys.executable).parent
+VICTIMS = ("worker", "nanny", "scheduler", "client")
+BLOCKS = 240
+QUICK = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
+
+
+class OwnCluster:
+    """A scheduler and two workers with nannies, each in a process of its own."""
+
+    def __init__(self, folder):
+        self.file = Path(folder) / "scheduler.json"
+        self.scheduler, self.nannies = None, []
+
+    def start(self, *command):
+        return subprocess.Popen(
+            [BIN / "dask", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **QUICK},
+        )
+
+    def repair(self):
+        """Start what is not running."""
+        if self.scheduler is None or self.scheduler.poll() is not None:
+            self.close()
+            self.file.unlink(missing_ok=True)
+            self.scheduler = self.start(
+                "scheduler",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--dashboard-address",
+                "127.0.0.1:0",
+                "--scheduler-file",
+                str(self.file),
+            )
+            while not self.file.exists():
+                time.sleep(0.05)
+        self.nannies = [n for n in self.nannies if n.poll() is None]
+        while len(self.nannies) < 2:
+            self.nannies.append(
+                self.start(
+                    "worker",
+                    "--nthreads",
+                    "1",
+                    "--host",
+                    "127.0.0.1",
+                    "--dashboard-address",
+                    "127.0.0.1:0",
+                    "--scheduler-file",
+                    str(self.file),
+                    "--no-dashboard",
+                )
+            )
+
+    def workers(self):
+        """Processes below the nannies that do the work."""
+        found = []
+        for nanny in self.nannies:
+            try:
+                children = psutil.Process(nanny.pid).children()
+                found += [c.pid for c in children if "spawn_main" in " ".join(c.cmdline())]
+            except psutil.Error:
+                continue
+        return found
+
+    def close(self):
+        for process in (self.scheduler, *self.nannies):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        self.scheduler, self.nannies = None, []
+
+    def pid_of(self, victim, run, rng):
+        if victim == "client":
+            return run.pid
+        if victim == "scheduler":
+            return self.scheduler.pid
+        choice = self.workers() if victim == "worker" else [n.pid for n in self.nannies]
+        return rng.choice(choice) if choice else None
+
+
+def tables():
+    """A campaign of many small blocks."""
+    found = {**TINY, "campaign": {**TINY["campaign"], "batch": 1, "realizations": BLOCKS // 4}}
+    found["solvers"] = {
+        "svd": {"use": "svd_krosbl"},
+        "slow": {"use": "tests.troublemakers:Slow", "seconds": 0.02},
+    }
+    return found
+
+
+def count(store):
+    return len(Store(store).keys()) if (store / "blocks").exists() else 0
+
+
+def weather(folder, cluster, moments, rng):
+    """One campaign, hit whenever so many blocks are there; returns who was hit."""
+    study, store, errors = folder / "study.toml", folder / "store", folder / "errors"
+    study.write_text(tomli_w.dumps(tables()))
+    command = [
+        BIN / "kronsbl",
+        "run",
+        study,
+        "--store",
+        store,
+        "--cluster",
+        cluster.file,
+        "--quiet",
+    ]
+    hit, run, deadline = [], None, time.monotonic() + 600
+    while True:
+        assert time.monotonic() < deadline, "the campaign does not end"
+        if run is None or run.poll() is not None:
+            if run is not None and run.returncode == 0:
+                return hit
+            if run is not None and run.returncode > 0:
+                said = errors.read_text()
+                assert "Traceback" not in said, said
+                print(f"  {said.strip()[:150]}", flush=True)
+            cluster.repair()
+            run = subprocess.Popen(
+                command,
+                stderr=errors.open("w"),
+                env={**os.environ, **QUICK},
+                cwd=Path(__file__).parents[1],
+            )
+        if moments and count(store) >= moments[0]:
+            victim = rng.choice(VICTIMS)
+            pid = cluster.pid_of(victim, run, rng)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                moments.pop(0)
+                hit.append(victim)
+        cluster.repair()
+        time.sleep(0.01)
+
+
+def storm(kills, seed, per_campaign=5):
+    """Kill so many processes; returns how many of which kind."""
+    rng, hits = random.Random(seed), collections.Counter()
+    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+        expected = undisturbed(tables(), Path(folder) / "undisturbed")
+        cluster = OwnCluster(folder)
+        try:
+            number = 0
+            while sum(hits.values()) < kills:
+                place = Path(folder) / str(number)
+                place.mkdir()
+                many = min(per_campaign, kills - sum(hits.values()))
+                moments = sorted(rng.randint(BLOCKS // 10, 9 * BLOCKS // 10) for _ in range(many))
+                hits.update(weather(place, cluster, moments, rng))
+                assert_same_numbers(open_results(place / "store").load(), expected)
+                number += 1
+                print(f"{number} campaigns, {sum(hits.values())} kills: {dict(hits)}", flush=True)
+        finally:
+            cluster.close()
+    return hits
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    print(dict(storm(arguments.kills, arguments.seed)), f"{time.monotonic() - start:.0f} s")
