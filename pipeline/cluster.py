@@ -129,6 +129,7 @@ def _local(workers: int | None) -> Iterator[Any]:
             dashboard_address=LOOPBACK,
             worker_dashboard_address=LOOPBACK,
             silence_logs=logging.CRITICAL,
+            preload=["pipeline.worker_preload"],
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -269,6 +270,7 @@ def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[st
         "protocol": "tls://",
         "worker_extra_args": [
             *("--dashboard-address", LOOPBACK),
+            *("--preload", "pipeline.worker_preload"),
             *("--lifetime", f"{lifetime(settings):.0f}s"),
             *("--lifetime-stagger", f"{0.05 * lifetime(settings):.0f}s"),
         ],

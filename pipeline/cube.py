@@ -181,7 +181,7 @@ class CubeBuilder:
             passes.setdefault(sum(extra), {})[name] = array
         for arrays in passes.values():
             first = next(iter(arrays.values()))
-            for slab in _slabs(self.shape, first.chunks):
+            for slab in _slabs(self.shape, first.chunks[: len(self.shape)]):
                 self._fill_slab(arrays, slab)
         self._coordinates(group, widths)
         meanings = " ".join(["none", *(host.replace(" ", "_") for host in self.hosts)])

@@ -30,7 +30,7 @@ LONG_BLOCK_SECONDS = 30.0
 WORKER_BASE_BYTES = 200e6
 """A worker with nothing to do."""
 
-BLOCK_OVERHEAD_BYTES = 2800
+BLOCK_OVERHEAD_BYTES = 1500
 """Spec, facts and structure of a block file."""
 
 

@@ -172,6 +172,52 @@ def test_interrupted_run_publishes_what_is_there(tiny, tmp_path, sent):
     assert (cube.status != 0).any()
 
 
+def test_control_c_at_the_terminal(tiny, tmp_path):
+    """The terminal sends the signal to the workers as well."""
+    tiny["campaign"] |= {"realizations": 2000, "batch": 5}
+    study = write_study(tiny, tmp_path)
+    command = [str(Path(sys.executable).parent / "kronsbl"), "run", str(study), "--workers", "2"]
+    run = subprocess.Popen(
+        [*command, "--store", str(tmp_path / "store"), "--quiet"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while (
+        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").keys()) < 20
+    ):
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert errors.splitlines() == [
+        "kronsbl: interrupted; the same command goes on where this one was"
+    ]
+    assert (open_results(tmp_path / "store").status != 0).any()
+
+
+def test_status_of_a_run_at_work(tiny, tmp_path, kronsbl):
+    tiny["campaign"] |= {"realizations": 2000, "batch": 5}
+    study = write_study(tiny, tmp_path)
+    command = [str(Path(sys.executable).parent / "kronsbl"), "run", str(study), "--workers", "2"]
+    run = subprocess.Popen([*command, "--store", str(tmp_path / "store"), "--quiet"])
+    while not list((tmp_path / "store" / "running").glob("*.json")):
+        time.sleep(0.01)
+    time.sleep(3)
+    done = kronsbl("status", tmp_path / "store")
+    assert f"process {run.pid}" in done.stdout
+    assert "running: " in done.stdout
+    assert " left" in done.stdout
+    run.kill()
+    run.wait()
+    [heartbeat] = (tmp_path / "store" / "running").glob("*.json")
+    import json
+
+    beat = json.loads(heartbeat.read_text())
+    heartbeat.write_text(json.dumps({**beat, "updated": beat["updated"] - 1000}))
+    assert "ended without a word" in kronsbl("status", tmp_path / "store").stdout
+
+
 PUBLISH = """
 import sys, pipeline
 store = pipeline.Store.open(sys.argv[1])

@@ -180,6 +180,107 @@ def test_results_of_unfinished_store_tell_what_is_missing(tiny, tmp_path):
     assert cube.nmse.isnull().sum() == 21
 
 
+def test_traces_on_request(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    plain = open_results(tmp_path / "store").load()
+    assert not [name for name in plain.data_vars if name.startswith("trace_")]
+    tiny["output"] = {"trace": True}
+    run(tiny, tmp_path / "store", client)
+    cube = open_results(tmp_path / "store").load()
+    assert cube.trace_nmse.dtype == np.float32
+    assert cube.trace_nmse.dims[-1] == "iteration"
+    assert cube.iteration.values[0] == 1
+    np.testing.assert_array_equal(cube.nmse, plain.nmse)
+    svd = cube.sel(solver="svd")
+    for name in ("cost", "change", "nmse"):
+        counts = np.isfinite(svd[f"trace_{name}"]).sum("iteration")
+        np.testing.assert_array_equal(counts, svd.iterations)
+    last = svd.trace_nmse.sel(iteration=svd.iterations)
+    np.testing.assert_allclose(last, svd.nmse, rtol=1e-6)
+    assert cube.trace_nmse.sel(solver="oracle").isnull().all()
+
+
+def test_new_version_of_a_solver_recomputes_that_solver_alone(tiny, tmp_path, client, monkeypatch):
+    run(tiny, tmp_path / "store", client)
+    monkeypatch.setattr("solvers.kron_sbl.SVDKroSBL.version", 99)
+    result = run(tiny, tmp_path / "store", client)
+    assert result.counts.done == result.counts.total / 2
+    assert result.counts.before == result.counts.total / 2
+
+
+def test_one_realization_and_a_batch_larger_than_the_campaign(tiny, tmp_path, client):
+    tiny["campaign"] |= {"realizations": 1, "batch": 50}
+    assert run(tiny, tmp_path / "store", client).ok
+    cube = open_results(tmp_path / "store")
+    assert cube.sizes["realization"] == 1
+    assert (cube.status == Status.CONVERGED).all()
+
+
+def test_git_state_is_told(tiny, tmp_path, client):
+    import subprocess
+
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    (folder / "file").write_text("1")
+    subprocess.run(["git", "add", "."], cwd=folder, check=True)
+    subprocess.run(["git", *who, "commit", "-qm", "x"], cwd=folder, check=True)
+    campaign = Campaign.from_tables(tiny)
+    pipeline.run(campaign, tmp_path / "clean", client, folder=folder)
+    clean = open_results(tmp_path / "clean").attrs["git"]
+    assert len(clean) == 40
+    (folder / "file").write_text("2")
+    pipeline.run(campaign, tmp_path / "dirty", client, folder=folder)
+    assert open_results(tmp_path / "dirty").attrs["git"] == f"{clean}-dirty"
+    pipeline.run(campaign, tmp_path / "none", client, folder=tmp_path)
+    assert open_results(tmp_path / "none").attrs["git"] == "none"
+
+
+def test_a_cell_can_be_replayed(tiny, tmp_path, client):
+    run(tiny, tmp_path / "store", client)
+    cube = open_results(tmp_path / "store").load()
+    again = pipeline.replay(tmp_path / "store", "svd", 4, snr_db=20)
+    cell = cube.sel(solver="svd", snr_db=20, realization=4)
+    assert again.figures["nmse"] == pytest.approx(float(cell.nmse), rel=1e-9)
+    assert again.stored["nmse"] == float(cell.nmse)
+    assert again.figures["iterations"] == again.trace.cost.shape[1] == int(cell.iterations)
+    assert again.problem.batch == 1
+    for bad, message in (
+        ({"solver": "svdd", "realization": 4, "snr_db": 20}, "did you mean 'svd'"),
+        ({"solver": "svd", "realization": 6, "snr_db": 20}, "the store has 0 to 5"),
+        ({"solver": "svd", "realization": 4}, "snr_db: give a value, one of"),
+        ({"solver": "svd", "realization": 4, "snr_db": 21}, "not in the store, which has"),
+        ({"solver": "svd", "realization": 4, "snr": 20}, "did you mean 'snr_db'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            pipeline.replay(tmp_path / "store", **bad)
+
+
+def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):
+    tiny["campaign"]["realizations"] = 7
+    campaign, store = Campaign.from_tables(tiny), tmp_path / "store"
+    before = pipeline.plan(campaign, store)
+    assert not store.exists()
+    assert (before.cells, before.blocks, before.cells_done) == (2 * 2 * 9, 2 * 2 * 3, 0)
+    assert before.core_seconds > 0
+    result = pipeline.run(campaign, store, client)
+    assert result.counts.total == before.cells
+    on_disk = sum(e.stat().st_size for e in Store.open(store).block_files())
+    assert before.store_bytes == pytest.approx(on_disk, rel=0.3)
+    assert pipeline.plan(campaign, store).core_seconds == 0
+
+
+def test_plan_warns_of_long_blocks_and_small_places(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.planning.LONG_BLOCK_SECONDS", 1e-6)
+    monkeypatch.setattr("pipeline.planning.WORKER_BASE_BYTES", 1e15)
+    monkeypatch.setattr("pipeline.planning.BLOCK_OVERHEAD_BYTES", 1e15)
+    warnings = "\n".join(pipeline.plan(Campaign.from_tables(tiny), tmp_path / "store").warnings)
+    assert "put batch = 1 into [solvers.svd]" in warnings
+    assert "a worker needs" in warnings
+    assert "the disk has" in warnings
+
+
 def test_old_cubes_stay_until_swept_out(tiny, tmp_path, client):
     from pipeline.results import collect_garbage
 

@@ -72,6 +72,20 @@ def test_killing_the_worker(tiny, tmp_path, client, how):
     np.testing.assert_array_equal(cube.status.sel(solver="bad"), expected)
 
 
+@pytest.mark.slow
+def test_running_out_of_memory(tiny, tmp_path):
+    from distributed import Client, LocalCluster
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with (
+        LocalCluster(memory_limit="600MB", silence_logs=50, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        bad, cube = run_with_trouble(tiny, tmp_path / "store", client, "exhaust_memory", ABOVE)
+    expected = np.where(bad, Status.KILLED_WORKER, Status.CONVERGED)
+    np.testing.assert_array_equal(cube.status.sel(solver="bad"), expected)
+
+
 def test_watched_solver_is_stopped_without_killing_anything(tiny, tmp_path, client):
     tiny["limits"] = {"seconds_per_realization": 0.05}
     tiny["campaign"]["realizations"] = 3

@@ -48,7 +48,8 @@ class Trouble:
     def exhaust_memory(self):
         hoard = []
         while True:
-            hoard.append(np.ones(10_000_000))
+            hoard.append(np.ones(2_000_000))
+            time.sleep(0.005)  # the nanny looks ten times a second
 
 
 @dataclass(frozen=True)

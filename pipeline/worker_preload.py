@@ -1,0 +1,12 @@
+"""Loaded by every worker that we start, before its first task."""
+
+import signal
+from typing import Any
+
+from pipeline import provenance
+
+
+def dask_setup(worker: Any) -> None:  # noqa: ARG001
+    """Leave Ctrl-C to the driver, which lets running blocks finish; one BLAS thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    provenance.one_blas_thread()
