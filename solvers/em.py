@@ -65,6 +65,9 @@ class Model(Protocol):
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> Posterior:
         """The E-step."""
 
+    def split(self, gamma: tuple[Array, ...]) -> Array | None:
+        """Rows that had better go on in a batch of their own."""
+
     def expand(self, x: Array) -> Array:
         """A tensor over the atoms in use as one over all, (B, N_1, …, N_I)."""
 
@@ -167,8 +170,9 @@ class EMSolver(Solver):
                 active = problem.take(rows)
                 model = self.model(active)
                 factors = model.gamma_factors(_rows_of(gamma, rows))
-                step = _e_step(self, model, factors, noise_var[rows], np.ones(rows.size, bool))
-                _iterate(self, rows, step, _noise_floor(active.y), results, watch)
+                everyone = np.ones(rows.size, bool)
+                step = _e_step(self, model, factors, norm2(factors), noise_var[rows], everyone)
+                _iterate(self, rows, step, results, watch)
         return results.estimate()
 
     def _start(
@@ -237,9 +241,13 @@ class _Step(NamedTuple):
 
 
 def _e_step(
-    solver: EMSolver, model: Model, gamma: tuple[Array, ...], noise_var: Array, prunable: Array
+    solver: EMSolver,
+    model: Model,
+    gamma: tuple[Array, ...],
+    size: Array,
+    noise_var: Array,
+    prunable: Array,
 ) -> _Step:
-    size = norm2(gamma)
     gamma, removed = prune(gamma, *solver.prune_bounds(len(gamma)), prunable)
     model, gamma = model.compact(gamma)
     return _Step(model.posterior(gamma, noise_var), size, removed)
@@ -247,53 +255,58 @@ def _e_step(
 
 def _relative(difference2: Array, reference2: Array) -> Array:
     """√(difference² / reference²), where 0/0 is no change."""
-    safe = np.where(reference2 > 0, reference2, 1.0)
-    return np.sqrt(difference2 / safe)
+    return np.sqrt(difference2 / np.where(reference2 > 0, reference2, 1.0))
 
 
 def _iterate(
     solver: EMSolver,
     rows: Array,
     step: _Step,
-    noise_floor: Array,
     results: _Results,
     watch: Watch | None,
+    first: int = 1,
 ) -> None:
     """M-step and E-step until every row has converged or run out of iterations."""
-    for iteration in range(1, solver.max_iterations + 1):
+    for iteration in range(first, solver.max_iterations + 1):
         before = step.posterior
         update = solver.maximize(before)
-        noise_var = before.noise_var
+        gamma, noise_var = update.gamma, before.noise_var
         if solver.noise == "estimate":
             fitted = before.residual + noise_var * before.determined
-            noise_var = np.maximum(fitted / results.measurements, noise_floor[rows])
-        broken = ~np.isfinite(noise_var)
-        for g in update.gamma:
-            broken |= ~np.isfinite(g.sum(axis=1))
-        gamma, noise_var = update.gamma, np.where(broken, 1.0, noise_var)
+            noise_var = np.maximum(fitted / results.measurements, results.noise_floor[rows])
+        size = norm2(gamma)
+        broken = ~np.isfinite(size + noise_var)
         if broken.any():
             gamma = tuple(np.where(broken[:, None], 0.0, g) for g in gamma)
+            size, noise_var = np.where(broken, 0.0, size), np.where(broken, 1.0, noise_var)
         # Measured against γ before pruning, whose pruned part is missing from `before.gamma`.
         change = _relative(distance2(gamma, before.gamma) + step.removed, step.norm2)
         ends = broken | (iteration == solver.max_iterations)
         if solver.stops_on == "gamma":
             ends |= change <= solver.tolerance
         # A row that ends keeps the γ it ended with: it is not pruned again.
-        step = _e_step(solver, before.model, gamma, noise_var, ~ends)
+        step = _e_step(solver, before.model, gamma, size, noise_var, ~ends)
         if solver.stops_on == "mean":
             moved = total(abs2(step.posterior.mean - before.mean))
             change = _relative(moved, total(abs2(before.mean)))
             ends |= change <= solver.tolerance
-        status = np.where(change <= solver.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
         results.count(rows, update)
         if watch is not None:
             watch(iteration, rows, State(step.posterior, change))
         if ends.any():
+            over, on = np.flatnonzero(ends), np.flatnonzero(~ends)
+            status = np.where(change <= solver.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
             status[broken] = Status.DIVERGED
-            results.record(rows[ends], step.posterior.take(ends), status[ends], iteration)
-            rows, step = rows[~ends], step.take(~ends)
-            if not rows.size:
+            results.record(rows[over], step.posterior.take(over), status[over], iteration)
+            if not on.size:
                 return
+            rows, step = rows[on], step.take(on)
+        # Rows do not know of each other, so a batch may go on as two.
+        apart = step.posterior.model.split(step.posterior.gamma)
+        if apart is not None:
+            _iterate(solver, rows[apart], step.take(apart), results, watch, iteration + 1)
+            rest = np.setdiff1d(np.arange(rows.size), apart)
+            rows, step = rows[rest], step.take(rest)
 
 
 class _Results:
@@ -301,7 +314,7 @@ class _Results:
 
     def __init__(self, problem: Problem, gamma: Gamma, noise_known: bool) -> None:
         batch = problem.batch
-        self.measurements = problem.y[0].size
+        self.measurements, self.noise_floor = problem.y[0].size, _noise_floor(problem.y)
         self._x = np.zeros((batch, *problem.dims), np.result_type(problem.y))
         self._variance = np.zeros((batch, *problem.dims))
         self._gamma = (

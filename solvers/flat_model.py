@@ -242,6 +242,10 @@ class FlatModel:
         """Nothing to drop: each row leaves out its own unused atoms."""
         return self, gamma
 
+    def split(self, gamma: tuple[Array, ...]) -> Array | None:
+        """Never: rows are worked on one at a time anyway."""
+        return None
+
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:
         """The E-step."""
         return FlatPosterior(self, gamma, noise_var)

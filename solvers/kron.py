@@ -8,10 +8,15 @@ covariance is ever formed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
 from solvers.core import Array
+
+SQUARINGS, SETTLED = 7, 1e-13
+FEW = 16
+"""Matrices of which `eigh` is faster than the calls of several products."""
 
 
 def adjoint(matrix: Array) -> Array:
@@ -87,8 +92,8 @@ def kron_apply(matrices: Sequence[Array], x: Array) -> Array:
 
 
 def outer(vectors: Sequence[Array]) -> Array:
-    """Tensor of all products: (B, n_1), …, (B, n_I) to (B, n_1, …, n_I)."""
-    result = vectors[0]
+    """Tensor of all products, a new array: (B, n_1), …, (B, n_I) to (B, n_1, …, n_I)."""
+    result = vectors[0] if len(vectors) > 1 else vectors[0].copy()
     for vector in vectors[1:]:
         result = result[..., None] * vector.reshape(len(vector), *[1] * (result.ndim - 1), -1)
     return result
@@ -116,9 +121,43 @@ def eigh(matrices: Array) -> tuple[Array, Array]:
     return values, vectors
 
 
+def leading_vectors(matrices: Array) -> Array:
+    """Leading eigenvectors of symmetric non-negative matrices, (B, n, n) to (B, n).
+
+    Notes
+    -----
+    Powers of a matrix by repeated squaring approach the projector on its leading eigenvector,
+    the error squared each time: a few products of small matrices, where `eigh` would compute
+    all eigenvectors. Rows that have not settled after `SQUARINGS` of them (leading eigenvalues
+    that all but coincide) get theirs from `eigh`.
+    """
+    if len(matrices) < FEW:
+        return np.abs(eigh(matrices)[1][:, :, -1])
+    scale = np.einsum("bii->b", matrices)[:, None, None]
+    scale = np.where(scale > 0, scale, 1.0)
+    power, vectors = matrices / scale, np.zeros(matrices.shape[:2])
+    for _ in range(SQUARINGS):
+        power = power @ power
+        power /= np.where((trace := np.einsum("bii->b", power)) > 0, trace, 1.0)[:, None, None]
+    # The projector applied to a positive vector, and one step more to wash out rounding.
+    vectors = (matrices @ power.sum(axis=2)[:, :, None])[:, :, 0]
+    norms = np.sqrt(squares(vectors))[:, None]
+    vectors = np.divide(vectors, norms, out=vectors, where=norms > 0)
+    # A projector is its own square: trace(P²) = trace(P) = 1.
+    unsettled = np.flatnonzero(~(np.einsum("bij,bij->b", power, power) > 1.0 - SETTLED))
+    if unsettled.size:
+        vectors[unsettled] = np.abs(eigh(matrices[unsettled])[1][:, :, -1])
+    return vectors
+
+
+def squares(vectors: Array) -> Array:
+    """Squared norms of (B, n) vectors, (B,)."""
+    return np.einsum("bn,bn->b", vectors, vectors)
+
+
 def norm2(vectors: Sequence[Array]) -> Array:
     """Squared norm of the Kronecker product of (B, n_i) vectors, (B,)."""
-    return np.prod([np.einsum("bn,bn->b", v, v) for v in vectors], axis=0)
+    return reduce(np.multiply, [squares(v) for v in vectors])
 
 
 def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
@@ -130,12 +169,12 @@ def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
     Δ1⊗b2⊗b3 + a1⊗Δ2⊗b3 + a1⊗a2⊗Δ3 with a the old and b the new, and its norm taken from the
     Gram matrix of the terms, which is the product of one small Gram matrix per factor.
     """
-    count = len(new)
-    gram = np.ones(())
+    count, grams = len(new), []
     for i, (b, a) in enumerate(zip(new, old, strict=True)):
-        terms = np.stack([b] * i + [b - a] + [a] * (count - 1 - i), axis=1)
-        gram = gram * (terms @ terms.swapaxes(1, 2))
-    return np.maximum(gram.sum(axis=(1, 2)), 0.0)
+        terms = np.empty((len(b), count, b.shape[1]))
+        terms[:, :i], terms[:, i], terms[:, i + 1 :] = b[:, None], b - a, a[:, None]
+        grams.append(terms @ terms.swapaxes(1, 2))
+    return np.maximum(reduce(np.multiply, grams).sum(axis=(1, 2)), 0.0)
 
 
 def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
@@ -144,10 +183,13 @@ def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
     The product does not change when its factors are rescaled, so this loses nothing.
     """
     *leading, last = gamma
-    norms = [np.sqrt(np.einsum("bn,bn->b", g, g))[:, None] for g in leading]
-    norms = [np.where(n > 0, n, 1.0) for n in norms]
-    scale = np.prod(norms, axis=0) if norms else 1.0
-    return (*(g / n for g, n in zip(leading, norms, strict=True)), last * scale)
+    result = []
+    for g in leading:
+        norm = np.sqrt(squares(g))[:, None]
+        norm[norm == 0] = 1.0
+        result.append(g / norm)
+        last = last * norm
+    return (*result, last)
 
 
 def prune(
@@ -171,15 +213,17 @@ def prune(
         went, so that it is exactly 0 where nothing did.
     """
     kept: list[Array] = []
-    removed = np.zeros(len(gamma[0]))
-    before = np.ones(len(gamma[0]))
+    removed, before = np.zeros(len(where)), np.ones(len(where))
     for g, bound, floor in zip(gamma, relative, absolute, strict=True):
-        gone = (g < np.maximum(bound * g.max(axis=1, keepdims=True), floor)) & where[:, None]
-        lost = np.where(gone, g, 0.0)
-        kept.append(np.where(gone, 0.0, g))
-        lost2 = np.einsum("bn,bn->b", lost, lost)
-        whole2 = np.einsum("bn,bn->b", g, g)
+        limit = np.maximum(bound * g.max(axis=1), floor)
+        gone = (g < np.where(where, limit, 0.0)[:, None]) & (g > 0)
+        if not gone.any():
+            kept.append(g)
+            removed, before = removed * squares(g), before * squares(g)
+            continue
+        lost, left = np.where(gone, g, 0.0), np.where(gone, 0.0, g)
         # ‖⊗g‖² − ‖⊗kept‖² = Σ_i Π_{j<i} ‖kept_j‖² · ‖lost_i‖² · Π_{j>i} ‖g_j‖²
-        removed = removed * whole2 + before * lost2
-        before = before * np.einsum("bn,bn->b", kept[-1], kept[-1])
+        removed = removed * squares(g) + before * squares(lost)
+        before = before * squares(left)
+        kept.append(left)
     return tuple(kept), removed

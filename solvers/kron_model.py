@@ -10,6 +10,12 @@ import numpy as np
 from solvers.core import Array, Gamma, Problem
 from solvers.kron import abs2, adjoint, eigh, kron_apply, mode_product, normalize, outer, total
 
+LEAST_ROWS = 16
+"""Fewer rows are not worth a batch of their own."""
+
+WORK_OF_A_BATCH = 300.0
+"""What an iteration of a batch costs besides the work on its rows, in units of `_work`."""
+
 
 class KronPosterior:
     """Posterior of x for one γ = γ_1 ⊗ … ⊗ γ_I and noise variance, for a batch.
@@ -24,9 +30,9 @@ class KronPosterior:
     W = Γ^½V and the data rotated to c = (U ⊗ …)ᴴy, or c = (W ⊗ …)ᴴAᴴy,
 
         mean      μ = (W_1 ⊗ … ⊗ W_I) (D ∘ c),   D = 1 / (σ² + p_1 ∘ … ∘ p_I)
-        variance  γ − (|W_1|² ⊗ … ⊗ |W_I|²) (D ∘ q),  q the product of p over n×n modes,
+        variance  γ − (|W_1|² ⊗ … ⊗ |W_I|²) D,  with |W|² diag(p) instead of |W|² for n×n modes,
 
-    which for n×n modes alone is (|W_1|² ⊗ …) (σ² D), free of cancellation. (See the equations in
+    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation. (See the equations in
     docs/numbers.md.) `eigh` is used throughout: the authors' code calls a general `eig` on
     matrices that rounding has left unsymmetric, whose vectors are not orthonormal where
     eigenvalues coincide.
@@ -34,23 +40,21 @@ class KronPosterior:
 
     def __init__(self, model: KronModel, gamma: tuple[Array, ...], noise_var: Array) -> None:
         self.model, self.gamma, self.noise_var = model, gamma, noise_var
-        self._sigma2 = noise_var.reshape(-1, *[1] * len(gamma))
         modes = [model.spectrum(i, g) for i, g in enumerate(gamma)]
         self._p = [p for p, _, _ in modes]
         self._w = [w for _, w, _ in modes]
         self._rotated = kron_apply([left for _, _, left in modes], model.data)
-        self._d = 1.0 / (self._sigma2 + outer(self._p))
+        d = outer(self._p)
+        d += noise_var.reshape(-1, *[1] * len(gamma))
+        self._d = np.divide(1.0, d, out=d)
 
     def take(self, rows: Array) -> KronPosterior:
-        """The posterior of the realizations `rows` (indices or a mask)."""
-        new = copy.copy(self)
-        new.model = self.model.take(rows)
+        """The posterior of the realizations `rows` (indices), to be evaluated anew."""
+        new = KronPosterior.__new__(KronPosterior)
+        new.model, new.noise_var = self.model.take(rows), self.noise_var[rows]
         new.gamma = tuple(g[rows] for g in self.gamma)
-        for name in ("_p", "_w"):
-            setattr(new, name, [a[rows] for a in getattr(self, name)])
-        for name, value in self.__dict__.items():
-            if isinstance(value, np.ndarray):  # what has been computed so far
-                setattr(new, name, value[rows])
+        new._p, new._w = [p[rows] for p in self._p], [w[rows] for w in self._w]
+        new._rotated, new._d = self._rotated[rows], self._d[rows]
         return new
 
     @cached_property
@@ -63,17 +67,21 @@ class KronPosterior:
         """Posterior variances diag(Σ), (B, n_1, …, n_I)."""
         weights = [abs2(w) for w in self._w]
         if all(self.model.small):
-            return kron_apply(weights, self._sigma2 * self._d)
-        small = zip(self._p, self.model.small, strict=True)
-        q = outer([p if is_small else np.ones_like(p) for p, is_small in small])
-        prior = outer(self.gamma)
-        # Rounding may leave the difference outside of the bounds that hold for it exactly.
-        return np.clip(prior - kron_apply(weights, self._d * q), 0.0, prior)
+            weights[0] *= self.noise_var[:, None, None]
+            return kron_apply(weights, self._d)
+        for weight, p, is_small in zip(weights, self._p, self.model.small, strict=True):
+            if is_small:
+                weight *= p[:, None, :]
+        explained = kron_apply(weights, self._d)
+        variance = np.subtract(outer(self.gamma), explained, out=explained)
+        return np.maximum(variance, 0.0, out=variance)  # rounding may leave it below
 
     @cached_property
     def moment(self) -> Array:
         """Posterior second moments Λ = |μ|² + diag(Σ), (B, n_1, …, n_I)."""
-        return abs2(self.mean) + self.variance
+        moment = abs2(self.mean)
+        moment += self.variance
+        return moment
 
     @cached_property
     def residual(self) -> Array:
@@ -88,7 +96,7 @@ class KronPosterior:
     @cached_property
     def cost(self) -> Array:
         """SBL cost log|σ²I + AΓAᴴ| + yᴴ(σ²I + AΓAᴴ)⁻¹y, (B,)."""
-        m = float(np.prod(self.model.y.shape[1:]))
+        m = float(np.prod(self.model.measurements))
         logdet = total(-np.log(self._d)) + (m - self._d[0].size) * np.log(self.noise_var)
         small = zip(self._p, self.model.small, strict=True)
         # What the prior pays for μ, ‖Γ^-½ μ‖², without a division by γ.
@@ -120,7 +128,7 @@ class KronModel:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self.dims = problem.dims
+        self.dims, self.measurements = problem.dims, problem.measurements
         self.factors = list(problem.factors)
         self.index: list[Array | None] = [None] * len(self.factors)
         self.data = problem.y
@@ -153,8 +161,7 @@ class KronModel:
 
     def compact(self, gamma: tuple[Array, ...]) -> tuple[KronModel, tuple[Array, ...]]:
         """The model without atoms that no realization uses any more, and γ of those that stay."""
-        new = self
-        result = []
+        new, result = self, list(gamma)
         for mode, g in enumerate(gamma):
             used = g > 0
             count = max(int(used.sum(axis=1).max()), 1)
@@ -162,9 +169,30 @@ class KronModel:
                 keep = np.argsort(~used, axis=1, kind="stable")[:, :count]
                 new = self._copy() if new is self else new
                 new._select(mode, keep)
-                g = np.take_along_axis(g, keep, axis=1)
-            result.append(g)
+                result[mode] = np.take_along_axis(g, keep, axis=1)
         return new, tuple(result)
+
+    def split(self, gamma: tuple[Array, ...]) -> Array | None:
+        """Rows to go on without the others, where padding costs more than a second batch would.
+
+        Rows are padded to the atoms of the largest. Where many need far fewer, two batches are
+        cheaper than one.
+
+        Returns
+        -------
+        array of indices, or None
+        """
+        if len(gamma[0]) < 2 * LEAST_ROWS:
+            return None
+        counts = np.stack([(g > 0).sum(axis=1) for g in gamma], axis=1)
+        order = np.argsort(_work(counts, self.measurements), kind="stable")
+        counts = counts[order]
+        # The dearest row that a batch of the first k would be padded to, mode by mode.
+        padded = _work(np.maximum.accumulate(counts, axis=0), self.measurements)
+        sizes = np.arange(LEAST_ROWS, len(order) - LEAST_ROWS + 1)
+        saved = sizes * (padded[-1] - padded[sizes - 1])
+        best = int(np.argmax(saved))
+        return order[: sizes[best]] if saved[best] > WORK_OF_A_BATCH else None
 
     def _copy(self) -> KronModel:
         new = copy.copy(self)
@@ -232,6 +260,15 @@ class KronModel:
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> KronPosterior:
         """The posterior at γ (factors over the atoms in use) and the noise variance, (B,)."""
         return KronPosterior(self, gamma, noise_var)
+
+
+def _work(counts: Array, measurements: tuple[int, ...]) -> Array:
+    """Relative cost of an iteration by the atoms per mode, (…, I): eigenproblems and tensors.
+
+    Constants are microseconds of one machine; only their ratio matters.
+    """
+    order = np.minimum(counts, measurements)
+    return 0.06 * (order**2).sum(axis=-1) + 0.008 * counts.prod(axis=-1)
 
 
 def _along(index: Array, mode: int, ndim: int) -> Array:

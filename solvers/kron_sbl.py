@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
 from solvers.core import Array, Gamma, Problem, option, per_factor
 from solvers.em import EMSolver, MStep, Posterior
-from solvers.kron import distance2, eigh, norm2, normalize
+from solvers.kron import distance2, leading_vectors, norm2, normalize
 from solvers.kron_model import KronModel
 
 
@@ -42,9 +43,14 @@ class KroneckerSBL(EMSolver):
         return per_factor(self.prune, factors), per_factor(self.prune_absolute, factors)
 
 
-def _reciprocal(g: Array, used: Array) -> Array:
-    """1/γ over the atoms in use, 0 elsewhere."""
-    return used / np.where(used, g, 1.0)
+class Coupling(Protocol):
+    """A constraint on the factors of γ, applied to each as soon as it is updated."""
+
+    def apply(self, mode: int, gamma: Array) -> Array:
+        """The nearest factor that keeps the constraint, for (B, n_i)."""
+
+    def take(self, rows: Array) -> Self:
+        """Only some of the rows."""
 
 
 def _over_last(t: Array, r: Array) -> Array:
@@ -57,60 +63,70 @@ def _over_first(t: Array, r: Array) -> Array:
     return (r[:, None, :] @ t.reshape(*t.shape[:2], -1)).reshape(len(t), *t.shape[2:])
 
 
-class Coupling(Protocol):
-    """A constraint on the factors of γ, applied to each as soon as it is updated."""
-
-    def apply(self, mode: int, gamma: Array) -> Array:
-        """The nearest factor that keeps the constraint, for (B, n_i)."""
-
-    def take(self, rows: Array) -> Self:
-        """Only some of the rows."""
-
-
-def sweep(
-    moment: Array,
-    gamma: Sequence[Array],
-    used: Sequence[Array],
-    coupling: Coupling | None = None,
-) -> tuple[Array, ...]:
-    """One round of the alternating updates of the factors of γ.
-
-    Each factor in turn gets the exact minimiser of the M-step's objective Σ log γ + Λ/γ over
-    that factor, the others held at their newest values:
-
-        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j.
+class Alternation:
+    """Alternating minimisation of the M-step's objective Σ log γ + Λ/γ over the factors of γ.
 
     Parameters
     ----------
     moment : array, (B, n_1, …, n_I)
         Posterior second moments Λ, 0 at atoms out of use.
     gamma : sequence of arrays (B, n_i)
-    used : sequence of bool arrays (B, n_i)
-        Which atoms are in use.
+        Where to start; 0 at atoms out of use.
     coupling
         A constraint on the factors.
 
-    Returns
-    -------
-    tuple of arrays (B, n_i)
-        Normalised as `solvers.kron.normalize` does.
+    Attributes
+    ----------
+    gamma : list of arrays (B, n_i)
+        The factors after the last `sweep`. Their scales are free, only the product counts; but
+        with a coupling, whose floor is absolute, they are normalised as `solvers.kron.normalize`
+        does after each sweep.
     """
-    counts = [np.maximum(u.sum(axis=1), 1)[:, None] for u in used]
-    atoms = np.prod(counts, axis=0)
-    reciprocals = [_reciprocal(g, u) for g, u in zip(gamma, used, strict=True)]
-    # partial[i] is Λ with the modes after i summed out; they still have their old values when
-    # it is the turn of γ_i, so each is computed once.
-    partial = [moment]
-    for r in reversed(reciprocals[1:]):
-        partial.append(_over_last(partial[-1], r))
-    new: list[Array] = []
-    for mode, t in enumerate(reversed(partial)):
-        for r in reciprocals[:mode]:
-            t = _over_first(t, r)
-        g = t * (counts[mode] / atoms)
-        new.append(g if coupling is None else coupling.apply(mode, g))
-        reciprocals[mode] = _reciprocal(new[mode], used[mode])
-    return normalize(new)
+
+    def __init__(
+        self, moment: Array, gamma: Sequence[Array], coupling: Coupling | None = None
+    ) -> None:
+        self.gamma, self._moment, self._coupling = list(gamma), moment, coupling
+        used = [g > 0 for g in gamma]
+        counts = [np.maximum(u.sum(axis=1), 1)[:, None] for u in used]
+        atoms = reduce(np.multiply, counts)
+        self._shares = [count / atoms for count in counts]
+        # Keeps the reciprocals finite where γ is 0; Λ is 0 there, so any value will do.
+        self._gaps = [None if u.all() else ~u for u in used]
+        self._reciprocals = [self._reciprocal(i) for i in range(len(gamma))]
+
+    def _reciprocal(self, mode: int) -> Array:
+        g, gap = self.gamma[mode], self._gaps[mode]
+        return np.reciprocal(g if gap is None else g + gap)
+
+    def sweep(self) -> None:
+        """Give each factor in turn its exact minimiser, the others held at their newest values.
+
+        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j
+        """
+        # partial[i] is Λ with the modes after i summed out; they still have their old values
+        # when it is the turn of γ_i, so each is computed once.
+        partial = [self._moment]
+        for r in reversed(self._reciprocals[1:]):
+            partial.append(_over_last(partial[-1], r))
+        for mode, t in enumerate(reversed(partial)):
+            for r in self._reciprocals[:mode]:
+                t = _over_first(t, r)
+            g = t * self._shares[mode]
+            self.gamma[mode] = g if self._coupling is None else self._coupling.apply(mode, g)
+            self._reciprocals[mode] = self._reciprocal(mode)
+        if self._coupling is not None:
+            self.gamma = list(normalize(self.gamma))
+            self._reciprocals = [self._reciprocal(i) for i in range(len(self.gamma))]
+
+    def keep(self, rows: Array) -> None:
+        """Go on with some of the rows only."""
+        self._moment = self._moment[rows]
+        self.gamma = [g[rows] for g in self.gamma]
+        self._shares = [share[rows] for share in self._shares]
+        self._gaps = [gap if gap is None else gap[rows] for gap in self._gaps]
+        self._reciprocals = [r[rows] for r in self._reciprocals]
+        self._coupling = None if self._coupling is None else self._coupling.take(rows)
 
 
 def alternate(
@@ -122,43 +138,43 @@ def alternate(
     max_iterations: int,
     coupling: Coupling | None = None,
 ) -> MStep:
-    """Repeat `sweep` until γ stands still, each row for as long as it needs.
+    """Sweep over the factors until γ stands still, each row for as long as it needs.
 
     Parameters
     ----------
-    moment, gamma
-        As for `sweep`; γ is 0 at atoms out of use.
+    moment, gamma, coupling
+        As for `Alternation`.
     tolerance
         Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ.
     relative
         Which of the two.
     max_iterations
         Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
-    coupling
-        A constraint on the factors.
     """
-    used = [g > 0 for g in gamma]
-    result = [g.copy() for g in gamma]
-    rows = np.arange(len(moment))
-    spent = np.zeros(len(moment), int)
-    while rows.size and spent[rows[0]] < max_iterations:
-        new = sweep(moment, gamma, used, coupling)
-        change2 = distance2(new, gamma)
-        bound2 = tolerance**2 * (norm2(gamma) if relative else 1.0)
-        gamma = new
-        spent[rows] += 1
-        ends = ~(change2 > bound2)  # NaN ends a row, for the EM loop to see
-        for target, g in zip(result, gamma, strict=True):
-            target[rows] = g
+    state = Alternation(moment, gamma, coupling)
+    result = [np.empty(g.shape) for g in gamma]
+    rows, live = np.arange(len(moment)), np.ones(len(moment), bool)
+    spent, capped = np.zeros(len(moment), int), np.zeros(len(moment), bool)
+    for sweeps in range(1, max_iterations + 1):
+        before = list(state.gamma)
+        state.sweep()
+        bound2 = tolerance**2 * (norm2(before) if relative else 1.0)
+        # Written so that NaN ends a row, for the EM loop to see.
+        ends = live & ~(distance2(state.gamma, before) > bound2)
+        if sweeps == max_iterations:
+            capped[rows], ends = live & ~ends, live
         if ends.any():
-            goes_on = ~ends
-            rows, moment = rows[goes_on], moment[goes_on]
-            gamma = tuple(g[goes_on] for g in gamma)
-            used = [u[goes_on] for u in used]
-            coupling = None if coupling is None else coupling.take(goes_on)
-    capped = np.zeros(len(spent), bool)
-    capped[rows] = True
-    return MStep(tuple(result), spent, capped)
+            spent[rows[ends]] = sweeps
+            for target, g in zip(result, state.gamma, strict=True):
+                target[rows[ends]] = g[ends]
+            live &= ~ends
+            left = np.flatnonzero(live)
+            if not left.size:
+                break
+            if 2 * left.size <= live.size:  # until then rows that have ended are carried along
+                rows, live = rows[left], live[left]
+                state.keep(left)
+    return MStep(normalize(result), spent, capped)
 
 
 @dataclass(frozen=True)
@@ -218,9 +234,10 @@ class KSBL(KroneckerSBL):
     source: ClassVar[str] = "the Kronecker SBL that He and Joseph, arXiv 2307.14719, compare with"
 
     def maximize(self, posterior: Posterior) -> MStep:
-        """A single `sweep`."""
-        used = [g > 0 for g in posterior.gamma]
-        return MStep(sweep(posterior.moment, posterior.gamma, used), inner_iterations=1)
+        """A single sweep."""
+        state = Alternation(posterior.moment, posterior.gamma)
+        state.sweep()
+        return MStep(normalize(state.gamma), inner_iterations=1)
 
 
 @dataclass(frozen=True)
@@ -252,9 +269,8 @@ class SVDKroSBL(KroneckerSBL):
         gamma: list[Array] = []
         for _ in posterior.gamma[:-1]:
             unfolded = rest.reshape(*rest.shape[:2], -1)
-            _, vectors = eigh(unfolded @ unfolded.swapaxes(1, 2))
-            left = np.abs(vectors[:, :, -1])
-            # Λ ≥ 0, so its leading pair is non-negative up to sign (Perron).
-            rest = np.abs(_over_first(rest, left))
+            left = leading_vectors(unfolded @ unfolded.swapaxes(1, 2))
+            # Λ ≥ 0, so its leading pair is non-negative (Perron and Frobenius).
+            rest = _over_first(rest, left)
             gamma.append(left)
         return MStep((*gamma, rest))

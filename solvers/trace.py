@@ -35,7 +35,7 @@ class Trace:
 
     def __init__(self, truth: ArrayLike | None = None) -> None:
         self._truth = None if truth is None else np.asarray(truth)
-        self._kept: list[tuple[Array, Array, Array, Array | None]] = []
+        self._kept: list[tuple[int, Array, Array, Array, Array | None]] = []
 
     def __call__(self, iteration: int, rows: Array, state: Any) -> None:
         """Keep one iteration."""
@@ -44,31 +44,31 @@ class Trace:
             truth = self._truth[rows]
             with np.errstate(divide="ignore", invalid="ignore"):  # a truth of 0 has no NMSE
                 nmse = total(abs2(state.x - truth)) / total(abs2(truth))
-        self._kept.append((rows, np.array(state.cost), np.array(state.change), nmse))
+        self._kept.append((iteration, rows, np.array(state.cost), np.array(state.change), nmse))
 
     def _table(self, column: int) -> Array:
-        batch = 1 + max((int(kept[0].max()) for kept in self._kept), default=-1)
+        batch = 1 + max((int(kept[1].max()) for kept in self._kept), default=-1)
         if self._truth is not None:
             batch = len(self._truth)
-        table = np.full((batch, len(self._kept)), np.nan)
-        for k, kept in enumerate(self._kept):
-            table[kept[0], k] = kept[column]
+        table = np.full((batch, max((kept[0] for kept in self._kept), default=0)), np.nan)
+        for kept in self._kept:
+            table[kept[1], kept[0] - 1] = kept[column]
         return table
 
     @property
     def cost(self) -> Array:
         """SBL cost."""
-        return self._table(1)
+        return self._table(2)
 
     @property
     def change(self) -> Array:
         """Relative change that the stopping rule looks at."""
-        return self._table(2)
+        return self._table(3)
 
     @property
     def nmse(self) -> Array | None:
         """‖x̂ − x‖²/‖x‖²."""
-        return None if self._truth is None else self._table(3)
+        return None if self._truth is None else self._table(4)
 
 
 def cost(problem: Problem, gamma: Gamma, noise_var: ArrayLike) -> Array:

@@ -92,6 +92,13 @@ def test_bad_stores_are_one_line_and_exit_2(study, tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.parametrize("command", ["", "run", "plan", "replay"])
+def test_help_shows_examples_line_by_line(command):
+    lines = invoke(*command.split(), "--help").output.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.strip().startswith("Example"))
+    assert lines[at + 1].strip().startswith(f"kronsbl {command}".strip())
+
+
 def test_summary_prints_every_point(finished):
     done = invoke("summary", finished)
     assert done.exit_code == 0, done.output

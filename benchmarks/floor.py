@@ -1,0 +1,216 @@
+"""How far each solver is from the LAPACK and BLAS calls that it cannot avoid.
+
+    python -m benchmarks.floor [--batch 1 10 100 500] [--study synthetic irs] [--solver am_krosbl …]
+
+For each EM solver and batch: time per EM iteration per realization, the floor, and the ratio; and
+how many times as long a good dense implementation takes (benchmarks/dense.py). The floor is timed
+alone, in the same run, on matrices and tensors of the shapes and batches that the solve itself
+had in each of its iterations:
+
+    Kronecker solvers   the eigenproblems of the E-step, its mode products (data, mean, variance)
+                        and the products of the M-step; for SVD-KroSBL its leading pairs; for
+                        AM-KroSBL and PC-KroSBL the inner loop counts as its own floor
+    cSBL, PC-SBL        one Cholesky factorisation, one inverse and the structured products
+
+One core, one BLAS thread.
+"""
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import argparse
+import contextlib
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg.lapack
+
+import solvers
+from benchmarks.dense import e_step, iterate
+from pipeline import Campaign
+from solvers import flat_model, kron_model, kron_sbl
+from solvers.kron import kron_apply
+
+ROOT = Path(__file__).parent.parent
+STUDIES = {
+    "synthetic": ("workflows/paper/snr.toml", (20,)),
+    "irs": ("workflows/paper/irs.toml", (12,)),
+}
+FLAT = ("csbl", "pc_sbl")
+FLAT_BATCH = 10  # rows are worked on one at a time: larger batches say nothing new
+
+
+def fastest(call, repeats=3):
+    """Result and shortest time of several calls."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = call()
+        times.append(time.perf_counter() - start)
+    return result, min(times)
+
+
+@contextlib.contextmanager
+def recorded():
+    """Shapes of every E-step, and the seconds spent in inner loops."""
+    log, inner = Counter(), [0.0]
+    build, alternate = kron_model.KronPosterior.__init__, kron_sbl.alternate
+    row = flat_model.Row.posterior
+
+    def noted_build(self, model, gamma, noise_var):
+        sizes = tuple(g.shape[1] for g in gamma)
+        log[len(noise_var), sizes, tuple(model.small), model.data.dtype] += 1
+        build(self, model, gamma, noise_var)
+
+    def noted_row(self, gamma, noise_var):
+        log[int(np.count_nonzero(gamma))] += 1
+        return row(self, gamma, noise_var)
+
+    def timed_alternate(*arguments, **options):
+        start = time.perf_counter()
+        result = alternate(*arguments, **options)
+        inner[0] += time.perf_counter() - start
+        return result
+
+    kron_model.KronPosterior.__init__, flat_model.Row.posterior = noted_build, noted_row
+    kron_sbl.alternate = timed_alternate
+    try:
+        yield log, inner
+    finally:
+        kron_model.KronPosterior.__init__, flat_model.Row.posterior = build, row
+        kron_sbl.alternate = alternate
+
+
+def normal(rng, shape, dtype):
+    """Random numbers of a type."""
+    values = rng.standard_normal(shape)
+    return (
+        (values + 1j * rng.standard_normal(shape)).astype(dtype)
+        if np.dtype(dtype).kind == "c"
+        else values
+    )
+
+
+def kron_floor(key, measurements, name, rng):
+    """Seconds of the unavoidable calls of one EM iteration of that shape."""
+    batch, sizes, small, dtype = key
+    orders = [n if s else m for n, m, s in zip(sizes, measurements, small, strict=True)]
+    stacks = [normal(rng, (batch, r, r), dtype) for r in orders]
+    stacks = [s @ s.conj().swapaxes(1, 2) for s in stacks]
+    data = normal(rng, (batch, *orders), dtype)
+    w = [normal(rng, (batch, n, r), dtype) for n, r in zip(sizes, orders, strict=True)]
+    weights, d = [np.abs(a) for a in w], np.abs(data)
+    moment = np.abs(normal(rng, (batch, *sizes), float))
+
+    def e_step_calls():
+        for stack in stacks:
+            np.linalg.eigh(stack)
+        kron_apply(stacks, data)
+        kron_apply(w, data)
+        kron_apply(weights, d)
+
+    def m_step_calls():
+        if name == "svd_krosbl":
+            rest = moment
+            for _ in sizes[:-1]:
+                unfolded = rest.reshape(*rest.shape[:2], -1)
+                np.linalg.eigh(unfolded @ unfolded.swapaxes(1, 2))
+                rest = rest[:, 0]
+        elif name == "ksbl":
+            flat = moment.reshape(batch, -1, sizes[-1])
+            flat @ np.ones((batch, sizes[-1], 1))
+            np.ones((batch, 1, sizes[0])) @ moment.reshape(batch, sizes[0], -1)
+
+    return fastest(lambda: (e_step_calls(), m_step_calls()))[1]
+
+
+def flat_floor(atoms, problem, rng):
+    """Seconds of the unavoidable calls for one realization with so many atoms."""
+    size = problem.y[0].size
+    n = min(atoms, size)
+    row = flat_model.FlatModel(problem.take([0])).rows[0]
+    matrix = normal(rng, (n, n), problem.y.dtype)
+    matrix = matrix @ matrix.conj().T + n * np.eye(n)
+    potrf, potri = scipy.linalg.lapack.get_lapack_funcs(("potrf", "potri"), (matrix,))
+    gamma = rng.random(problem.dims)
+
+    def calls():
+        factor, _ = potrf(np.asfortranarray(matrix), overwrite_a=True, clean=False)
+        potri(factor, overwrite_c=True)
+        if atoms >= size:
+            for pairs, other in ((row.pairs, gamma[None]),):
+                product = kron_apply(pairs, other)
+                kron_apply([r.conj().T for r in pairs], product)
+
+    return fastest(calls)[1]
+
+
+def dense_seconds(problem, name):
+    """Seconds of one EM iteration of a dense implementation, before anything is pruned."""
+    factors = [a if a.ndim == 2 else a[0] for a in problem.factors]
+    y, noise_var = problem.y[0], problem.noise_var[0]
+    if name in FLAT:
+        a = np.kron(factors[0], np.kron(factors[1], factors[2]))
+        return fastest(lambda: e_step(a, y.reshape(-1), np.ones(a.shape[1]), noise_var), 2)[1]
+    return fastest(lambda: iterate(factors, y, noise_var, 1, lambda _, gamma: gamma, 0.0), 2)[1]
+
+
+def measure(study, name, options, batch, campaign, point):
+    """Print one line."""
+    rng = np.random.default_rng(0)
+    problem, _ = campaign.scenario_at(point).draw(range(batch), campaign.campaign.seed)
+    solver = solvers.create(name, **options)
+    with recorded() as (log, inner):
+        solver.solve(problem)
+    estimate, seconds = fastest(lambda: solver.solve(problem))
+    if name in FLAT:
+        floor = sum(count * flat_floor(n, problem, rng) for n, count in log.items())
+    else:
+        floor = sum(
+            count * kron_floor(key, problem.measurements, name, rng) for key, count in log.items()
+        )
+        floor += inner[0] if name in ("am_krosbl", "pc_krosbl") else 0.0
+    iterations = estimate.iterations.sum()
+    dense = dense_seconds(problem, name)
+    print(
+        f"{study:10} {name:11} {batch:5} {seconds / iterations * 1e3:9.4f} "
+        f"{floor / iterations * 1e3:9.4f} "
+        f"{seconds / floor:6.2f} {seconds / batch * 1e3:10.3f} {iterations / batch:7.1f} "
+        f"{dense / (seconds / iterations):9.0f}",
+        flush=True,
+    )
+
+
+def main():
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 10, 100, 500])
+    parser.add_argument("--study", nargs="+", choices=STUDIES, default=list(STUDIES))
+    parser.add_argument("--solver", nargs="+")
+    arguments = parser.parse_args()
+    print("                              ms per iteration          ms per             × longer,")
+    print("study      solver      batch      now     floor  ratio realization  iter.     dense")
+    for study in arguments.study:
+        file, point = STUDIES[study]
+        campaign = Campaign.load(ROOT / file)
+        for entry in campaign.entries:
+            if not hasattr(entry.solver, "max_iterations"):
+                continue
+            if arguments.solver and entry.use not in arguments.solver:
+                continue
+            options = {
+                k: v for k, v in campaign.solvers[entry.label].items() if k not in ("use", "batch")
+            }
+            for batch in arguments.batch:
+                if entry.use not in FLAT or batch <= FLAT_BATCH:
+                    measure(study, entry.use, options, batch, campaign, point)
+
+
+if __name__ == "__main__":
+    main()

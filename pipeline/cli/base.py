@@ -1,0 +1,116 @@
+"""What the commands share: how they end, what they print on, their options."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+
+from pipeline.errors import ClusterLost, InputError
+
+FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody has sent SIGTERM, a batch system at its time limit say."""
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated
+
+
+class Command(click.Command):
+    """Keeps the lines of the examples in its help apart."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the docstring; click joins the lines of paragraphs that have no mark."""
+        self.help = (self.help or "").replace("\n\nExample", "\n\n\b\nExample")
+        super().format_help_text(ctx, formatter)
+
+
+class Commands(Command, click.Group):
+    """Ends with one line and an exit status that says what happened."""
+
+    command_class = Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            _end(str(error), BAD_INPUT)
+        except (OSError, ClusterLost) as error:
+            _end(f"{error}; what was done is kept, the same command goes on", FAILED)
+        except Terminated:
+            _end("terminated; the same command goes on where this one was", TERMINATED)
+        except KeyboardInterrupt:
+            _end("interrupted; the same command goes on where this one was", INTERRUPTED)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    click.echo(f"kronsbl: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+def terminal() -> Console:
+    """Standard output; not wrapped where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
+
+
+def set_up_logging(quiet: bool) -> None:
+    """Our own messages as lines; none of Dask's, whose tracebacks tell users nothing."""
+    import dask
+
+    # Read when distributed is imported, which is later.
+    chatty = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
+    dask.config.set({"logging": dict.fromkeys(chatty, "critical")})
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("kronsbl").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def file_argument(name: str) -> Callable[[F], F]:
+    """An argument that is a file or a folder."""
+    return click.argument(name, type=click.Path(path_type=Path))
+
+
+def path_option(*names: str, **options: Any) -> Callable[[F], F]:
+    """An option that takes a file or a folder."""
+    return click.option(*names, type=click.Path(path_type=Path), **options)
+
+
+STORE_OPTION = path_option("--store", help="Folder of the results; default results/NAME.")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."
+)
+CLUSTER = click.option(
+    "--cluster",
+    default="local",
+    show_default=True,
+    help="local, slurm, an address (tls://…, tcp://…) or a scheduler file.",
+)
+REALIZATIONS = click.option(
+    "--realizations",
+    type=click.IntRange(min=1),
+    help="Instead of the file's; never shrinks a store.",
+)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kronsbl")
+def main() -> None:
+    """Monte Carlo campaigns for Kronecker-structured sparse Bayesian learning.
+
+    Examples:
+      kronsbl run workflows/quickstart.toml
+      kronsbl summary results/quickstart
+      kronsbl plot results/quickstart -o nmse.png
+    """

@@ -1,0 +1,226 @@
+"""Commands that compute, and that look after stores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import tables
+from pipeline.cli.base import (
+    CLUSTER,
+    FAILED,
+    REALIZATIONS,
+    STORE_OPTION,
+    WORKERS,
+    file_argument,
+    main,
+    set_up_logging,
+    terminal,
+)
+from pipeline.cli.looking import show_summary
+from pipeline.errors import InputError
+
+
+def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:  # noqa: ARG001
+    """``I/N`` as two numbers."""
+    if value is None:
+        return None
+    part, slash, parts = value.partition("/")
+    if not slash or not (part.isdecimal() and parts.isdecimal()) or int(part) >= int(parts):
+        raise InputError(f"--shard {value}: expected I/N with I from 0 to N - 1, as in 0/16")
+    return int(part), int(parts)
+
+
+@main.command()
+@file_argument("campaign")
+@STORE_OPTION
+@WORKERS
+@CLUSTER
+@REALIZATIONS
+@click.option("--retry", type=click.Choice(["failed"]), help="Compute failed blocks again.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Compute only part I of N, counted from 0, and publish nothing.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no table.")
+def run(
+    campaign: Path,
+    store: Path | None,
+    workers: int | None,
+    cluster: str,
+    realizations: int | None,
+    retry: str | None,
+    shard: tuple[int, int] | None,
+    quiet: bool,
+) -> None:
+    """Compute what the store lacks of CAMPAIGN, and publish the cube.
+
+    Run the same command again after an interruption: it goes on where it was.
+
+    Examples:
+      kronsbl run workflows/quickstart.toml
+      kronsbl run workflows/quickstart.toml --realizations 300
+      kronsbl run study.toml --store /scratch/study --workers 8
+      kronsbl run study.toml --retry failed
+      kronsbl run study.toml --cluster slurm
+      kronsbl run study.toml --shard 3/16
+    """
+    from pipeline.campaign import Campaign
+    from pipeline.driver import run as run_campaign
+    from pipeline.progress import shown
+
+    console = terminal()
+    set_up_logging(quiet)
+    study = Campaign.load(campaign, realizations=realizations)
+    with shown(console, quiet=quiet) as progress:
+        result = run_campaign(
+            study,
+            store,
+            workers=workers,
+            cluster=cluster,
+            progress=progress,
+            folder=campaign.resolve().parent,
+            retry_failed=retry == "failed",
+            shard=shard,
+        )
+    if result.cube is None:
+        if not quiet:
+            console.print(f"Once all shards are done: kronsbl publish {result.store}")
+    elif not quiet:
+        show_summary(console, result.store, "nmse")
+        console.print(
+            f"\nCube: {result.cube}\n"
+            f'Open: python -c "import pipeline; '
+            f'print(pipeline.open_results({str(result.store)!r}))"\n'
+            f"Plot: kronsbl plot {result.store} -o {study.campaign.name}.png",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for message in result.damaged:
+        click.echo(f"kronsbl: damaged block moved aside, run again: {message}", err=True)
+    for label, message in result.stopped.items():
+        click.echo(
+            f"kronsbl: solver {label!r} was stopped, its first blocks failed in every "
+            f"realization ({message}); the others went on",
+            err=True,
+        )
+    sys.exit(0 if result.ok else FAILED)
+
+
+@main.command()
+@file_argument("campaign")
+@STORE_OPTION
+@WORKERS
+@CLUSTER
+@REALIZATIONS
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(
+    campaign: Path,
+    store: Path | None,
+    workers: int | None,
+    cluster: str,
+    realizations: int | None,
+    as_json: bool,
+) -> None:
+    """Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
+
+    Nothing is written. Solvers are tried for a few seconds.
+
+    Example:
+      kronsbl plan workflows/paper/snr.toml --workers 64
+      kronsbl plan study.toml --cluster slurm
+    """
+    from pipeline.campaign import Campaign
+    from pipeline.planning import plan as plan_campaign
+
+    study = Campaign.load(campaign, realizations=realizations)
+    found = plan_campaign(study, store, workers=workers, cluster=cluster)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    console = terminal()
+    console.print(tables.plan(found))
+    console.print("\n".join(tables.plan_lines(found)), highlight=False, soft_wrap=True)
+
+
+@main.command()
+@file_argument("store")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(store: Path, as_json: bool) -> None:
+    """Count done, failed and pending cells of STORE; tell of runs that work on it."""
+    from pipeline.state import state_of
+    from pipeline.store import Store
+
+    state = state_of(Store.open(store))
+    if as_json:
+        click.echo(json.dumps(state.tables(), indent=2))
+        return
+    console = terminal()
+    console.print(tables.status(state))
+    console.print("\n".join(tables.status_lines(state)), highlight=False, soft_wrap=True)
+
+
+@main.command()
+@file_argument("store")
+@click.option(
+    "--blocks",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many to solve again.",
+)
+@click.option("--seed", type=int, help="Of the choice of blocks.")
+def verify(store: Path, blocks: int, seed: int | None) -> None:
+    """Read all blocks of STORE, and solve a random sample of them again.
+
+    Damaged blocks are moved aside; the next run computes them. Exit status 1 where anything is
+    damaged or differs.
+
+    Example:
+      kronsbl verify results/quickstart --blocks 20
+    """
+    from pipeline.store import Store
+    from pipeline.verification import verify as verify_store
+
+    verdict = verify_store(Store.open(store), blocks, seed)
+    for what, messages in (
+        ("damaged, moved aside", verdict.damaged),
+        ("differs", verdict.differing),
+        ("not solved again", verdict.skipped),
+    ):
+        for message in messages:
+            click.echo(f"{what}: {message}")
+    click.echo(
+        f"{verdict.read} blocks read, {len(verdict.damaged)} damaged; {verdict.solved} solved "
+        f"again, {verdict.exact} held to the last bit, {len(verdict.differing)} numbers differ"
+    )
+    sys.exit(0 if verdict.ok else FAILED)
+
+
+@main.command()
+@file_argument("store")
+@click.option("--force", is_flag=True, help="Also where nothing has changed.")
+def publish(store: Path, force: bool) -> None:
+    """Build the cube of STORE from the blocks that are there."""
+    from pipeline.results import publish as publish_cube
+    from pipeline.store import Store
+
+    click.echo(publish_cube(Store.open(store), force=force).path)
+
+
+@main.command()
+@file_argument("store")
+def gc(store: Path) -> None:
+    """Drop old cubes of STORE and left-over temporary files."""
+    from pipeline.results import collect_garbage
+    from pipeline.store import Store
+
+    for path in collect_garbage(Store.open(store)):
+        click.echo(path)
