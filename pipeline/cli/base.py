@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import sys
@@ -32,7 +33,8 @@ class Command(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the docstring; click joins the lines of paragraphs that have no mark."""
-        self.help = (self.help or "").replace("\n\nExample", "\n\n\b\nExample")
+        text = inspect.cleandoc(self.help or "")
+        self.help = text.replace("\n\nExample", "\n\n\b\nExample")
         super().format_help_text(ctx, formatter)
 
 
