@@ -12,7 +12,7 @@ had in each of its iterations:
                         AM-KroSBL and PC-KroSBL the inner loop counts as its own floor
     cSBL, PC-SBL        one Cholesky factorisation, one inverse and the structured products
 
-One core, one BLAS thread.
+One core, one BLAS thread, malloc set as in a worker.
 """
 
 import os
@@ -31,7 +31,7 @@ import scipy.linalg.lapack
 
 import solvers
 from benchmarks.dense import e_step, iterate
-from pipeline import Campaign
+from pipeline import Campaign, process
 from solvers import flat_model, kron_model, kron_sbl
 from solvers.kron import kron_apply
 
@@ -194,6 +194,7 @@ def main():
     parser.add_argument("--study", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--solver", nargs="+")
     arguments = parser.parse_args()
+    process.prepare()
     print("                              ms per iteration          ms per             × longer,")
     print("study      solver      batch      now     floor  ratio realization  iter.     dense")
     for study in arguments.study:

@@ -31,13 +31,9 @@ WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
-    # Dask sets a small trim threshold, which makes glibc return and fault in again the few
-    # megabytes of temporaries of every EM iteration.
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
-"""Environment of a worker process. In force before it starts: numpy and malloc read it when they
-are loaded."""
+"""Environment of a worker process. In force before it starts: numpy reads it when it is
+loaded."""
 
 DEATHS_PER_TASK = 1
 """Workers that a task may lose before the driver hears of it and searches for the culprit."""

@@ -127,7 +127,7 @@ class Row:
 
     def _by_factors(self, gamma: Array, noise_var: float) -> RowPosterior:
         """Where γ is constant, as it is to begin with, it is a Kronecker product."""
-        model = KronModel(Problem(self.y[None], self.factors))
+        model = KronModel(Problem(self.y[None], tuple(self.factors)))
         factors = tuple(np.ones((1, n)) for n in gamma.shape)
         factors[0][:] = gamma.max()
         found = model.posterior(factors, np.array([noise_var]))

@@ -74,7 +74,8 @@ class KronPosterior:
                 weight *= p[:, None, :]
         explained = kron_apply(weights, self._d)
         variance = np.subtract(outer(self.gamma), explained, out=explained)
-        return np.maximum(variance, 0.0, out=variance)  # rounding may leave it below
+        # Rounding may leave it a little below 0. (`maximum` takes five times as long as `abs`.)
+        return np.abs(variance, out=variance)
 
     @cached_property
     def moment(self) -> Array:
