@@ -14,6 +14,7 @@ def one_blas_thread() -> int:
     Workers set the environment variables for this before numpy is imported. This makes sure of
     it where somebody else started the process, and finds out where it does not work.
     """
+    import scipy.linalg  # noqa: F401  (only libraries that are loaded can be limited)
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(1)  # stays in force: the limit is never restored
