@@ -1,5 +1,7 @@
 """The E-step of a prior without structure, x ~ N(0, diag(γ)): exact, by structured products.
 
+Eqs. (13) and (14) of docs/numbers.md.
+
 One realization at a time, because an M×M (or n×n) matrix has to be factorised for each. Nothing
 of size M × ΠN is formed.
 """

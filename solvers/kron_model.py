@@ -32,8 +32,8 @@ class KronPosterior:
         mean      μ = (W_1 ⊗ … ⊗ W_I) (D ∘ c),   D = 1 / (σ² + p_1 ∘ … ∘ p_I)
         variance  γ − (|W_1|² ⊗ … ⊗ |W_I|²) D,  with |W|² diag(p) instead of |W|² for n×n modes,
 
-    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation. (See the equations in
-    docs/numbers.md.) `eigh` is used throughout: the authors' code calls a general `eig` on
+    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation: Eqs. (5) to (12) of
+    docs/numbers.md. `eigh` is used throughout: the authors' code calls a general `eig` on
     matrices that rounding has left unsymmetric, whose vectors are not orthonormal where
     eigenvalues coincide.
     """

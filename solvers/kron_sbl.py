@@ -102,7 +102,7 @@ class Alternation:
     def sweep(self) -> None:
         """Give each factor in turn its exact minimiser, the others held at their newest values.
 
-        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j
+        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. (16) of docs/numbers.md.
         """
         # partial[i] is Λ with the modes after i summed out; they still have their old values
         # when it is the turn of γ_i, so each is computed once.
@@ -145,7 +145,8 @@ def alternate(
     moment, gamma, coupling
         As for `Alternation`.
     tolerance
-        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ.
+        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. (17) of
+        docs/numbers.md.
     relative
         Which of the two.
     max_iterations
@@ -245,7 +246,8 @@ class SVDKroSBL(KroneckerSBL):
     """SVD-KroSBL: EM whose M-step approximates Λ by a Kronecker product, one SVD per factor.
 
     Λ, unfolded to (N_1, N_2…N_I), is replaced by its leading singular pair: γ_1 is the left
-    vector, and the right one, times the singular value, is unfolded and split again.
+    vector, and the right one, times the singular value, is unfolded and split again. Eq. (18)
+    of docs/numbers.md.
 
     Notes
     -----
