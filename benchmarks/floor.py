@@ -67,7 +67,8 @@ def recorded():
         build(self, model, gamma, noise_var)
 
     def noted_row(self, gamma, noise_var):
-        log[int(np.count_nonzero(gamma))] += 1
+        if gamma.min() != gamma.max():  # the first E-step is one of a Kronecker prior
+            log[int(np.count_nonzero(gamma))] += 1
         return row(self, gamma, noise_var)
 
     def timed_alternate(*arguments, **options):
@@ -167,13 +168,16 @@ def measure(study, name, options, batch, campaign, point):
     with recorded() as (log, inner):
         solver.solve(problem)
     estimate, seconds = fastest(lambda: solver.solve(problem))
-    if name in FLAT:
-        floor = sum(count * flat_floor(n, problem, rng) for n, count in log.items())
-    else:
-        floor = sum(
-            count * kron_floor(key, problem.measurements, name, rng) for key, count in log.items()
+    floor = sum(
+        count
+        * (
+            kron_floor(key, problem.measurements, name, rng)
+            if isinstance(key, tuple)
+            else flat_floor(key, problem, rng)
         )
-        floor += inner[0] if name in ("am_krosbl", "pc_krosbl") else 0.0
+        for key, count in log.items()
+    )
+    floor += inner[0] if name in ("am_krosbl", "pc_krosbl") else 0.0
     iterations = estimate.iterations.sum()
     dense = dense_seconds(problem, name)
     print(

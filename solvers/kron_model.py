@@ -78,6 +78,23 @@ class KronPosterior:
         return np.abs(variance, out=variance)
 
     @cached_property
+    def moment_parts(self) -> list[tuple[Array, list[Array] | None]]:
+        """Λ as a sum of (W_1 ⊗ … ⊗ W_I) T: tensors T and matrices W_i (B, n_i, r_i), or none.
+
+        For those who only need sums over Λ: the tensor of the variances is then never formed.
+        """
+        weights = [abs2(w) for w in self._w]
+        parts: list[tuple[Array, list[Array] | None]] = [(abs2(self.mean), None)]
+        if all(self.model.small):
+            weights[0] *= self.noise_var[:, None, None]
+            return [*parts, (self._d, weights)]
+        for weight, p, is_small in zip(weights, self._p, self.model.small, strict=True):
+            if is_small:
+                weight *= p[:, None, :]
+        one = np.ones((len(self._d), *[1] * len(weights)))
+        return [*parts, (one, [g[:, :, None] for g in self.gamma]), (-self._d, weights)]
+
+    @cached_property
     def moment(self) -> Array:
         """Posterior second moments Λ = |μ|² + diag(Σ), (B, n_1, …, n_I)."""
         moment = abs2(self.mean)
