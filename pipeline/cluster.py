@@ -267,7 +267,8 @@ def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[st
         "worker_extra_args": [
             *("--dashboard-address", LOOPBACK),
             *("--preload", "pipeline.worker_preload"),
-            *("--lifetime", f"{lifetime(settings):.0f}s"),
+            # Spread over the last tenth of the lifetime, so that not all leave at once.
+            *("--lifetime", f"{0.95 * lifetime(settings):.0f}s"),
             *("--lifetime-stagger", f"{0.05 * lifetime(settings):.0f}s"),
         ],
     }
@@ -275,7 +276,7 @@ def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[st
 
 def job_script(settings: ClusterSettings, store: Path) -> str:
     """The sbatch script that a run would submit, without credentials."""
-    options = job_options(settings, store / ".private-…", store)
+    options = job_options(settings, store.resolve() / ".private-…", store)
     from dask_jobqueue.slurm import SLURMJob
 
     job = SLURMJob(scheduler="tls://driver:port", name="kronsbl", **options)
@@ -283,7 +284,7 @@ def job_script(settings: ClusterSettings, store: Path) -> str:
 
 
 def lifetime(settings: ClusterSettings) -> float:
-    """Seconds after which workers leave: early enough to finish the block that they are at."""
+    """Seconds after which workers leave at the latest: in time to finish their block."""
     if settings.lifetime is not None:
         return settings.lifetime
     return settings.seconds - min(max(60.0, 0.05 * settings.seconds), settings.seconds / 3)
