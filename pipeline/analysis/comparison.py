@@ -155,7 +155,7 @@ def _speeds(
         size = max(batches.get(label, 1), batches.get(reference, 1))
         ratios.append(
             over_realizations(
-                functools.partial(_ratio, size=size),
+                functools.partial(speed_ratio, size=size),
                 times.sel(solver=reference, drop=True),
                 times.sel(solver=[label]),
                 dimension="figure",
@@ -166,7 +166,7 @@ def _speeds(
     return {name: found.sel(figure=name, drop=True) for name in SPEED}
 
 
-def _ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArray[Any]:
+def speed_ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArray[Any]:
     """Geometric mean of base over solver with its interval, (…, n) twice -> (…, 3)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithms = np.log(base) - np.log(solver)

@@ -170,6 +170,7 @@ def _bca(samples: Array) -> Array:
     residuals = residuals / spread  # cubes of very small numbers would vanish
     number = residuals.shape[-1]
     shifts = np.sort(residuals @ (_resamples(number) / number))
+    shifts[np.abs(shifts) < 1e-13] = 0.0  # ties are no matter of rounding
     below = ((shifts < 0).mean(axis=-1) + (shifts <= 0).mean(axis=-1)) / 2.0
     bias = scipy.stats.norm.ppf(below)[:, np.newaxis]
     squares, cubes = ((residuals**k).sum(axis=-1, keepdims=True) for k in (2, 3))
@@ -178,6 +179,7 @@ def _bca(samples: Array) -> Array:
     levels = scipy.stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted))
     known = np.where(np.isnan(levels), 0.0, levels)
     bounds = middle + spread * _interpolated(shifts, known * (RESAMPLES - 1))
+    bounds = np.clip(bounds, *(f(samples, axis=-1, keepdims=True) for f in (np.min, np.max)))
     return np.where(spread == 0.0, middle, np.where(np.isnan(levels), np.nan, bounds))
 
 

@@ -153,7 +153,7 @@ def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
     if any(bool(one.dominated.any()) for one in shown):
         lines.append(
             "* a few trials make this mean: the largest 5 % hold more than half of the sum. "
-            "Its interval is too narrow; read the median."
+            "Its interval may be too narrow; read the median."
         )
     undefined, missing = int(figures.undefined.sum()), int(figures.missing.sum())
     if undefined:
