@@ -1,4 +1,4 @@
-"""How often the intervals that kronsbl shows hold the true value: the tables of docs/uncertainty.md.
+"""How often the intervals that kronsbl shows hold the true value: docs/uncertainty.md.
 
     python -m benchmarks.coverage [--trials 4000]
 

@@ -118,7 +118,9 @@ def test_what_dominates():
 
 def published():
     """Lines of the first table in the docs."""
-    row = re.compile(r"^\| ([a-z0-9 ]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$")
+    row = re.compile(
+        r"^\| ([a-z0-9 ]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+    )
     lines = [row.match(line) for line in DOCS.read_text(encoding="utf-8").splitlines()]
     return [(m[1], int(m[2]), *map(float, m.groups()[2:])) for m in lines if m]
 

@@ -96,10 +96,10 @@ def _parquet(results: xr.Dataset, path: Path) -> list[str]:
 
 
 def _cells_only(results: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    left_out = [str(n) for n, v in results.data_vars.items() if v.dims != results.status.dims]
-    return results.drop_vars(left_out).drop_dims(set(results.dims) - set(results.status.dims)), (
-        left_out
-    )
+    dims = results.status.dims
+    left_out = [str(name) for name, v in results.data_vars.items() if v.dims != dims]
+    others = set(results.dims) - set(dims)
+    return results.drop_vars(left_out).drop_dims(others, errors="ignore"), left_out
 
 
 def _frames(cells: xr.Dataset) -> Iterator[Any]:
