@@ -112,6 +112,16 @@ def test_a_failure_on_hard_trials_changes_the_ranking():
     assert changed_rankings(everything, everything) == []
 
 
+def test_points_may_be_words():
+    ds = cube(2, 2, 20).rename(snr_db="patterns")
+    ds = ds.assign_coords(patterns=np.array(["fixed", "random"], np.dtypes.StringDType()))
+    ds["status"][1, 0, :19] = Status.RAISED
+    ds["nmse"][:, 0] = np.arange(40.0).reshape(2, 20) * np.array([[1.0], [-1.0]]) + 21
+    found = changed_rankings(summarize(ds), summarize(ds, cells="common"))
+    json.dumps([r._asdict() for r in found], allow_nan=False)
+    assert records(compare(ds, "s0"))[1]["patterns"] == "random"
+
+
 def test_odd_numbers_are_quiet_and_say_so():
     ds = cube(3, 2)
     ds["nmse"][0] = 0.0

@@ -3,13 +3,14 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import tomli_w
 from click.testing import CliRunner
 from rich.console import Console
 
 import pipeline
-from pipeline.analysis import tables
+from pipeline.analysis import compare, tables
 from pipeline.cli import main
 from solvers import Status
 from tests.cubes import cube
@@ -68,6 +69,14 @@ def test_a_dominated_mean_is_marked():
     assert "* a few trials make this mean" in text
     ds["nmse"][:] = 1.0
     assert "*" not in shown(tables.summary(ds, "nmse"))
+
+
+def test_brackets_are_no_markup():
+    ds = cube(2, 1).assign_coords(solver=["[red]am[/red]", "b"])
+    ds["nmse"][0] = np.inf
+    text = shown(tables.summary(ds, "nmse")) + shown(tables.comparison(compare(ds, "b")))
+    assert text.count("[red]am[/red]") == 2
+    assert "inf [inf, inf]" in text
 
 
 def test_all_figures():

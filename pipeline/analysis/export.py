@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis.cells import check
+from pipeline.analysis.cells import check, plain
 from pipeline.cube import CELLS_PER_CHUNK, chunks_for, slabs
 from pipeline.errors import InputError
 from pipeline.files import temporary_beside
@@ -160,19 +159,10 @@ def records(figures: xr.Dataset) -> list[dict[str, Any]]:
     levels = [str(q) for q in figures["quantile"].values] if "quantile" in figures.dims else []
     return [
         {
-            name: dict(zip(levels, map(_plain, value), strict=True))
+            name: dict(zip(levels, map(plain, value), strict=True))
             if np.ndim(value)
-            else _plain(value)
+            else plain(value)
             for name, value in row.items()
         }
         for row in rows_of(figures)
     ]
-
-
-def _plain(value: Any) -> Any:
-    """A Python scalar that JSON has."""
-    plain = np.asarray(value)[()]
-    plain = plain.item() if hasattr(plain, "item") else plain
-    if isinstance(plain, float) and not math.isfinite(plain):
-        return None if math.isnan(plain) else str(plain)
-    return plain

@@ -16,6 +16,7 @@ from pipeline.analysis.cells import (
     finished,
     is_power,
     over_realizations,
+    plain,
     ran,
     usable,
 )
@@ -240,7 +241,7 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
             known = len(solvers) - np.count_nonzero(unknown[:, number])
             names = [[str(solvers[i]) for i in order[:known, number]] for order in orders]
             at = {
-                str(d): points[d].values[i].item()
+                str(d): plain(points[d].values[i])
                 for d, i in zip(points.dims, place, strict=True)
                 if d in points.coords
             }

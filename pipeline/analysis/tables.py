@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import xarray as xr
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.analysis.cells import is_power, measures_of
@@ -69,7 +70,8 @@ def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
     table = new_table(axes, [*columns, *(["failed"] if failures else [])], tight=True)
     for words, one in _rows(figures):
         asked = int(one["cells"] + one["missing"])
-        table.add_row(
+        _add(
+            table,
             *words,
             f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
             _interval(one, "median", measure),
@@ -91,7 +93,7 @@ def _linear_figures(figures: xr.Dataset) -> Table:
     for words, one in _rows(figures):
         mark = "*" if one["dominated"] else " "
         texts = [_interval(one, name, "") for name in ("median", "mean")]
-        table.add_row(*words, texts[0], texts[1] + mark, _g(one["mean_se"]))
+        _add(table, *words, texts[0], texts[1] + mark, _g(one["mean_se"]))
     return table
 
 
@@ -104,7 +106,7 @@ def _spread(figures: xr.Dataset) -> Table:
     for words, one in _rows(figures):
         levels = [_number(value, measure) for value in one["quantiles"]]
         bounds = (one["db_mean"], one["db_low"], one["db_high"])
-        table.add_row(*words, *([_bracketed(*map(_decibels, bounds))] if power else []), *levels)
+        _add(table, *words, *([_bracketed(*map(_decibels, bounds))] if power else []), *levels)
     return table
 
 
@@ -115,7 +117,7 @@ def _common_figures(figures: xr.Dataset) -> Table:
     for words, one in _rows(figures):
         mark = "*" if one["dominated"] else " "
         texts = [_interval(one, name, measure) for name in ("median", "mean")]
-        table.add_row(*words, str(int(one["used"])), texts[0], texts[1] + mark)
+        _add(table, *words, str(int(one["used"])), texts[0], texts[1] + mark)
     return table
 
 
@@ -130,7 +132,7 @@ def _latencies(figures: xr.Dataset) -> Table:
         peak = (
             [size(float(one["peak_memory"])) if one["peak_memory"] > 0 else "–"] if memory else []
         )
-        table.add_row(*words, str(int(one["timed"])), _bracketed(*bounds), *peak)
+        _add(table, *words, str(int(one["timed"])), _bracketed(*bounds), *peak)
     return table
 
 
@@ -178,7 +180,8 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
     table = new_table(places_of(figures), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
     for words, one in _rows(figures):
-        table.add_row(
+        _add(
+            table,
             *words,
             str(int(one["pairs"])),
             *(
@@ -194,7 +197,7 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
         f"{measure} minus that of {reference} on the same realizations; {sign} is better than "
         f"{reference}.",
         f"p: Wilcoxon's signed-rank test, corrected for the {int(figures.p_value.notnull().sum())} "
-        "comparisons shown. Speed: batched runtimes, interval from the means of batches.",
+        "comparisons shown. Speed: batched runtimes; its interval is from the means of batches.",
     ]
     return [table, *_cut(figures), *lines]
 
@@ -205,6 +208,11 @@ def _cut(figures: xr.Dataset) -> list[str]:
     return (
         [f"The first {MOST_ROWS} of {number} rows; --json has all."] if number > MOST_ROWS else []
     )
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row; brackets in it are brackets, never rich's markup."""
+    table.add_row(*map(escape, cells))
 
 
 def _rows(figures: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
@@ -259,4 +267,4 @@ def _with_error(mean: float, error: float) -> str:
         known = "" if math.isnan(mean) else "±0" if error == 0 else "±–"
         return _or_dash(mean, "{:.4g}".format) + known
     digits = max(0, -math.floor(math.log10(error)))
-    return f"{mean:.{digits}f}±{error:.{digits}f}" if digits < 7 else f"{mean:.3g}±{error:.1g}"
+    return f"{mean:.{digits}f}±{error:.{digits}f}" if digits < 5 else f"{mean:.2g}±{error:.1g}"

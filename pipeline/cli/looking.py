@@ -53,7 +53,8 @@ def show_summary(
 
 def _show(console: Console, parts: list[Table | str]) -> None:
     for part in parts:
-        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+        text = isinstance(part, str)
+        console.print(part, highlight=False, markup=not text, soft_wrap=text)
 
 
 def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
@@ -75,7 +76,7 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
     results, measure = _opened(store, measure)
     figures = summarize(results, measure)
     about = {
-        **{name: figures.attrs[name] for name in ("measure", "units", "better", "confidence")},
+        **{name: figures.attrs.get(name) for name in ("measure", "units", "better", "confidence")},
         "complete": not bool(figures.missing.any()),
         "points": records(figures),
     }
@@ -111,7 +112,7 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         raise InputError(f"--reference is missing: one of the solvers {labels}")
     figures = compare_solvers(results, reference, measure)
     if as_json:
-        about = {k: figures.attrs[k] for k in ("measure", "reference", "better", "confidence")}
+        about = {k: figures.attrs.get(k) for k in ("measure", "reference", "better", "confidence")}
         click.echo(json.dumps(about | {"points": records(figures)}))
     else:
         _show(terminal(), tables.comparison(figures))
