@@ -103,8 +103,8 @@ def curves(results: xr.Dataset, measure: str = "nmse") -> Figure:
 def _curve(ax: Axes, figures: xr.Dataset, x: str, label: str, number: int) -> None:
     at, style = figures[x].values, look(number)
     ax.plot(at, figures["mean"], label=label, **style)
-    low = np.maximum(figures["low"], np.finfo(float).tiny)
-    ax.fill_between(at, low, figures["high"], color=style["color"], alpha=0.18, linewidth=0)
+    low = np.maximum(figures["mean_low"], np.finfo(float).tiny)
+    ax.fill_between(at, low, figures["mean_high"], color=style["color"], alpha=0.18, linewidth=0)
 
 
 def replayed(result: Replay) -> Figure:
