@@ -177,8 +177,11 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
     Example:
       kronsbl time workflows/quickstart.toml --realizations 10
     """
+    from pipeline.analysis import latencies
+    from pipeline.analysis.tables import latency_table
     from pipeline.campaign import Campaign
     from pipeline.request import prepare
+    from pipeline.results import open_results
     from pipeline.results import publish as publish_cube
     from pipeline.timing import measure
 
@@ -192,7 +195,9 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
             progress=lambda done, total: bar.update(1000 * done // total - bar.pos),
         )
     publish_cube(opened)
-    click.echo(f"Latencies are in the cube: kronsbl summary {opened.path}")
+    timed = latencies(open_results(opened))
+    if timed is not None:
+        terminal().print(latency_table(timed))
 
 
 @main.command()
