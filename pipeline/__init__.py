@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.replaying import replay
     from pipeline.results import open_results, publish
     from pipeline.store import Store
+    from pipeline.studies import open_studies
     from pipeline.verification import verify
 
 _HOME = {
@@ -24,6 +25,7 @@ _HOME = {
     "InputError": "pipeline.errors",
     "Store": "pipeline.store",
     "open_results": "pipeline.results",
+    "open_studies": "pipeline.studies",
     "plan": "pipeline.planning",
     "publish": "pipeline.results",
     "replay": "pipeline.replaying",
@@ -36,6 +38,7 @@ __all__ = [
     "InputError",
     "Store",
     "open_results",
+    "open_studies",
     "plan",
     "publish",
     "replay",

@@ -181,7 +181,7 @@ class CubeBuilder:
             passes.setdefault(sum(extra), {})[name] = array
         for arrays in passes.values():
             first = next(iter(arrays.values()))
-            for slab in _slabs(self.shape, first.chunks[: len(self.shape)]):
+            for slab in slabs(self.shape, first.chunks[: len(self.shape)]):
                 self._fill_slab(arrays, slab)
         self._coordinates(group, widths)
         meanings = " ".join(["none", *(host.replace(" ", "_") for host in self.hosts)])
@@ -298,7 +298,7 @@ class CubeBuilder:
         }
 
 
-def _slabs(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+def slabs(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[tuple[slice, ...]]:
     """Regions that cover an array, each a union of whole chunks."""
     edges = [range(0, n, c) for n, c in zip(shape, chunks, strict=True)]
     for corner in itertools.product(*edges):

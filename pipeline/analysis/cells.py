@@ -1,0 +1,100 @@
+"""What a cube holds, and which of its cells count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import xarray as xr
+
+from pipeline.errors import InputError
+from solvers import Status
+
+
+def axes_of(results: xr.Dataset) -> list[str]:
+    """Names of the swept dimensions of a cube."""
+    return [str(d) for d in results.status.dims if d not in ("solver", "realization")]
+
+
+def measures_of(results: xr.Dataset) -> list[str]:
+    """Names of the figures of merit in a cube."""
+    return [str(name) for name, v in results.data_vars.items() if "better" in v.attrs]
+
+
+def default_measure(results: xr.Dataset) -> str:
+    """``nmse`` where the cube has it, its first measure otherwise."""
+    known = measures_of(results)
+    return "nmse" if "nmse" in known or not known else known[0]
+
+
+def is_power(measure: str) -> bool:
+    """Whether decibels make sense of a measure: mean squared errors, by their name."""
+    return measure.endswith("mse")
+
+
+def check(results: xr.Dataset, *measures: str) -> None:
+    """Raise InputError where a dataset is no cube, holds no cells, or lacks a measure."""
+    if "status" not in results or not {"solver", "realization"} <= set(results.status.dims):
+        raise InputError(
+            "not a result cube: expected a dataset with a status over solver and realization, "
+            f"as pipeline.open_results gives it; got {', '.join(map(str, results)) or 'nothing'}"
+        )
+    if results.status.size == 0:
+        raise InputError(f"this cube holds no cells: its sizes are {dict(results.status.sizes)}")
+    known = measures_of(results)
+    for measure in measures:
+        if measure not in known:
+            raise InputError(
+                f"no measure {measure!r} in this cube; it has {', '.join(known) or 'none'}"
+            )
+
+
+def ran(results: xr.Dataset) -> xr.DataArray:
+    """Which cells have been run."""
+    return results.status != Status.NOT_RUN
+
+
+def finished(results: xr.Dataset) -> xr.DataArray:
+    """Which cells have an estimate; it may not have converged."""
+    return ran(results) & (results.status < Status.DIVERGED)
+
+
+def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
+    """Which cells have an estimate and a value of a measure."""
+    return finished(results) & results[measure].notnull()
+
+
+def common(results: xr.Dataset, measure: str) -> xr.DataArray:
+    """Which realizations every solver has finished, by grid point.
+
+    Solvers that have finished nothing at a point have no say there.
+    """
+    good = usable(results, measure)
+    return (good | ~good.any("realization")).all("solver") & good.any("solver")
+
+
+def over_realizations(
+    function: Callable[..., Any], *inputs: xr.DataArray, dimension: str, labels: Sequence[str]
+) -> xr.DataArray:
+    """Apply a function of samples to every solver and point; lazily where the inputs are lazy.
+
+    Parameters
+    ----------
+    function
+        Takes one array (…, n) per input, gives (…, k).
+    *inputs
+        With a dimension ``realization``.
+    dimension, labels
+        Name and the k labels of the last dimension of what comes out.
+    """
+    whole = [x.chunk(realization=-1) if x.chunks is not None else x for x in inputs]
+    found: xr.DataArray = xr.apply_ufunc(
+        function,
+        *whole,
+        input_core_dims=[["realization"]] * len(inputs),
+        output_core_dims=[[dimension]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"output_sizes": {dimension: len(labels)}},
+        output_dtypes=[float],
+    )
+    return found.assign_coords({dimension: list(labels)})
