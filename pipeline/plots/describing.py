@@ -134,8 +134,15 @@ def realizations(results: xr.Dataset) -> str:
     return f"unfinished: {span} of {asked} realizations"
 
 
-def notes(results: xr.Dataset) -> list[str]:
-    """What a reader must know of cells that are missing or failed; nothing where all is well."""
+def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
+    """What a reader must know of cells that are missing or failed; nothing where all is well.
+
+    Parameters
+    ----------
+    results
+    failed_cells
+        What became of those that failed.
+    """
     found, asked = counts(results), results.sizes["realization"]
     over = [d for d in found.run.dims if d != "solver"]
     said = []
@@ -155,7 +162,7 @@ def notes(results: xr.Dataset) -> list[str]:
         parts = (
             f"{s} {int(failed.sel(solver=s))} of {int(totals.sel(solver=s))}" for s in _few(bad)
         )
-        said.append(f"failed, and left out: {_listed(parts, bad)}")
+        said.append(f"failed: {_listed(parts, bad)} realizations; they {failed_cells}")
     return said
 
 

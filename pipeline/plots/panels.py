@@ -111,9 +111,8 @@ def cdf(results: xr.Dataset, measure: str = "nmse") -> Figure:
                 ax.set_xlim(-0.03, 1.03)
         _outer_labels(axes, style.axis_label(results[measure], 28), "share of realizations")
         told = "empirical distribution, 95 % band of the whole curve (DKW)"
-        failed = "failed realizations count as never reached: a curve then ends below 1"
-        any_failed = bool(describing.counts(results).failed.any())
-        style.finish(figure, results, handles, told, [failed] if any_failed else [])
+        failed = "count as never reached, so that a curve ends below 1"
+        style.finish(figure, results, handles, told, failed_cells=failed)
     return figure
 
 
@@ -148,7 +147,8 @@ def convergence(results: xr.Dataset, measure: str = "nmse") -> Figure:
     with style.rc():
         figure, axes, handles = _per_point(results, "convergence", draw)
         for ax in axes:
-            last = max((line.get_xdata()[-1] for line in ax.lines), default=1)  # type: ignore[index]
+            ends = [np.asarray(line.get_xdata())[-1] for line in ax.lines]
+            last = float(max(ends, default=1))
             style.log_axis(ax.xaxis, (0.9, 1.2 * last), ticks=5)
             if measure != "cost":
                 drawn = [line.get_ydata() for line in ax.lines]
@@ -188,8 +188,9 @@ def heat_maps(
     labels = [str(s) for s in results.solver.values]
     with style.rc():
         figure, axes = _grid(len(labels), (3.3, 3.0))
-        limits = style.log_limits(values) if log else (finite.min(), finite.max())
-        norm = LogNorm(*limits, clip=True) if log and limits else Normalize(*(limits or (0, 1)))
+        limits = style.log_limits(values) if log else None
+        low, high = limits or (finite.min(initial=np.inf), finite.max(initial=-np.inf))
+        norm = (LogNorm if log else Normalize)(vmin=low, vmax=high, clip=True)
         for ax, label in zip(axes, labels, strict=True):
             one = values.sel(solver=label) if "solver" in values.dims else values
             image = _map(ax, one.transpose(y, x), norm, in_db)

@@ -138,10 +138,10 @@ def log_limits(values: Any) -> tuple[float, float] | None:
 def log_axis(
     axis: Axis, limits: tuple[float, float] | None, unit: str = "", *, ticks: int = 9
 ) -> None:
-    """Make an axis logarithmic, with labels on enough of its ticks, but hardly more than `ticks`."""
+    """Make an axis logarithmic, with labels on enough of its ticks, but about `ticks` at most."""
     from matplotlib import ticker
 
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     if limits is None:
         return
     axis.set_view_interval(*limits, ignore=True)
@@ -198,6 +198,8 @@ def finish(
     handles: Mapping[str, Any],
     legend_title: str,
     notes: Iterable[str] = (),
+    *,
+    failed_cells: str = "are left out",
 ) -> None:
     """Add the legend, the title with the setting, and notes at the foot.
 
@@ -211,11 +213,14 @@ def finish(
     legend_title
     notes
         Besides those on missing and failed cells.
+    failed_cells
+        What became of those that failed.
     """
     if handles:
         _legend(figure, handles, legend_title)
     title = f"{describing.name_of(results)} – {describing.realizations(results)}"
-    _frame(figure, title, describing.setting(results), [*describing.notes(results), *notes])
+    notes = [*describing.notes(results, failed_cells), *notes]
+    _frame(figure, title, describing.setting(results), notes)
 
 
 def _frame(figure: Figure, title: str, setting: str, notes: Sequence[str]) -> None:

@@ -188,7 +188,11 @@ def against_runtime(
             one[name].values.reshape(-1)
             for name in ("runtime", statistic, f"{statistic}_low", f"{statistic}_high")
         )
-        at = [""] if axis is None else [describing.value_text(results[axis], v) for v in results[axis].values]
+        at = (
+            [""]
+            if axis is None
+            else [describing.value_text(results[axis], v) for v in results[axis].values]
+        )
         said = [_interval(*row) for row in zip(value, low, high, strict=True)]
         data = ColumnDataSource(
             {
@@ -236,7 +240,9 @@ def distributions(
             alpha=0.1,
             tags=[solver],
         )
-        steps.append(plot.step("x", "share", source=data, mode="after", tags=[solver], **line(look)))
+        steps.append(
+            plot.step("x", "share", source=data, mode="after", tags=[solver], **line(look))
+        )
     tips = [("solver", "@solver"), ("value", "@x{0.000e+0}"), ("share", "@share{0.00}")]
     plot.add_tools(HoverTool(renderers=steps, tooltips=tips))
     return plot
@@ -268,7 +274,9 @@ def traces(found: dict[str, xr.Dataset], label: str, looks: style.Looks, *, log:
     return plot
 
 
-def heat_map(values: xr.DataArray, x: xr.DataArray, y: xr.DataArray, limits: Any, *, log: bool) -> figure:
+def heat_map(
+    values: xr.DataArray, x: xr.DataArray, y: xr.DataArray, limits: Any, *, log: bool
+) -> figure:
     """A measure of one solver over two swept parameters."""
     from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, LogColorMapper
     from bokeh.palettes import Cividis256

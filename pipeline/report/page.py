@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from pipeline.plots.style import Look
 
 
@@ -170,12 +172,9 @@ def swatch(look: Look) -> str:
 def _outline(marker: str) -> str:
     """Matplotlib's marker as an SVG path, y downwards."""
     from matplotlib.markers import MarkerStyle
+    from matplotlib.transforms import Affine2D
 
     style = MarkerStyle(marker)
-    shape = style.get_path().transformed(style.get_transform().scale(9, -9))
-    return "".join(
-        "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in polygon) + "Z"
-        for polygon in shape.to_polygons()
-    )
-
-
+    shape = style.get_path().transformed(style.get_transform() + Affine2D().scale(9, -9))
+    polygons = [np.asarray(polygon) for polygon in shape.to_polygons()]
+    return "".join(f"M{'L'.join(f'{x:.2f} {y:.2f}' for x, y in p)}Z" for p in polygons)
