@@ -133,7 +133,7 @@ def _pairs(
 
 
 def _signed_rank(difference: NDArray[Any]) -> float:
-    """p of Wilcoxon's test; 1 where all pairs are equal, NaN where there are none."""
+    """P of Wilcoxon's test; 1 where all pairs are equal, NaN where there are none."""
     there = np.nan_to_num(difference[~np.isnan(difference)])  # only ranks count: ±inf are largest
     if not there.any():
         return 1.0 if there.size else np.nan

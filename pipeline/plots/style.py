@@ -251,10 +251,11 @@ def save(figure: Figure, path: Path) -> None:
     InputError
         Not a suffix that matplotlib writes, or the file cannot be written.
     """
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise InputError(f"{path}: expected a file ending in one of .{', .'.join(known)}")
     try:
         with rc():
             figure.savefig(path)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None

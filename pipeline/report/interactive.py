@@ -127,9 +127,9 @@ def over_axis(
             "solver": [solver] * len(at),
         }
         data = ColumnDataSource(columns)
-        plot.varea("x", "low", "high", source=data, color=look.colour, alpha=0.15, tags=[solver])
-        plot.line("x", "value", source=data, tags=[solver], **line(look))
-        marks.append(plot.scatter("x", "value", source=data, tags=[solver], **mark(look)))
+        plot.varea("x", "low", "high", source=data, color=look.colour, alpha=0.15, name=solver)
+        plot.line("x", "value", source=data, name=solver, **line(look))
+        marks.append(plot.scatter("x", "value", source=data, name=solver, **mark(look)))
     tips = [("solver", "@solver"), ("at", "@at"), ("value", "@said")]
     plot.add_tools(HoverTool(renderers=marks, tooltips=tips))
     return plot
@@ -204,8 +204,8 @@ def against_runtime(
                 "solver": [solver] * len(time),
             }
         )
-        plot.line("x", "value", source=data, tags=[solver], **line(look, 1.4))
-        marks.append(plot.scatter("x", "value", source=data, tags=[solver], **mark(look)))
+        plot.line("x", "value", source=data, name=solver, **line(look, 1.4))
+        marks.append(plot.scatter("x", "value", source=data, name=solver, **mark(look)))
     tips = [("solver", "@solver"), ("at", "@at"), ("value", "@said"), ("runtime", "@time")]
     plot.add_tools(HoverTool(renderers=marks, tooltips=tips))
     return plot
@@ -238,11 +238,9 @@ def distributions(
             step_mode="after",
             color=look.colour,
             alpha=0.1,
-            tags=[solver],
+            name=solver,
         )
-        steps.append(
-            plot.step("x", "share", source=data, mode="after", tags=[solver], **line(look))
-        )
+        steps.append(plot.step("x", "share", source=data, mode="after", name=solver, **line(look)))
     tips = [("solver", "@solver"), ("value", "@x{0.000e+0}"), ("share", "@share{0.00}")]
     plot.add_tools(HoverTool(renderers=steps, tooltips=tips))
     return plot
@@ -267,8 +265,8 @@ def traces(found: dict[str, xr.Dataset], label: str, looks: style.Looks, *, log:
             | {"low": np.maximum(one.low.values, floor), "high": one.high.values}
             | {"solver": [solver] * one.sizes["iteration"]}
         )
-        plot.varea("x", "low", "high", source=data, color=look.colour, alpha=0.15, tags=[solver])
-        lines.append(plot.line("x", "median", source=data, tags=[solver], **line(look)))
+        plot.varea("x", "low", "high", source=data, color=look.colour, alpha=0.15, name=solver)
+        lines.append(plot.line("x", "median", source=data, name=solver, **line(look)))
     tips = [("solver", "@solver"), ("iteration", "@x"), ("median", "@median{0.000e+0}")]
     plot.add_tools(HoverTool(renderers=lines, tooltips=tips))
     return plot

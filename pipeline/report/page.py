@@ -74,7 +74,7 @@ class Chart:
     ----------
     title : str
     model : bokeh.models.Plot
-        Renderers that belong to a solver have its label as their first tag.
+        Renderers that belong to a solver have its label as their name.
     looks : mapping of str to Look
         Solvers in its legend.
     caption : str

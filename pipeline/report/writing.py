@@ -35,6 +35,8 @@ def write(store: str | Path, output: str | Path) -> Path:
     output = Path(output)
     if output.suffix not in (".html", ".htm"):
         raise InputError(f"{output}: expected a file ending in .html")
+    if not output.parent.is_dir():  # found out before the work, not after
+        raise InputError(f"{output}: there is no folder {output.parent}")
     results = open_results(store)
     title = describing.name_of(results)
     text = page(title, sections_of(results), describing.realizations(results))

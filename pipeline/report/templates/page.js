@@ -10,7 +10,7 @@ for (const button of document.querySelectorAll(".legend button")) {
     }
     for (const root of Bokeh.documents.flatMap(held => held.roots())) {
       for (const renderer of root.renderers) {
-        if (renderer.tags[0] === solver) renderer.visible = shown;
+        if (renderer.name === solver) renderer.visible = shown;
       }
     }
   });
