@@ -30,7 +30,7 @@ def cube_of(campaign, folder, client):
 def with_latency(cube):
     """The cube with what a timing lane would add: 1 s on one host, 2 s on another."""
     hosts = xr.DataArray([1.0, 2.0], dims="timing_host", coords={"timing_host": ["blade", "pi"]})
-    like = xr.ones_like(cube.nmse.load()).drop_attrs()
+    like = xr.ones_like(cube.nmse.load()).drop_attrs(deep=False)
     latency = (hosts * like).transpose("timing_host", *like.dims)
     memory = 1e6 * latency.isel(realization=0, drop=True)
     return cube.assign(

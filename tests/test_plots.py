@@ -9,7 +9,7 @@ from matplotlib import colors
 import pipeline
 from pipeline import Campaign, plots
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
-from pipeline.cli import main
+from pipeline.cli import drawing, main
 from pipeline.errors import InputError
 from pipeline.plots import describing, style
 from tests.conftest import TINY
@@ -272,6 +272,10 @@ def test_an_empty_cube_gives_no_figure(cubes):
         plots.draw(cube)
     with pytest.raises(InputError, match="not a result cube"):
         plots.draw(xr.Dataset({"x": 1}))
+
+
+def test_the_command_offers_every_kind():
+    assert tuple(plots.KINDS) == drawing.KINDS
 
 
 def test_settings_name_what_is_fixed(cubes):

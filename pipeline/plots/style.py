@@ -146,7 +146,8 @@ def log_axis(
         return
     axis.set_view_interval(*limits, ignore=True)
     decades = np.log10(limits[1] / limits[0])
-    subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(range(1, 10))
+    sparse = decades > (3 if unit else 2) * ticks / 9
+    subs = (1.0,) if sparse else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(range(1, 10))
     axis.set_major_locator(ticker.LogLocator(subs=subs, numticks=ticks))
     if unit:
         axis.set_major_formatter(ticker.EngFormatter(unit))

@@ -89,8 +89,7 @@ def _curves(
     log = style.wants_log(bounds[0], variable.attrs.get("better", "lower"))
     label = describing.label_of(variable)
     model = interactive.over_axis(axis, bounds, label, looks, log=log)
-    at = describing.point_text(results, point)
-    title = f"{measure.upper()}, {statistic}{f', {at}' if at else ''}"
+    title = f"{measure.upper()}, {statistic}{_at(results, point)}"
     return Chart(title, model, looks, told, _alt(title, axis, bounds[0]))
 
 
@@ -128,33 +127,49 @@ def runtime(
 ) -> list[Part]:
     """Runtime and iterations over the swept parameter, and a measure against runtime."""
     along = _longest(results)
-    axis = results["solver" if along is None else along]
-    parts: list[Part] = [
-        Text(f"{_capital(n)}.", warning=True) for n in describing.runtime_notes(results)
-    ]
-    told = "Mean, and quartiles of the realizations."
+    notes = describing.runtime_notes(results)
+    parts: list[Part] = [Text(f"{_capital(note)}.", warning=True) for note in notes]
+    points = _panels(results, along)
+    for name, label in (("runtime", "runtime per realization"), ("iterations", "iterations")):
+        parts += [_costs(results, summary, along, point, (name, label), looks) for point in points]
     variable = results[measure]
-    log = style.wants_log(summary["mean"], variable.attrs.get("better", "lower"))
-    for point in _panels(results, along):
-        here = summary.sel(point)
-        at = describing.point_text(results, point)
-        ending = f", {at}" if at else ""
-        for name, label in (("runtime", "runtime per realization"), ("iterations", "iterations")):
-            spread = here[f"{name}_quantile"]
-            low, high = (_narrow(spread.sel(quantile=q)) for q in (0.25, 0.75))
-            bounds = (_narrow(here[name]), low, high)
-            model = interactive.over_axis(
-                axis, bounds, label, looks, log=name == "runtime", time=name == "runtime"
-            )
-            title = _capital(name) + ending
-            parts.append(Chart(title, model, looks, told, _alt(title, axis, bounds[0])))
+    log = style.wants_log(summary["median"], variable.attrs.get("better", "lower"))
+    label = describing.label_of(variable)
+    for point in points:
         model = interactive.against_runtime(
-            results, here, "median", along, describing.label_of(variable), looks, log=log
+            results, summary.sel(point), "median", along, label, looks, log=log
         )
-        title = f"Median {measure.upper()} against runtime{ending}"
-        caption = "A line per solver along the swept parameter; nearer to the corner is better."
+        title = f"Median {measure.upper()} against runtime{_at(results, point)}"
+        caption = "A line per solver along the swept parameter."
         parts.append(Chart(title, model, looks, caption, f"{title}: values in the table."))
     return parts
+
+
+def _at(results: xr.Dataset, point: Mapping[str, Any]) -> str:
+    """A point as the end of a title."""
+    text = describing.point_text(results, point)
+    return f", {text}" if text else ""
+
+
+def _costs(
+    results: xr.Dataset,
+    summary: xr.Dataset,
+    along: str | None,
+    point: Mapping[str, Any],
+    what: tuple[str, str],
+    looks: style.Looks,
+) -> Chart:
+    name, label = what
+    here = summary.sel(point)
+    spread = here[f"{name}_quantile"]
+    low, high = (_narrow(spread.sel(quantile=q)) for q in (0.25, 0.75))
+    bounds = (_narrow(here[name]), low, high)
+    axis = results["solver" if along is None else along]
+    time = name == "runtime"
+    model = interactive.over_axis(axis, bounds, label, looks, log=time, time=time)
+    title = f"{_capital(name)}{_at(results, point)}"
+    told = "Mean, and quartiles of the realizations."
+    return Chart(title, model, looks, told, _alt(title, axis, bounds[0]))
 
 
 def latency(results: xr.Dataset, looks: style.Looks) -> list[Part]:
@@ -166,7 +181,7 @@ def latency(results: xr.Dataset, looks: style.Looks) -> list[Part]:
     axis = results["solver" if along is None else along]
     parts: list[Part] = [
         Text(
-            "Realizations solved one at a time on a quiet machine, each host for itself; the "
+            "Realizations solved one at a time, each host for itself; the "
             "runtimes above are shares of batches."
         )
     ]
@@ -176,8 +191,7 @@ def latency(results: xr.Dataset, looks: style.Looks) -> list[Part]:
         bounds = _bounds(here, "latency")
         label = "latency of one realization"
         model = interactive.over_axis(axis, bounds, label, looks, log=True, time=True)
-        at = describing.point_text(results, point)
-        title = f"Latency on {host}{f', {at}' if at else ''}"
+        title = f"Latency on {host}{_at(results, point)}"
         parts.append(Chart(title, model, looks, told, _alt(title, axis, bounds[0])))
     return [*parts, latency_table(results, found)]
 
@@ -216,8 +230,7 @@ def convergence(results: xr.Dataset, looks: style.Looks) -> list[Part]:
             }
             label = describing.label_of(results[trace])
             model = interactive.traces(found, label, looks, log=log)
-            at = describing.point_text(results, point)
-            title = f"{_capital(label)}{f', {at}' if at else ''}"
+            title = f"{_capital(label)}{_at(results, point)}"
             caption = "Median, and quartiles; a realization that has stopped keeps its last value."
             parts.append(Chart(title, model, looks, caption, f"{title}."))
     return parts
