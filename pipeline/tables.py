@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from pipeline.planning import Plan
     from pipeline.state import StoreState
 
 
-def _table(left: list[str], right: list[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+def new_table(left: list[str], right: list[str], *, tight: bool = False) -> Table:
+    """An empty table: titles of columns aligned to the left, and to the right."""
+    padding = (0, 0, 0, 1) if tight else (0, 1)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=padding, show_edge=not tight)
     for title in left:
         table.add_column(title, no_wrap=True)
     for title in right:
@@ -44,47 +43,10 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 3600:.3g} h"
 
 
-def summary(results: xr.Dataset, measure: str) -> Table:
-    """Figures of one measure per solver and point, others by their means."""
-    from pipeline.analysis import axes_of, measures_of, summarize, to_db
-
-    figures = summarize(results, measure)
-    axes = axes_of(results)
-    in_db = measure == "nmse"
-    others = [
-        m for m in measures_of(results) if m != measure and results[m].ndim == results.status.ndim
-    ]
-    good = (results.status > 0) & (results.status < 4)
-    means = results[others].where(good).mean("realization").compute()
-    unit = f"{measure} (dB)" if in_db else measure
-
-    def number(value: Any) -> str:
-        value = float(to_db(value) if in_db else value)
-        return f"{value:.2f}" if in_db else f"{value:.4g}"
-
-    table = _table(
-        ["solver", *axes],
-        [f"mean {unit} [95 %]", "median", *others, "ms each", "iterations", "failed"],
-    )
-    for point in itertools.product(*(figures[name].values for name in ("solver", *axes))):
-        at = dict(zip(("solver", *axes), point, strict=True))
-        one = figures.sel(at)
-        table.add_row(
-            *map(str, point),
-            f"{number(one['mean'])} [{number(one.low)}, {number(one.high)}]",
-            number(one["median"]),
-            *(f"{float(means[m].sel(at)):.3f}" for m in others),
-            f"{float(one.runtime) * 1e3:.3g}",
-            f"{float(one.iterations):.1f}",
-            f"{int(one.failed)}/{int(one.cells)}",
-        )
-    return table
-
-
 def status(state: StoreState) -> Table:
     """Cells done, failed and pending of each solver and point."""
     keys = list(state.series[0].point) if state.series else []
-    table = _table(["solver", *keys], ["done", "failed", "pending"])
+    table = new_table(["solver", *keys], ["done", "failed", "pending"])
     for s in state.series:
         table.add_row(
             s.solver, *map(str, s.point.values()), str(s.done), str(s.failed), str(s.pending)
@@ -112,7 +74,7 @@ def status_lines(state: StoreState) -> list[str]:
 
 def plan(found: Plan) -> Table:
     """Blocks and hours of each solver."""
-    table = _table(
+    table = new_table(
         ["solver"], ["batch", "blocks", "done", "per block", "core time", "memory of a block"]
     )
     for p in found.solvers:

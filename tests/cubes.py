@@ -1,38 +1,32 @@
-"""Small cubes for tests of figures and reports."""
+"""Result cubes made by hand."""
 
-import copy
+import json
 
+import numpy as np
 import xarray as xr
 
-import pipeline
-from pipeline import Campaign
-from tests.conftest import TINY
 
+def cube(solvers=3, points=2, realizations=30, seed=0, **attrs):
+    """A finished cube of NMSE (lognormal) and SER (uniform), with `attrs`."""
+    rng = np.random.default_rng(seed)
+    shape, dims = (solvers, points, realizations), ("solver", "snr_db", "realization")
+    labels = [f"s{i}" for i in range(solvers)]
 
-def campaign_with(**changes):
-    """The tiny campaign, tables changed."""
-    tables = copy.deepcopy(TINY)
-    for name, table in changes.items():
-        tables[name] = {**tables.get(name, {}), **table} if table else {}
-    if "sweep" in changes:
-        tables["sweep"] = changes["sweep"]
-    if not tables["sweep"]:
-        tables["scenario"]["snr_db"] = 10
-    return Campaign.from_tables(tables)
+    def variable(values, units="1", **more):
+        return dims, values, {"units": units, "long_name": "something", **more}
 
-
-def cube_of(campaign, folder, client):
-    """Run a campaign and open its cube."""
-    pipeline.run(campaign, folder, client)
-    return pipeline.open_results(folder)
-
-
-def with_latency(cube):
-    """The cube with what a timing lane would add: 1 s on one host, 2 s on another."""
-    hosts = xr.DataArray([1.0, 2.0], dims="timing_host", coords={"timing_host": ["blade", "pi"]})
-    like = xr.ones_like(cube.nmse.load()).drop_attrs(deep=False)
-    latency = (hosts * like).transpose("timing_host", *like.dims)
-    memory = 1e6 * latency.isel(realization=0, drop=True)
-    return cube.assign(
-        latency=latency.assign_attrs(units="s"), peak_memory=memory.assign_attrs(units="B")
+    return xr.Dataset(
+        {
+            "nmse": variable(rng.lognormal(-4, 2, shape), better="lower"),
+            "ser": variable(rng.random(shape), better="lower"),
+            "status": variable(np.ones(shape, "u1")),
+            "runtime": variable(rng.gamma(3, 1e-3, shape), "s"),
+            "iterations": variable(rng.integers(5, 150, shape).astype("i4")),
+        },
+        coords={
+            "solver": labels,
+            "snr_db": 10 * np.arange(points),
+            "realization": np.arange(realizations),
+        },
+        attrs={"batch": json.dumps(dict.fromkeys(labels, 5)), **attrs},
     )

@@ -7,7 +7,7 @@ import pytest
 
 import pipeline
 from pipeline import report
-from tests.cubes import campaign_with
+from tests.small_studies import campaign_with
 
 pytestmark = pytest.mark.browser
 INSTALL = Path(__file__).parent / "browser" / "install"

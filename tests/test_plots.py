@@ -13,7 +13,7 @@ from pipeline.cli import drawing, main
 from pipeline.errors import InputError
 from pipeline.plots import describing, style
 from tests.conftest import TINY
-from tests.cubes import campaign_with, cube_of, with_latency
+from tests.small_studies import campaign_with, cube_of, with_latency
 
 
 @pytest.fixture(scope="module")

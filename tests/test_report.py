@@ -13,7 +13,7 @@ from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.plots import style
 from pipeline.report.page import swatch
-from tests.cubes import campaign_with, with_latency
+from tests.small_studies import campaign_with, with_latency
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from pipeline.analysis.cells import axes_of, check, default_measure, is_power, measures_of
 from pipeline.analysis.comparison import compare
-from pipeline.analysis.export import export, records
+from pipeline.analysis.export import export, places_of, records, rows_of
 from pipeline.analysis.intervals import CONFIDENCE, to_db
 from pipeline.analysis.summaries import (
     Ranking,
@@ -27,7 +27,9 @@ __all__ = [
     "latencies",
     "means_of",
     "measures_of",
+    "places_of",
     "records",
+    "rows_of",
     "summarize",
     "to_db",
 ]

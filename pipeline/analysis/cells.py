@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from pipeline.errors import InputError
@@ -98,3 +100,12 @@ def over_realizations(
         output_dtypes=[float],
     )
     return found.assign_coords({dimension: list(labels)})
+
+
+def plain(value: Any) -> Any:
+    """A scalar as JSON takes it: NaN is None, infinities are the words ``inf`` and ``-inf``."""
+    found = np.asarray(value)[()]
+    found = found.item() if hasattr(found, "item") else found
+    if isinstance(found, float) and not math.isfinite(found):
+        return None if math.isnan(found) else str(found)
+    return found

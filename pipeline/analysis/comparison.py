@@ -76,7 +76,9 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     values = results[measure].where(good)
     solver, base = values.sel(solver=others), values.sel(solver=reference, drop=True)
     paired = over_realizations(
-        functools.partial(_pairs, power=is_power(measure), lower=_lower_is_better(results[measure])),
+        functools.partial(
+            _pairs, power=is_power(measure), lower=_lower_is_better(results[measure])
+        ),
         *(solver, base),
         dimension="figure",
         labels=FIGURES,
@@ -108,9 +110,7 @@ def _lower_is_better(measure: xr.DataArray) -> bool:
     return measure.attrs["better"] == "lower"
 
 
-def _pairs(
-    solver: NDArray[Any], base: NDArray[Any], *, power: bool, lower: bool
-) -> NDArray[Any]:
+def _pairs(solver: NDArray[Any], base: NDArray[Any], *, power: bool, lower: bool) -> NDArray[Any]:
     """What `FIGURES` names, (…, n) twice -> (…, k)."""
     solver, base = np.broadcast_arrays(solver, base)
     there = ~(np.isnan(solver) | np.isnan(base))
@@ -133,7 +133,7 @@ def _pairs(
 
 
 def _signed_rank(difference: NDArray[Any]) -> float:
-    """P of Wilcoxon's test; 1 where all pairs are equal, NaN where there are none."""
+    """P-value of Wilcoxon's test; 1 where all pairs are equal, NaN where there are none."""
     there = np.nan_to_num(difference[~np.isnan(difference)])  # only ranks count: ±inf are largest
     if not there.any():
         return 1.0 if there.size else np.nan
@@ -155,7 +155,7 @@ def _speeds(
         size = max(batches.get(label, 1), batches.get(reference, 1))
         ratios.append(
             over_realizations(
-                functools.partial(_ratio, size=size),
+                functools.partial(speed_ratio, size=size),
                 times.sel(solver=reference, drop=True),
                 times.sel(solver=[label]),
                 dimension="figure",
@@ -166,7 +166,7 @@ def _speeds(
     return {name: found.sel(figure=name, drop=True) for name in SPEED}
 
 
-def _ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArray[Any]:
+def speed_ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArray[Any]:
     """Geometric mean of base over solver with its interval, (…, n) twice -> (…, 3)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithms = np.log(base) - np.log(solver)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis.cells import check
+from pipeline.analysis.cells import check, plain
 from pipeline.cube import CELLS_PER_CHUNK, chunks_for, slabs
 from pipeline.errors import InputError
 from pipeline.files import temporary_beside
@@ -96,10 +95,10 @@ def _parquet(results: xr.Dataset, path: Path) -> list[str]:
 
 
 def _cells_only(results: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    left_out = [str(n) for n, v in results.data_vars.items() if v.dims != results.status.dims]
-    return results.drop_vars(left_out).drop_dims(set(results.dims) - set(results.status.dims)), (
-        left_out
-    )
+    dims = results.status.dims
+    left_out = [str(name) for name, v in results.data_vars.items() if v.dims != dims]
+    others = set(results.dims) - set(dims)
+    return results.drop_vars(left_out).drop_dims(others, errors="ignore"), left_out
 
 
 def _frames(cells: xr.Dataset) -> Iterator[Any]:
@@ -122,41 +121,48 @@ def _frames(cells: xr.Dataset) -> Iterator[Any]:
         yield frame
 
 
-def records(figures: xr.Dataset, *, by: str = "solver") -> list[dict[str, Any]]:
+def places_of(figures: xr.Dataset) -> list[str]:
+    """Dimensions that tell the rows of a table apart: hosts, then solvers, then the others."""
+    dims = [str(d) for d in figures.dims if d != "quantile"]
+    return sorted(dims, key=lambda d: {"timing_host": 0, "solver": 1}.get(d, 2))
+
+
+def rows_of(figures: xr.Dataset) -> Iterator[dict[str, Any]]:
+    """Places and figures of one row after the other; quantiles are arrays."""
+    places = places_of(figures)
+    columns: dict[str, Any] = {}
+    for name, variable in figures.data_vars.items():
+        last = [d for d in ("quantile",) if d in variable.dims]
+        full = variable.broadcast_like(figures[places]).transpose(*places, *last).values
+        columns[str(name)] = full.reshape(-1, *full.shape[len(places) :])
+    points = itertools.product(*(figures[d].values for d in places))
+    for number, point in enumerate(points):
+        yield {
+            **dict(zip(places, point, strict=True)),
+            **{name: column[number] for name, column in columns.items()},
+        }
+
+
+def records(figures: xr.Dataset) -> list[dict[str, Any]]:
     """One dictionary per solver and point, as JSON takes them.
 
     Parameters
     ----------
     figures
         Of `summarize`, `compare` or `latencies`.
-    by
-        Name of the dimension that comes first.
 
     Returns
     -------
     list of dict
-        Quantiles are dictionaries by level. NaN is None, infinities are the words ``inf``, ``-inf``.
+        Quantiles are dictionaries by level; NaN is None, infinities are ``inf`` and ``-inf``.
     """
-    dims = [d for d in figures.dims if d != "quantile"]
-    dims.sort(key=lambda d: d != by)
-    rows = []
-    for place in itertools.product(*(range(figures.sizes[d]) for d in dims)):
-        one = figures.isel(dict(zip(dims, place, strict=True)))
-        row = {str(d): _plain(one[d].values) for d in dims if d in one.coords}
-        for name, variable in one.data_vars.items():
-            if variable.ndim:
-                levels = map(str, variable["quantile"].values)
-                row[str(name)] = dict(zip(levels, map(_plain, variable.values), strict=True))
-            else:
-                row[str(name)] = _plain(variable.values)
-        rows.append(row)
-    return rows
-
-
-def _plain(value: Any) -> Any:
-    """A Python scalar that JSON has."""
-    plain = np.asarray(value)[()]
-    plain = plain.item() if hasattr(plain, "item") else plain
-    if isinstance(plain, float) and not math.isfinite(plain):
-        return None if math.isnan(plain) else str(plain)
-    return plain
+    levels = [str(q) for q in figures["quantile"].values] if "quantile" in figures.dims else []
+    return [
+        {
+            name: dict(zip(levels, map(plain, value), strict=True))
+            if np.ndim(value)
+            else plain(value)
+            for name, value in row.items()
+        }
+        for row in rows_of(figures)
+    ]

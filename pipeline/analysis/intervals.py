@@ -24,6 +24,7 @@ Array = NDArray[Any]
 Interval = tuple[Array, Array]
 
 _TAIL = (1.0 - CONFIDENCE) / 2.0
+_FEWEST = 6  # values that can bound a median, or are worth resampling
 _GROUPS = 2000  # larger samples are bootstrapped as sums of groups
 _RESAMPLED_AT_ONCE = 2_000_000
 
@@ -96,7 +97,7 @@ def median_interval(values: Array) -> Interval:
         np.take_along_axis(ordered, np.clip(at, 0, values.shape[-1] - 1)[..., np.newaxis], -1)
         for at in (rank - 1, number - rank)
     )
-    known = (rank >= 1) & (number > 0)
+    known = number >= _FEWEST
     return np.where(known, low[..., 0], np.nan), np.where(known, high[..., 0], np.nan)
 
 
@@ -106,7 +107,8 @@ def mean_interval(values: Array) -> Interval:
     Returns
     -------
     low, high : array, (…)
-        The value itself where all are equal; NaN for fewer than two values, or with infinite ones.
+        The value itself where all are equal; NaN for fewer than six values, which have too few
+        resamples, or with infinite ones.
 
     Notes
     -----
@@ -119,7 +121,7 @@ def mean_interval(values: Array) -> Interval:
     bounds = np.full((len(rows), 2), np.nan)
     number = np.where(np.isinf(rows).any(axis=-1), 0, count(rows))
     at_once = max(1, _RESAMPLED_AT_ONCE // RESAMPLES)
-    for size in np.unique(number[number > 1]):
+    for size in np.unique(number[number >= _FEWEST]):
         alike = np.flatnonzero(number == size)
         for first in range(0, len(alike), at_once):
             chosen = alike[first : first + at_once]
@@ -166,7 +168,9 @@ def _bca(samples: Array) -> Array:
         residuals = np.add.reduceat(residuals, edges, axis=-1) * (_GROUPS / size)
     spread = np.abs(residuals).max(axis=-1, keepdims=True)
     residuals = residuals / spread  # cubes of very small numbers would vanish
-    shifts = np.sort(residuals @ _resamples(residuals.shape[-1]))
+    number = residuals.shape[-1]
+    shifts = np.sort(residuals @ (_resamples(number) / number))
+    shifts[np.abs(shifts) < 1e-13] = 0.0  # ties are no matter of rounding
     below = ((shifts < 0).mean(axis=-1) + (shifts <= 0).mean(axis=-1)) / 2.0
     bias = scipy.stats.norm.ppf(below)[:, np.newaxis]
     squares, cubes = ((residuals**k).sum(axis=-1, keepdims=True) for k in (2, 3))
@@ -175,11 +179,14 @@ def _bca(samples: Array) -> Array:
     levels = scipy.stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted))
     known = np.where(np.isnan(levels), 0.0, levels)
     bounds = middle + spread * _interpolated(shifts, known * (RESAMPLES - 1))
+    bounds = np.clip(bounds, *(f(samples, axis=-1, keepdims=True) for f in (np.min, np.max)))
     return np.where(spread == 0.0, middle, np.where(np.isnan(levels), np.nan, bounds))
 
 
-@functools.lru_cache(maxsize=4)
-def _resamples(size: int) -> Array:
-    """How often each of `size` values is drawn in each resample, over `size`."""
-    draws = np.random.default_rng(size).multinomial(size, np.full(size, 1.0 / size), RESAMPLES)
-    return np.ascontiguousarray(draws.T / size)
+@functools.lru_cache(maxsize=64)
+def _resamples(size: int) -> NDArray[np.uint8]:
+    """How often each of `size` values is drawn in each resample, (size, RESAMPLES)."""
+    drawn = np.random.default_rng(size).integers(size, size=(RESAMPLES, size))
+    drawn = drawn * RESAMPLES + np.arange(RESAMPLES)[:, np.newaxis]
+    times = np.bincount(drawn.reshape(-1), minlength=RESAMPLES * size)
+    return times.astype(np.uint8).reshape(size, RESAMPLES)

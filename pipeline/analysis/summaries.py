@@ -16,6 +16,7 @@ from pipeline.analysis.cells import (
     finished,
     is_power,
     over_realizations,
+    plain,
     ran,
     usable,
 )
@@ -226,18 +227,25 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
     """
     found = []
     sign = -1.0 if everything.attrs.get("better") == "higher" else 1.0
+    solvers = everything.solver.values
     for name in ("median", "mean"):
-        one, other = everything[name], shared[name]
-        others = [d for d in one.dims if d != "solver"]
-        for place in np.ndindex(*(one.sizes[d] for d in others)):
-            at = dict(zip(others, place, strict=True))
-            a, b = sign * one.isel(at).values, sign * other.isel(at).values
-            ranked = np.flatnonzero(~(np.isnan(a) | np.isnan(b)))
-            orders = [ranked[np.argsort(v[ranked], kind="stable")] for v in (a, b)]
-            if (orders[0] != orders[1]).any():
-                names = [[str(one.solver.values[i]) for i in order] for order in orders]
-                point = {str(d): one[d].values[i].item() for d, i in at.items() if d in one.coords}
-                found.append(Ranking(point, name, *names))
+        points = everything[name].isel(solver=0, drop=True)
+        a, b = (
+            sign * one[name].transpose("solver", ...).values.reshape(len(solvers), -1)
+            for one in (everything, shared)
+        )
+        unknown = np.isnan(a) | np.isnan(b)
+        orders = [np.argsort(np.where(unknown, np.nan, v), axis=0, kind="stable") for v in (a, b)]
+        for number in np.flatnonzero((orders[0] != orders[1]).any(axis=0)):
+            place = np.unravel_index(number, points.shape)
+            known = len(solvers) - np.count_nonzero(unknown[:, number])
+            names = [[str(solvers[i]) for i in order[:known, number]] for order in orders]
+            at = {
+                str(d): plain(points[d].values[i])
+                for d, i in zip(points.dims, place, strict=True)
+                if d in points.coords
+            }
+            found.append(Ranking(at, name, *names))
     return found
 
 

@@ -3,37 +3,140 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import tables
 from pipeline.cli.base import POINT, file_argument, main, path_option, point_of, terminal
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+MEASURE = click.option("--measure", help="Default nmse, or the first measure of the cube.")
+JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN is null.")
 
 
 @main.command()
 @file_argument("store")
-@click.option("--measure", default="nmse", show_default=True)
-def summary(store: Path, measure: str) -> None:
-    """Print the figures of STORE: means with confidence, failures, runtime, iterations.
+@MEASURE
+@click.option("--all", "wide", is_flag=True, help="Linear figures and quantiles as well.")
+@JSON
+def summary(store: Path, measure: str | None, wide: bool, as_json: bool) -> None:
+    """Print the figures of STORE: medians and means with confidence, failures, runtimes.
 
     Examples:
       kronsbl summary results/quickstart
-      kronsbl summary results/quickstart --measure srr
+      kronsbl summary results/quickstart --measure srr --all
+      kronsbl summary results/quickstart --json
     """
-    show_summary(terminal(), store, measure)
+    if as_json:
+        click.echo(json.dumps(_summary_for_programs(store, measure)))
+    else:
+        show_summary(terminal(), store, measure, wide=wide)
 
 
-def show_summary(console: Console, store: Path, measure: str) -> None:
-    """Print the table of figures."""
+def show_summary(
+    console: Console, store: Path, measure: str | None = None, *, wide: bool = False
+) -> None:
+    """Print the tables of figures."""
+    from pipeline.analysis import tables
+
+    results, measure = _opened(store, measure)
+    _show(console, tables.summary(results, measure, wide=wide))
+
+
+def _show(console: Console, parts: list[Table | str]) -> None:
+    for part in parts:
+        text = isinstance(part, str)
+        console.print(part, highlight=False, markup=not text, soft_wrap=text)
+
+
+def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
+    """A cube that has something to show, and the measure to look at."""
+    from pipeline.analysis import check, default_measure
     from pipeline.results import open_results
 
     results = open_results(store)
-    console.print(tables.summary(results, measure))
-    if not results.attrs.get("complete"):
-        console.print("The cube is unfinished: some cells that were asked for are not there yet.")
+    measure = measure or default_measure(results)
+    check(results, measure)
+    if not bool((results.status != 0).any()):
+        raise InputError(f"{store}: nothing to show, no cell of its cube has been run")
+    return results, measure
+
+
+def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
+    from pipeline.analysis import changed_rankings, has_gaps, latencies, records, summarize
+
+    results, measure = _opened(store, measure)
+    figures = summarize(results, measure)
+    about = {
+        **{name: figures.attrs.get(name) for name in ("measure", "units", "better", "confidence")},
+        "complete": not bool(figures.missing.any()),
+        "points": records(figures),
+    }
+    if has_gaps(results, measure):
+        shared = summarize(results, measure, cells="common")
+        about["common"] = records(shared)
+        about["changed_rankings"] = [r._asdict() for r in changed_rankings(figures, shared)]
+    timed = latencies(results)
+    return about if timed is None else about | {"latencies": records(timed)}
+
+
+@main.command()
+@file_argument("store")
+@click.option("--reference", help="Label of the solver that the others are compared with.")
+@MEASURE
+@JSON
+def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
+    """Compare the solvers of STORE with one of them, realization by realization.
+
+    Differences of the same realization, their confidence, who won how often, a signed-rank test,
+    and the ratio of runtimes. An unfinished cube is compared where both solvers are done.
+
+    Examples:
+      kronsbl compare results/quickstart --reference svd
+      kronsbl compare results/quickstart --reference svd --measure srr --json
+    """
+    from pipeline.analysis import compare as compare_solvers
+    from pipeline.analysis import records, tables
+
+    results, measure = _opened(store, measure)
+    if reference is None:
+        labels = ", ".join(map(str, results.solver.values))
+        raise InputError(f"--reference is missing: one of the solvers {labels}")
+    figures = compare_solvers(results, reference, measure)
+    if as_json:
+        about = {k: figures.attrs.get(k) for k in ("measure", "reference", "better", "confidence")}
+        click.echo(json.dumps(about | {"points": records(figures)}))
+    else:
+        _show(terminal(), tables.comparison(figures))
+
+
+@main.command()
+@file_argument("store")
+@path_option("-o", "--output", required=True, help="A .nc, .csv or .parquet file.")
+def export(store: Path, output: Path) -> None:
+    """Write the cube of STORE into one file for other programs.
+
+    netCDF holds everything; CSV and Parquet are tables of one row per cell.
+
+    Examples:
+      kronsbl export results/quickstart -o quickstart.nc
+      kronsbl export results/quickstart -o quickstart.csv
+    """
+    from pipeline.analysis import export as export_cube
+    from pipeline.results import open_results
+
+    left_out = export_cube(open_results(store), output)
+    if left_out:
+        click.echo(f"left out, not one value per cell: {', '.join(left_out)}; a .nc file has them")
+    click.echo(output)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

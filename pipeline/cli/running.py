@@ -94,7 +94,7 @@ def run(
         if not quiet:
             console.print(f"Once all shards are done: kronsbl publish {result.store}")
     elif not quiet:
-        show_summary(console, result.store, "nmse")
+        show_summary(console, result.store)
         console.print(
             f"\nCube: {result.cube}\n"
             f'Open: python -c "import pipeline; '

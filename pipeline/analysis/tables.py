@@ -1,0 +1,270 @@
+"""Tables of figures that people read, and lines that say how to read them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import xarray as xr
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.analysis.cells import is_power, measures_of
+from pipeline.analysis.export import places_of, rows_of
+from pipeline.analysis.intervals import to_db
+from pipeline.analysis.summaries import (
+    Ranking,
+    changed_rankings,
+    has_gaps,
+    latencies,
+    means_of,
+    summarize,
+)
+from pipeline.tables import new_table, size
+
+Row = dict[str, Any]
+MOST_ROWS, MOST_LINES = 500, 10
+
+
+def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
+    """Figures of one measure per solver and point: tables, and lines that say how to read them.
+
+    Where solvers have not all finished the same cells, a second table over the common ones; a
+    table of latencies where the cube has them; linear figures and quantiles where `wide`.
+    """
+    figures = summarize(results, measure)
+    parts: list[Table | str] = [_main_figures(results, figures)]
+    shown = [figures]
+    if wide:
+        parts += [_linear_figures(figures), _spread(figures)]
+    if has_gaps(results, measure):
+        shared = summarize(results, measure, cells="common")
+        shown.append(shared)
+        parts += [
+            "Over the realizations that all solvers have finished at a point (but those that have "
+            "finished none there):",
+            _common_figures(shared),
+            *_ranking_lines(changed_rankings(figures, shared)),
+        ]
+    parts += _reading_lines(results, shown)
+    timed = latencies(results)
+    if timed is not None:
+        parts += ["Latency of one realization alone on the machine, by host:", _latencies(timed)]
+    return parts
+
+
+def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
+    measure, axes = figures.attrs["measure"], places_of(figures)
+    others = [  # a mean ± error would say little about a mean squared error
+        m
+        for m in measures_of(results)
+        if m != measure and results[m].dims == results.status.dims and not is_power(m)
+    ]
+    figures = figures.merge(means_of(results, others), combine_attrs="override")
+    title = _title(measure)
+    failures = bool(figures.failed.any())
+    columns = ["cells", f"median {title}", f"mean {title}", *(f"{m}\n± error" for m in others)]
+    columns += ["ms, batched\n(5–95 %)", "iterations\n(5–95 %)", "at\nmax."]
+    table = new_table(axes, [*columns, *(["failed"] if failures else [])], tight=True)
+    for words, one in _rows(figures):
+        asked = int(one["cells"] + one["missing"])
+        _add(
+            table,
+            *words,
+            f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
+            _interval(one, "median", measure),
+            _interval(one, "mean", measure) + ("*" if one["dominated"] else " "),
+            *(_with_error(float(one[m]), float(one[f"{m}_se"])) for m in others),
+            _ranged(one["runtime"] * 1e3, one["runtime_quantile"] * 1e3),
+            _ranged(one["iterations"], one["iterations_quantile"]),
+            str(int(one["unconverged"])),
+            *([str(int(one["failed"]))] if failures else []),
+        )
+    return table
+
+
+def _linear_figures(figures: xr.Dataset) -> Table:
+    measure = figures.attrs["measure"]
+    table = new_table(
+        places_of(figures), [f"median {measure}\n[95 %]", f"mean {measure}\n[95 %]", "± error"]
+    )
+    for words, one in _rows(figures):
+        mark = "*" if one["dominated"] else " "
+        texts = [_interval(one, name, "") for name in ("median", "mean")]
+        _add(table, *words, texts[0], texts[1] + mark, _g(one["mean_se"]))
+    return table
+
+
+def _spread(figures: xr.Dataset) -> Table:
+    measure = figures.attrs["measure"]
+    levels = [f"{100 * level:g} %" for level in figures["quantile"].values]
+    power = is_power(measure)
+    mean = [f"mean of {measure} in dB\n[95 %]"] if power else []
+    table = new_table(places_of(figures), [*mean, *(f"{measure}\n{level}" for level in levels)])
+    for words, one in _rows(figures):
+        levels = [_number(value, measure) for value in one["quantiles"]]
+        bounds = (one["db_mean"], one["db_low"], one["db_high"])
+        _add(table, *words, *([_bracketed(*map(_decibels, bounds))] if power else []), *levels)
+    return table
+
+
+def _common_figures(figures: xr.Dataset) -> Table:
+    measure = figures.attrs["measure"]
+    title = _title(measure)
+    table = new_table(places_of(figures), ["cells", f"median {title}", f"mean {title}"])
+    for words, one in _rows(figures):
+        mark = "*" if one["dominated"] else " "
+        texts = [_interval(one, name, measure) for name in ("median", "mean")]
+        _add(table, *words, str(int(one["used"])), texts[0], texts[1] + mark)
+    return table
+
+
+def _latencies(figures: xr.Dataset) -> Table:
+    memory = "peak_memory" in figures
+    table = new_table(
+        places_of(figures),
+        ["timed", "median latency, ms\n[95 %]", *(["peak memory"] if memory else [])],
+    )
+    for words, one in _rows(figures):
+        bounds = (_g(one[f"latency{end}"] * 1e3) for end in ("", "_low", "_high"))
+        peak = (
+            [size(float(one["peak_memory"])) if one["peak_memory"] > 0 else "–"] if memory else []
+        )
+        _add(table, *words, str(int(one["timed"])), _bracketed(*bounds), *peak)
+    return table
+
+
+def _ranking_lines(changes: list[Ranking]) -> list[str]:
+    lines = []
+    for change in changes[:MOST_LINES]:
+        where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
+        lines.append(
+            f"Ranking by the {change.figure} differs at {where}: {', '.join(change.all)} "
+            f"over all cells; {', '.join(change.common)} over the common ones (best first)."
+        )
+    if len(changes) > MOST_LINES:
+        lines.append(f"So it does at {len(changes) - MOST_LINES} more; --json names them.")
+    return lines
+
+
+def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
+    """What the marks mean, and what is not there."""
+    figures, lines = shown[0], _cut(shown[0])
+    if any(bool(one.dominated.any()) for one in shown):
+        lines.append(
+            "* a few trials make this mean: the largest 5 % hold more than half of the sum. "
+            "Its interval may be too narrow; read the median."
+        )
+    undefined, missing = int(figures.undefined.sum()), int(figures.missing.sum())
+    if undefined:
+        lines.append(
+            f"{undefined} cells ended well, but their {figures.attrs['measure']} is NaN; "
+            "the figures leave them out."
+        )
+    if missing:
+        lines.append(
+            f"The cube is unfinished: {missing} of {results.status.size} cells that were asked "
+            "for are not there yet."
+        )
+    return lines
+
+
+def comparison(figures: xr.Dataset) -> list[Table | str]:
+    """Paired comparison of solvers with one of them."""
+    measure, reference = figures.attrs["measure"], figures.attrs["reference"]
+    unit = ", dB" if is_power(measure) else ""
+    columns = ["pairs", f"mean difference{unit}\n[95 %]", f"median difference{unit}\n[95 %]"]
+    columns += ["won", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
+    table = new_table(places_of(figures), columns)
+    form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
+    for words, one in _rows(figures):
+        _add(
+            table,
+            *words,
+            str(int(one["pairs"])),
+            *(
+                _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ("", "_low", "_high")))
+                for name in ("difference", "median_difference")
+            ),
+            *(_or_dash(one[name], "{:.0%}".format) for name in ("won", "tied")),
+            _or_dash(one["p_holm"], "{:.2g}".format),
+            _bracketed(*(_g(one[f"speed{end}"]) for end in ("", "_low", "_high"))),
+        )
+    sign = "negative" if figures.attrs["better"] == "lower" else "positive"
+    lines = [
+        f"{measure} minus that of {reference} on the same realizations; {sign} is better than "
+        f"{reference}.",
+        f"p: Wilcoxon's signed-rank test, corrected for the {int(figures.p_value.notnull().sum())} "
+        "comparisons shown. Speed: batched runtimes; its interval is from the means of batches.",
+    ]
+    return [table, *_cut(figures), *lines]
+
+
+def _cut(figures: xr.Dataset) -> list[str]:
+    """A line where a table would be too long to read."""
+    number = math.prod(figures.sizes[name] for name in places_of(figures))
+    return (
+        [f"The first {MOST_ROWS} of {number} rows; --json has all."] if number > MOST_ROWS else []
+    )
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row; brackets in it are brackets, never rich's markup."""
+    table.add_row(*map(escape, cells))
+
+
+def _rows(figures: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
+    """Words that say which row it is, and its figures."""
+    places = places_of(figures)
+    for row in itertools.islice(rows_of(figures), MOST_ROWS):
+        yield [str(row[name]) for name in places], row
+
+
+def _title(measure: str) -> str:
+    return f"{measure}, dB\n[95 %]" if is_power(measure) else f"{measure}\n[95 %]"
+
+
+def _or_dash(value: Any, form: Callable[[float], str]) -> str:
+    value = float(value)
+    return "–" if value != value else form(value)
+
+
+def _decibels(value: Any) -> str:
+    return _or_dash(value, "{:.2f}".format)
+
+
+def _g(value: Any, digits: int = 3) -> str:
+    return _or_dash(value, f"{{:.{digits}g}}".format)
+
+
+def _number(value: Any, measure: str) -> str:
+    return _decibels(to_db(float(value))) if is_power(measure) else _g(value)
+
+
+def _interval(one: Row, name: str, measure: str) -> str:
+    return _bracketed(*(_number(one[f"{name}{end}"], measure) for end in ("", "_low", "_high")))
+
+
+def _bracketed(value: str, low: str, high: str) -> str:
+    return value if value == "–" else f"{value} [{low}, {high}]"
+
+
+def _ranged(mean: Any, levels: Any) -> str:
+    """Mean and outer quantiles, of counts up to thousands or of times."""
+
+    def form(value: float) -> str:
+        return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+
+    middle, low, high = (_or_dash(v, form) for v in (mean, levels[0], levels[-1]))
+    return middle if middle == "–" else f"{middle} ({low}–{high})"
+
+
+def _with_error(mean: float, error: float) -> str:
+    """A mean with as many digits as its standard error allows."""
+    if error == 0 or not math.isfinite(error):
+        known = "" if math.isnan(mean) else "±0" if error == 0 else "±–"
+        return _or_dash(mean, "{:.4g}".format) + known
+    digits = max(0, -math.floor(math.log10(error)))
+    return f"{mean:.{digits}f}±{error:.{digits}f}" if digits < 5 else f"{mean:.2g}±{error:.1g}"

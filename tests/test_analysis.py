@@ -1,0 +1,338 @@
+"""Figures of cubes: complete, certain, and the same however the cube is kept."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pipeline
+from pipeline import InputError
+from pipeline.analysis import (
+    changed_rankings,
+    compare,
+    has_gaps,
+    latencies,
+    measures_of,
+    records,
+    summarize,
+    to_db,
+)
+from pipeline.analysis.comparison import holm
+from solvers import Status
+from tests.cubes import cube
+
+
+def flatten(dataset):
+    return {name: variable.values for name, variable in dataset.data_vars.items()}
+
+
+def assert_same(one, other):
+    assert set(one.data_vars) == set(other.data_vars)
+    for name, values in flatten(one).items():
+        np.testing.assert_allclose(values, other[name].values, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("chunks", [{}, {"realization": 7}, {"solver": 1, "snr_db": 1}])
+def test_lazy_cubes_give_the_same(chunks):
+    eager = cube()
+    eager["status"][0, 1, 3:9] = Status.RAISED
+    lazy = eager.chunk(chunks)
+    assert_same(summarize(eager), summarize(lazy))
+    assert_same(summarize(eager, cells="common"), summarize(lazy, cells="common"))
+    assert_same(compare(eager, "s1"), compare(lazy, "s1"))
+
+
+def test_figures_are_those_of_the_cells():
+    ds = cube(realizations=40)
+    one = summarize(ds).sel(solver="s1", snr_db=10)
+    values = ds.nmse.sel(solver="s1", snr_db=10).values
+    assert float(one["mean"]) == pytest.approx(values.mean())
+    assert float(one.mean_se) == pytest.approx(scipy.stats.sem(values))
+    assert float(one["median"]) == pytest.approx(np.median(values))
+    assert float(one.db_mean) == pytest.approx(to_db(values).mean())
+    low, high = scipy.stats.t.interval(0.95, 39, one.db_mean, scipy.stats.sem(to_db(values)))
+    assert (float(one.db_low), float(one.db_high)) == pytest.approx((low, high))
+    np.testing.assert_allclose(one.quantiles, np.quantile(values, one["quantile"]))
+    assert one.mean_low < one["mean"] < one.mean_high
+    assert float(one.iterations) == pytest.approx(
+        ds.iterations.sel(solver="s1", snr_db=10).values.mean()
+    )
+
+
+statuses = st.sampled_from([int(s) for s in Status])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(statuses, min_size=12, max_size=12), st.lists(st.booleans(), min_size=12))
+def test_every_cell_is_counted_once(statuses, undefined):
+    ds = cube(2, 2, 3)
+    ds["status"][:] = np.array(statuses, "u1").reshape(2, 2, 3)
+    ds["nmse"] = ds.nmse.where(~np.array(undefined[:12]).reshape(2, 2, 3))
+    figures = summarize(ds)
+    assert (figures.cells + figures.missing == 3).all()
+    assert (figures.used + figures.failed + figures.undefined == figures.cells).all()
+    assert (np.isnan(figures["mean"]) == (figures.used == 0)).all()
+    common = summarize(ds, cells="common")
+    assert (common.used <= figures.used).all()
+    assert (common.used + common.failed + common.undefined == common.cells).all()
+    counts = common.used.where(figures.used > 0)
+    assert (counts.max("solver").fillna(0) == counts.min("solver").fillna(0)).all()
+    assert has_gaps(ds, "nmse") == bool((common.used < figures.used).any())
+    pairs = compare(ds, "s0").pairs.sel(solver="s1")
+    both = (figures.used > 0).all("solver")
+    assert (pairs.where(both, 0) == common.used.sel(solver="s1").where(both, 0)).all()
+
+
+def test_common_cells_are_those_that_all_have_finished():
+    ds = cube()
+    ds["status"][0, 0, :10] = Status.DIVERGED
+    ds["status"][1, 0, 5:20] = Status.NOT_RUN
+    ds["status"][2, 1] = Status.TIME_LIMIT
+    common = summarize(ds, cells="common")
+    np.testing.assert_array_equal(common.used, [[10, 30], [10, 30], [10, 0]])
+    left = ds.nmse.sel(solver="s2", snr_db=0)[20:]
+    assert float(common["mean"].sel(solver="s2", snr_db=0)) == pytest.approx(float(left.mean()))
+
+
+def test_a_failure_on_hard_trials_changes_the_ranking():
+    ds = cube(2, 1, 20)
+    ds["nmse"][:] = np.where(np.arange(20) < 12, 1.0, 0.01) * np.array([1.0, 2.0])[:, None, None]
+    ds["status"][1, 0, :12] = Status.RAISED
+    everything, common = summarize(ds), summarize(ds, cells="common")
+    found = changed_rankings(everything, common)
+    assert [(r.figure, r.all, r.common) for r in found] == [
+        ("median", ["s1", "s0"], ["s0", "s1"]),
+        ("mean", ["s1", "s0"], ["s0", "s1"]),
+    ]
+    assert found[0].point == {"snr_db": 0}
+    assert changed_rankings(everything, everything) == []
+
+
+def test_points_may_be_words():
+    ds = cube(2, 2, 20).rename(snr_db="patterns")
+    ds = ds.assign_coords(patterns=np.array(["fixed", "random"], np.dtypes.StringDType()))
+    ds["status"][1, 0, :19] = Status.RAISED
+    ds["nmse"][:, 0] = np.arange(40.0).reshape(2, 20) * np.array([[1.0], [-1.0]]) + 21
+    found = changed_rankings(summarize(ds), summarize(ds, cells="common"))
+    json.dumps([r._asdict() for r in found], allow_nan=False)
+    assert records(compare(ds, "s0"))[1]["patterns"] == "random"
+
+
+def test_odd_numbers_are_quiet_and_say_so():
+    ds = cube(3, 2)
+    ds["nmse"][0] = 0.0
+    ds["nmse"][1, 0] = 1e-31
+    ds["nmse"][1, 1, 4] = np.inf
+    ds["nmse"][2, 1, :2] = np.nan
+    figures = summarize(ds)
+    zero, exact = figures.isel(solver=0, snr_db=0), figures.isel(solver=1, snr_db=0)
+    assert (zero["mean"], zero.mean_low, zero.mean_high) == (0, 0, 0)
+    assert np.isnan(zero.db_mean)
+    assert float(exact.db_mean) == pytest.approx(-310)
+    infinite = figures.isel(solver=1, snr_db=1)
+    assert np.isinf(infinite["mean"])
+    assert np.isnan([infinite.mean_low, infinite.mean_se, infinite.db_mean]).all()
+    assert np.isfinite([infinite["median"], infinite.median_low, infinite.median_high]).all()
+    assert bool(infinite.dominated)
+    assert int(figures.undefined.sum()) == 2
+    assert np.isnan(summarize(ds, "ser").db_mean).all()
+    json.dumps(records(figures), allow_nan=False)
+
+
+def test_one_realization_has_no_interval():
+    figures = summarize(cube(realizations=1))
+    for name in ("mean_se", "mean_low", "mean_high", "median_low", "db_low"):
+        assert np.isnan(figures[name]).all()
+    assert np.isfinite(figures["mean"]).all()
+    compared = compare(cube(realizations=1), "s0")
+    assert np.isnan(compared.difference_low).all()
+    assert (compared.pairs == 1).all()
+
+
+def test_measures_with_a_dimension_of_their_own():
+    ds = cube()
+    values = np.random.default_rng(1).random((3, 2, 30, 4))
+    ds["rate"] = (*[(*ds.status.dims, "user")], values, {"better": "higher", "units": "1"})
+    figures = summarize(ds.chunk(), "rate")
+    assert figures["mean"].dims == ("solver", "snr_db", "user")
+    assert figures.failed.dims == ("solver", "snr_db")
+    np.testing.assert_allclose(figures["median"], np.median(values, axis=2))
+    assert len(records(figures)) == 24
+    assert compare(ds, "s0", "rate").sizes == {"solver": 2, "snr_db": 2, "user": 4}
+
+
+def test_units_and_names_for_plots():
+    figures = summarize(cube())
+    assert figures.db_mean.attrs["units"] == "dB"
+    assert figures.runtime_quantile.attrs["units"] == "s"
+    assert all(v.attrs["long_name"] for v in figures.data_vars.values())
+
+
+def test_bad_input_names_what_there_is():
+    ds = cube()
+    with pytest.raises(InputError, match="no measure 'nmsee' in this cube; it has nmse, ser"):
+        summarize(ds, "nmsee")
+    with pytest.raises(InputError, match="cells is one of all, common, not 'some'"):
+        summarize(ds, cells="some")
+    with pytest.raises(InputError, match="not a result cube"):
+        summarize(xr.Dataset({"nmse": ("x", [1.0])}))
+    with pytest.raises(InputError, match="holds no cells"):
+        summarize(ds.isel(realization=slice(0)))
+    with pytest.raises(InputError, match="no solver 's9' in this cube; it has s0, s1, s2"):
+        compare(ds, "s9")
+    with pytest.raises(InputError, match="s0 is the only solver"):
+        compare(ds.isel(solver=[0]), "s0")
+
+
+# -- comparison ---------------------------------------------------------------------------------
+
+
+def test_a_constant_factor_is_found_exactly():
+    ds = cube(2)
+    ds["nmse"][1] = ds.nmse[0].values / 10
+    ds["runtime"][1] = ds.runtime[0].values / 4
+    ds["nmse"][1, 0, :3] = ds.nmse[0, 0, :3].values
+    found = compare(ds, "s0").isel(solver=0)
+    assert found.difference.values == pytest.approx([-9, -10])
+    assert found.median_difference.values == pytest.approx([-10, -10])
+    assert found.median_difference_low.values == pytest.approx([-10, -10])
+    assert found.won.values == pytest.approx([0.9, 1])
+    assert found.tied.values == pytest.approx([0.1, 0])
+    np.testing.assert_allclose(
+        [found.speed, found.speed_low, found.speed_high], 4 * np.ones((3, 2))
+    )
+    assert (found.p_holm < 1e-4).all()
+
+
+def test_swapping_the_reference_mirrors_everything():
+    ds = cube(2, 1)
+    one, other = compare(ds, "s0").isel(solver=0), compare(ds, "s1").isel(solver=0)
+    np.testing.assert_allclose(one.difference, -other.difference)
+    np.testing.assert_allclose(one.difference_low, -other.difference_high)
+    np.testing.assert_allclose(one.won, 1 - other.won - other.tied)
+    np.testing.assert_allclose(one.p_value, other.p_value)
+    np.testing.assert_allclose(one.speed_low, 1 / other.speed_high)
+
+
+def test_higher_is_better_where_the_measure_says_so():
+    ds = cube(2, 1)
+    ds["ser"].attrs["better"] = "higher"
+    ds["ser"][1] = ds.ser[0].values + 0.125
+    found = compare(ds, "s0", "ser").squeeze()
+    assert float(found.won) == 1
+    assert float(found.difference) == pytest.approx(0.125)
+
+
+def test_ties_and_infinities_in_a_comparison():
+    ds = cube(3, 1)
+    ds["nmse"][1] = ds.nmse[0].values
+    ds["nmse"][2] = 0.0
+    found = compare(ds, "s0").squeeze()
+    assert found.tied.values.tolist() == [1, 0]
+    assert found.p_value.values[0] == 1
+    assert found.p_value.values[1] < 1e-6
+    assert found.difference.values.tolist() == [0, -np.inf]
+
+
+def test_speed_needs_two_batches():
+    ds = cube(2, 1, batch=json.dumps({"s0": 5, "s1": 30}))
+    assert np.isnan(compare(ds, "s0").speed_low).all()
+    assert np.isfinite(compare(ds, "s0").speed).all()
+
+
+def test_the_test_is_scipys():
+    ds = cube(2, 1)
+    difference = to_db(ds.nmse[1, 0].values) - to_db(ds.nmse[0, 0].values)
+    expected = scipy.stats.wilcoxon(difference).pvalue
+    assert float(compare(ds, "s0").p_value.squeeze()) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_definition(values):
+    p = np.array(values)
+    found = holm(p)
+    for level in (0.01, 0.05, 0.3):
+        rejected, order = np.zeros(len(p), bool), np.argsort(p)
+        for step, at in enumerate(order):
+            if p[at] * (len(p) - step) > level:
+                break
+            rejected[at] = True
+        np.testing.assert_array_equal(found <= level, rejected)
+    assert (found >= p).all()
+
+
+def test_holm_leaves_out_what_is_not_there():
+    np.testing.assert_allclose(holm(np.array([[0.01, np.nan], [0.04, 0.03]])),
+                               [[0.03, np.nan], [0.06, 0.06]])  # fmt: skip
+
+
+# -- latencies ----------------------------------------------------------------------------------
+
+
+def timed(ds):
+    """With latencies of two hosts, the first of which timed eight realizations."""
+    latency = np.random.default_rng(1).gamma(3, 1e-3, (2, *ds.status.shape))
+    latency[0, ..., 8:] = np.nan
+    dims = ("timing_host", *ds.status.dims)
+    return ds.assign(
+        latency=(dims, latency, {"units": "s"}),
+        peak_memory=(dims[:-1], np.full(latency.shape[:-1], 3e6), {"units": "B"}),
+    ).assign_coords(timing_host=["old", "new"])
+
+
+def test_latencies_are_kept_by_host():
+    ds = timed(cube())
+    found = latencies(ds.chunk())
+    assert found.latency.dims == ("timing_host", "solver", "snr_db")
+    expected = np.nanmedian(ds.latency, axis=-1)
+    np.testing.assert_allclose(found.latency, expected)
+    assert found.timed.sel(timing_host="old").values.ravel().tolist() == [8] * 6
+    assert (found.latency_low <= found.latency).all()
+    assert latencies(cube()) is None
+    assert "peak_memory" not in latencies(ds.drop_vars("peak_memory"))
+
+
+# -- real cubes ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tiny, tmp_path, client):
+    pipeline.run(pipeline.Campaign.from_tables(tiny), tmp_path / "store", client)
+    return tmp_path / "store"
+
+
+def test_a_real_cube_plots_as_users_expect(store):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    ds = pipeline.open_results(store)
+    assert measures_of(ds) == ["nmse", "srr"]
+    lines = ds.nmse.mean("realization").plot.line(x="snr_db", hue="solver")
+    axes = lines[0].axes
+    assert axes.get_xlabel() == "SNR [dB]"
+    assert "mean squared error" in axes.get_ylabel()
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["svd", "oracle"]
+    pyplot.close("all")
+
+
+def test_studies_open_as_a_tree(store):
+    tree = pipeline.open_studies({"snr": store, "again": pipeline.Store.open(store)})
+    assert set(tree.children) == {"snr", "again"}
+    assert tree["snr"].nmse.chunks is not None
+    means = tree.mean("realization")
+    assert means["again"].nmse.dims == ("solver", "snr_db")
+    assert set(pipeline.open_studies([store]).children) == {"store"}
+    for bad, message in (
+        ([store, str(store)], "two studies are called store"),
+        ([], "at least one"),
+        (store, "takes several stores"),
+        ({"a/b": store}, "cannot name a study"),
+    ):
+        with pytest.raises(InputError, match=message):
+            pipeline.open_studies(bad)

@@ -1,0 +1,148 @@
+"""Intervals: the same as the textbook's, right as often as published, quiet about odd samples."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from benchmarks import coverage
+from pipeline.analysis import intervals
+
+DOCS = Path(__file__).parent.parent / "docs" / "uncertainty.md"
+
+anything = st.floats(allow_nan=True, allow_infinity=True)
+samples = hnp.arrays(float, st.tuples(st.integers(1, 3), st.integers(1, 12)), elements=anything)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        intervals.mean,
+        intervals.standard_error,
+        intervals.dominated,
+        lambda v: intervals.quantiles(v, (0.05, 0.5)),
+        lambda v: np.stack(intervals.t_interval(v), axis=-1),
+        lambda v: np.stack(intervals.median_interval(v), axis=-1),
+        lambda v: np.stack(intervals.mean_interval(v), axis=-1),
+    ],
+)
+@given(samples)
+def test_odd_samples_never_raise_and_rows_do_not_mix(function, values):
+    alone = np.stack([function(row) for row in values])
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    np.testing.assert_allclose(function(values), alone, rtol=1e-9, atol=1e-12 * largest)
+
+
+@given(samples)
+def test_bounds_lie_among_the_values(values):
+    for function in (intervals.mean_interval, intervals.median_interval):
+        low, high = function(values)
+        for a, b, row in zip(low, high, values, strict=True):
+            if not np.isnan(a):
+                assert np.nanmin(row) <= a <= b <= np.nanmax(row)
+
+
+@given(samples, st.randoms(use_true_random=False))
+def test_gaps_and_order_do_not_matter(values, random):
+    row = values[0]
+    there = row[~np.isnan(row)]
+    shuffled = list(row) + [np.nan] * 3
+    random.shuffle(shuffled)
+    for function in (intervals.median_interval, lambda v: intervals.quantiles(v, (0.3, 0.9))):
+        if there.size:
+            np.testing.assert_array_equal(function(np.array(shuffled)), function(there))
+
+
+def test_quantiles_are_numpys():
+    values = np.random.default_rng(1).normal(size=(4, 5, 37))
+    levels = (0, 0.05, 0.5, 0.77, 1)
+    expected = np.moveaxis(np.quantile(values, levels, axis=-1), 0, -1)
+    np.testing.assert_allclose(intervals.quantiles(values, levels), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [6, 7, 20, 53, 400])
+def test_median_interval_is_that_of_the_quantile_test(size):
+    values = np.random.default_rng(size).lognormal(size=size)
+    test = scipy.stats.quantile_test(values, q=0, p=0.5)
+    expected = test.confidence_interval(confidence_level=0.95)
+    np.testing.assert_array_equal(intervals.median_interval(values), expected)
+    assert np.isnan(intervals.median_interval(values[:5])).all()
+
+
+@pytest.mark.parametrize("size", [6, 50, 300])
+def test_mean_interval_is_scipys_bca(size):
+    values = np.random.default_rng(size).lognormal(size=size)
+    many = scipy.stats.bootstrap((values,), np.mean, n_resamples=20_000, rng=2)
+    width = many.confidence_interval.high - many.confidence_interval.low
+    found = intervals.mean_interval(values)
+    np.testing.assert_allclose(found, many.confidence_interval, atol=0.15 * width)
+    assert np.isnan(intervals.mean_interval(values[:5])).all()
+
+
+def test_mean_interval_of_a_large_sample_is_students():
+    values = np.random.default_rng(1).normal(3, 1, (3, 30_001))
+    found, expected = intervals.mean_interval(values), intervals.t_interval(values)
+    np.testing.assert_allclose(found, expected, atol=0.15 * 4 / np.sqrt(30_001))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30])
+def test_mean_interval_scales(scale):
+    values = np.random.default_rng(1).lognormal(size=40)
+    found = np.array(intervals.mean_interval(scale * values)) / scale
+    np.testing.assert_allclose(found, intervals.mean_interval(values), rtol=1e-9)
+
+
+def test_equal_values_are_certain():
+    for function in (intervals.mean_interval, intervals.median_interval, intervals.t_interval):
+        np.testing.assert_array_equal(function(np.full(20, 0.25)), (0.25, 0.25))
+
+
+def test_what_dominates():
+    rng = np.random.default_rng(1)
+    assert not intervals.dominated(rng.exponential(size=1000))
+    assert not intervals.dominated(np.zeros(10))
+    assert not intervals.dominated(np.full(10, np.nan))
+    assert intervals.dominated(rng.lognormal(0, 2.5, size=1000))
+    assert intervals.dominated(np.array([np.inf, 1.0, 1.0]))
+    few = np.ones(100)
+    few[:5] = 18.9  # five times 18.9 is less than 95 times 1
+    assert not intervals.dominated(few)
+    few[0] = 20
+    assert intervals.dominated(few)
+
+
+def published():
+    """Lines of the first table in the docs."""
+    row = re.compile(
+        r"^\| ([a-z0-9 ]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+    )
+    lines = [row.match(line) for line in DOCS.read_text(encoding="utf-8").splitlines()]
+    return [(m[1], int(m[2]), *map(float, m.groups()[2:])) for m in lines if m]
+
+
+def test_coverage_is_as_published():
+    rows = published()
+    assert len(rows) == len(coverage.POPULATIONS) * len(coverage.SIZES)
+    trials = 400
+    for name, size, *figures in rows:
+        if size > 200:
+            continue
+        found = coverage.simulate(name, size, trials, seed=99).values()
+        for promised, seen in zip(figures, found, strict=True):
+            error = np.sqrt(max(promised * (1 - promised), 0.005) / trials)
+            assert abs(promised - seen) < 4.5 * error, (name, size, promised, seen)
+
+
+def test_median_and_comparison_keep_their_promise():
+    for name in coverage.POPULATIONS:
+        assert coverage.simulate(name, 50, 400)["median"] > 0.91
+        pairs = coverage.simulate_pairs(name, 50, 400)
+        assert min(pairs.values()) > 0.91
+    speed = coverage.simulate_speed(200, 400)
+    assert speed["from batches"] > 0.91
+    assert speed["as if independent"] < 0.75

@@ -1,0 +1,174 @@
+"""What `summary`, `compare` and `export` print, and how they end."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from rich.console import Console
+
+import pipeline
+from pipeline.analysis import compare, tables
+from pipeline.cli import main
+from solvers import Status
+from tests.cubes import cube
+from tests.test_analysis import timed
+
+
+def shown(parts, width=120):
+    """Text that a terminal of that width shows."""
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for part in parts:
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    console.file.close()
+    return console.export_text()
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def store(tiny, tmp_path, client):
+    pipeline.run(pipeline.Campaign.from_tables(tiny), tmp_path / "store", client)
+    return tmp_path / "store"
+
+
+def test_a_finished_cube_needs_one_table_that_fits():
+    text = shown(tables.summary(cube(), "nmse"), width=122)
+    assert "…" not in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("s")]
+    assert [row[:3] for row in rows[1:]] == [
+        [f"s{i}", snr, "30"] for i in range(3) for snr in ("0", "10")
+    ]
+    assert "unfinished" not in text
+    assert "failed" not in text
+    assert "ms, batched" in text
+
+
+def test_nothing_missing_is_passed_over():
+    ds = cube()
+    ds["status"][0, 0, :5] = Status.RAISED
+    ds["status"][1, 0] = Status.DIVERGED
+    ds["status"][2, 1, 20:] = Status.NOT_RUN
+    ds["nmse"][0, 1, 3] = float("nan")
+    text = shown(tables.summary(ds, "nmse"), width=140)
+    for words in ("25/30", "0/30", "29/30", "20/30", "failed", "all solvers have finished"):
+        assert words in text
+    assert "The cube is unfinished: 10 of 180 cells" in text
+    assert "1 cells ended well, but their nmse is NaN" in text
+
+
+def test_a_dominated_mean_is_marked():
+    ds = cube(1, 1)
+    ds["nmse"][0, 0, 0] = 50.0
+    text = shown(tables.summary(ds, "nmse"))
+    assert "]*" in text
+    assert "* a few trials make this mean" in text
+    ds["nmse"][:] = 1.0
+    assert "*" not in shown(tables.summary(ds, "nmse"))
+
+
+def test_brackets_are_no_markup():
+    ds = cube(2, 1).assign_coords(solver=["[red]am[/red]", "b"])
+    ds["nmse"][0] = np.inf
+    text = shown(tables.summary(ds, "nmse")) + shown(tables.comparison(compare(ds, "b")))
+    assert text.count("[red]am[/red]") == 2
+    assert "inf [inf, inf]" in text
+
+
+def test_all_figures():
+    text = shown(tables.summary(cube(), "nmse", wide=True), width=122)
+    for words in ("mean of nmse in dB", "± error", "95 %", "median nmse"):
+        assert words in text
+    assert "mean of ser in dB" not in shown(tables.summary(cube(), "ser", wide=True))
+
+
+def test_latencies_are_a_table_by_host():
+    text = shown(tables.summary(timed(cube()), "nmse"))
+    rows = [line.split() for line in text.splitlines()]
+    assert [row[:4] for row in rows if row[:1] == ["old"]] == [
+        ["old", f"s{i}", snr, "8"] for i in range(3) for snr in ("0", "10")
+    ]
+    assert "3 MB" in text
+    assert "Latency" not in shown(tables.summary(cube(), "nmse"))
+
+
+def test_a_long_table_is_cut_with_a_word():
+    text = shown(tables.summary(cube(2, 400, 6), "nmse"))
+    assert f"The first {tables.MOST_ROWS} of 800 rows" in text
+
+
+def test_summary_for_programs(store):
+    found = json.loads(invoke("summary", store, "--json").output)
+    assert found["complete"]
+    assert found["measure"] == "nmse"
+    assert [(p["solver"], p["snr_db"], p["used"]) for p in found["points"]][:2] == [
+        ("svd", 10, 6),
+        ("svd", 20, 6),
+    ]
+    assert set(found["points"][0]["quantiles"]) == {"0.05", "0.25", "0.75", "0.95"}
+    assert "common" not in found
+
+
+def test_summary_of_an_unfinished_store(store):
+    next((store / "blocks").rglob("*.npz")).unlink()
+    pipeline.publish(pipeline.Store.open(store))
+    done = invoke("summary", store)
+    assert done.exit_code == 0, done.output
+    assert "3/6" in done.output
+    assert "The cube is unfinished: 3 of 24 cells" in done.output
+    found = json.loads(invoke("summary", store, "--json").output)
+    assert not found["complete"]
+    assert sorted(p["used"] for p in found["common"]) == [3, 3, 6, 6]
+    done = invoke("compare", store, "--reference", "svd")
+    assert done.exit_code == 0, done.output
+
+
+def test_compare(store):
+    done = invoke("compare", store, "--reference", "svd")
+    assert done.exit_code == 0, done.output
+    assert "negative is better than svd" in done.output
+    found = json.loads(invoke("compare", store, "--reference", "oracle", "--json").output)
+    assert [p["solver"] for p in found["points"]] == ["svd", "svd"]
+    assert all(p["pairs"] == 6 for p in found["points"])
+
+
+def test_export(store, tmp_path):
+    target = tmp_path / "cube.csv"
+    done = invoke("export", store, "-o", target)
+    assert done.exit_code == 0, done.output
+    with target.open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 24
+
+
+def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
+    tiny["solvers"] = {"svd": tiny["solvers"]["svd"]}
+    tiny["campaign"] |= {"name": "alone"}
+    alone = tmp_path / "alone"
+    pipeline.run(pipeline.Campaign.from_tables(tiny), alone, client)
+    empty = tmp_path / "empty"
+    campaign = pipeline.Campaign.from_tables(tiny)
+    new = pipeline.Store.create(empty, campaign)
+    new.add_request(campaign, {})
+    pipeline.publish(new)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "bad.toml").write_text(tomli_w.dumps(tiny))
+    cases = [
+        (("compare", store), "--reference is missing: one of the solvers svd, oracle"),
+        (("compare", store, "--reference", "am"), "it has svd, oracle"),
+        (("compare", alone, "--reference", "svd"), "svd is the only solver"),
+        (("compare", store, "--reference", "svd", "--measure", "x"), "it has nmse, srr"),
+        (("summary", empty), "nothing to show"),
+        (("summary", tmp_path / "thesis"), "not a kronsbl store"),
+        (("summary", tmp_path / "bad.toml"), "not a kronsbl store"),
+        (("export", store, "-o", tmp_path / "cube.xls"), "expected a file ending in"),
+        (("export", tmp_path / "thesis", "-o", tmp_path / "cube.nc"), "not a kronsbl store"),
+    ]
+    for arguments, words in cases:
+        done = invoke(*arguments)
+        assert done.exit_code == 2, (arguments, done.output)
+        assert len(done.output.splitlines()) == 1, done.output
+        assert words in done.output
