@@ -265,6 +265,23 @@ def test_the_command_draws_at_a_point(store, tmp_path):
     assert "SNR = 20 dB" in target.read_text()
 
 
+@pytest.mark.parametrize("value", [0.0, np.inf, 0.5])
+def test_odd_measures_are_drawn_without_complaint(cubes, value):
+    cube = cubes["plain"].copy()
+    cube["nmse"] = xr.full_like(cube.nmse, value)
+    for kind in ("curves", "cdf", "tradeoff"):
+        plots.draw(cube, kind).draw_without_rendering()
+
+
+def test_a_cube_of_failures_has_axes_and_a_note(cubes):
+    cube = cubes["plain"].copy()
+    cube["status"] = xr.full_like(cube.status, 17)
+    for kind in plots.kinds_of(cube):
+        figure = plots.draw(cube, kind)
+        figure.draw_without_rendering()
+        assert "failed: svd 12 of 12; oracle 12 of 12" in texts(figure), kind
+
+
 def test_an_empty_cube_gives_no_figure(cubes):
     cube = cubes["plain"].copy()
     cube["status"] = xr.zeros_like(cube.status)

@@ -141,9 +141,9 @@ def log_axis(
     """Make an axis logarithmic, with labels on enough of its ticks, but about `ticks` at most."""
     from matplotlib import ticker
 
-    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     if limits is None:
-        return
+        return  # nothing that has a logarithm
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     axis.set_view_interval(*limits, ignore=True)
     decades = np.log10(limits[1] / limits[0])
     sparse = decades > (3 if unit else 2) * ticks / 9
