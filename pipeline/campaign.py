@@ -283,7 +283,8 @@ def _first_error(error: ValidationError) -> str:
 
 
 def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    errors = error.errors(include_url=False)
+    # What was misspelt explains what is missing, not the other way round.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     first = errors[0]
     if first["type"] == "extra_forbidden":

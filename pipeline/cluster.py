@@ -31,13 +31,9 @@ WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
-    # Dask sets a small trim threshold, which makes glibc return and fault in again the few
-    # megabytes of temporaries of every EM iteration.
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
-"""Environment of a worker process. In force before it starts: numpy and malloc read it when they
-are loaded."""
+"""Environment of a worker process. In force before it starts: numpy reads it when it is
+loaded."""
 
 DEATHS_PER_TASK = 1
 """Workers that a task may lose before the driver hears of it and searches for the culprit."""
@@ -271,7 +267,8 @@ def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[st
         "worker_extra_args": [
             *("--dashboard-address", LOOPBACK),
             *("--preload", "pipeline.worker_preload"),
-            *("--lifetime", f"{lifetime(settings):.0f}s"),
+            # Spread over the last tenth of the lifetime, so that not all leave at once.
+            *("--lifetime", f"{0.95 * lifetime(settings):.0f}s"),
             *("--lifetime-stagger", f"{0.05 * lifetime(settings):.0f}s"),
         ],
     }
@@ -279,7 +276,7 @@ def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[st
 
 def job_script(settings: ClusterSettings, store: Path) -> str:
     """The sbatch script that a run would submit, without credentials."""
-    options = job_options(settings, store / ".private-…", store)
+    options = job_options(settings, store.resolve() / ".private-…", store)
     from dask_jobqueue.slurm import SLURMJob
 
     job = SLURMJob(scheduler="tls://driver:port", name="kronsbl", **options)
@@ -287,7 +284,7 @@ def job_script(settings: ClusterSettings, store: Path) -> str:
 
 
 def lifetime(settings: ClusterSettings) -> float:
-    """Seconds after which workers leave: early enough to finish the block that they are at."""
+    """Seconds after which workers leave at the latest: in time to finish their block."""
     if settings.lifetime is not None:
         return settings.lifetime
     return settings.seconds - min(max(60.0, 0.05 * settings.seconds), settings.seconds / 3)

@@ -18,6 +18,7 @@ from zarr.codecs import ZstdCodec
 from pipeline.blocks import Block, Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.store import DamagedBlock, Store
+from pipeline.timing import hosts_of, timing_key, timings_of
 from solvers import Status
 
 CELLS_PER_CHUNK = 500_000
@@ -114,6 +115,10 @@ class CubeBuilder:
         self.facts: dict[str, set[str]] = {}
         self.failures: dict[str, dict[str, int]] = {}
         self.damaged: list[str] = []
+        keys = {timing_key(series) for series in self.series.values()}
+        self.timings = {
+            host: timings for host, timings in timings_of(store).items() if keys & timings.keys()
+        }
         self.missing = 0
 
     def blocks(self, series: Series, first: int, last: int) -> Iterator[Block]:
@@ -128,6 +133,8 @@ class CubeBuilder:
         text = [tomli_w.dumps(self.campaign.tables())]
         for series in self.series.values():
             text += [block.key for block in self.blocks(series, 0, self.realizations)]
+        if self.timings:
+            text.append(repr(self.timings))
         return hashlib.blake2b("\n".join(text).encode(), digest_size=16).hexdigest()
 
     def widths(self) -> dict[str, int]:
@@ -184,6 +191,8 @@ class CubeBuilder:
             for slab in slabs(self.shape, first.chunks[: len(self.shape)]):
                 self._fill_slab(arrays, slab)
         self._coordinates(group, widths)
+        if self.timings:
+            self._fill_timings(group)
         meanings = " ".join(["none", *(host.replace(" ", "_") for host in self.hosts)])
         flags = {"flag_values": list(range(len(self.hosts) + 1)), "flag_meanings": meanings}
         passes[0]["host"].update_attributes(flags)
@@ -229,6 +238,48 @@ class CubeBuilder:
         if "host" in values:
             self._note(block.series, meta)
             values["host"][target] = self.hosts.index(meta["host"]) + 1
+
+    def _fill_timings(self, group: Any) -> None:
+        """Write latencies and memory, apart for each host."""
+        shape, dimensions = (len(self.timings), *self.shape), ("timing_host", *self.dimensions)
+
+        def add(name: str, values: NDArray[Any], depth: int, **attributes: Any) -> None:
+            array = group.create_array(
+                name,
+                shape=values.shape,
+                chunks=chunks_for(values.shape),
+                dtype=values.dtype,
+                fill_value="" if values.dtype.kind == "T" else np.nan,
+                dimension_names=dimensions[:depth],
+                attributes=attributes,
+                **STORAGE,
+            )
+            array[:] = values
+
+        latency, memory = np.full(shape, np.nan), np.full(shape[:-1], np.nan)
+        for number, timings in enumerate(self.timings.values()):
+            for place, series in self.series.items():
+                timing = timings.get(timing_key(series))
+                if timing is not None:
+                    there = timing.realizations < self.realizations
+                    latency[number][place][timing.realizations[there]] = timing.latency[there]
+                    memory[number][place] = timing.peak_memory
+        names = np.array(list(self.timings), np.dtypes.StringDType())
+        add("timing_host", names, 1, units="1", long_name="host of the timing lane")
+        add(
+            "latency",
+            latency,
+            len(shape),
+            units="s",
+            long_name="time of a realization solved alone, median of the repeats",
+        )
+        add(
+            "peak_memory",
+            memory,
+            len(shape) - 1,
+            units="B",
+            long_name="memory that solving one realization takes at most",
+        )
 
     def _note(self, series: Series, meta: Mapping[str, Any]) -> None:
         """Collect what the attributes say about where the numbers come from."""
@@ -289,6 +340,7 @@ class CubeBuilder:
             ),
             "failures": json.dumps({k: v for k, v in self.failures.items() if v}),
             "hosts": ", ".join(sorted(self.hosts)),
+            "timing_hosts": json.dumps(hosts_of(self.store)),
             **{f"computed_with_{name}": text for name, text in facts.items()},
             "git": about.get("git", "unknown"),
             "requested": about.get("created", "unknown"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import provenance
+from pipeline import process
 from pipeline.blocks import Series
 from pipeline.campaign import Campaign
 from pipeline.cluster import job_script, usable_cores
@@ -141,7 +141,7 @@ def plan(
     todo = blocks_to_do(Store(path), campaign)
     site = _Site.of(campaign.cluster, cluster, workers, path)
     workers = site.workers
-    provenance.one_blas_thread()
+    process.prepare()
     plans = [_solver_plan(label, todo, campaign) for label in campaign.solvers]
     cells = sum(p.blocks * p.batch for p in plans)
     blocks = sum(p.blocks for p in plans)

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline import process
+
 PACKAGES = ("kronsbl", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
 
 
@@ -22,24 +24,12 @@ def package_version(name: str) -> str:
         return "not installed"
 
 
-def one_blas_thread() -> int:
-    """Hold every BLAS in this process to one thread; return the most that any of them uses.
-
-    Workers set the environment variables for this before numpy is imported. This makes sure of
-    it where somebody else started the process, and finds out where it does not work.
-    """
-    import threadpoolctl
-
-    threadpoolctl.threadpool_limits(1)  # stays in force: the limit is never restored
-    return max((pool["num_threads"] for pool in threadpoolctl.threadpool_info()), default=1)
-
-
 @cache
 def of_process() -> dict[str, Any]:
     """Facts about this process that stand beside every block it computes."""
     import threadpoolctl
 
-    threads = one_blas_thread()
+    threads = process.one_blas_thread()
     blas = sorted(
         {
             f"{pool['internal_api']} {pool['version']} ({pool.get('architecture', 'unknown')})"

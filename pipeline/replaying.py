@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import process
 from pipeline.blocks import Block, Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.errors import InputError
@@ -92,6 +93,7 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
         raise InputError(f"realization {realization}: the store has 0 to {last}")
     problem, truth = series.scenario.draw([realization], series.seed)
     trace = Trace(truth.x)
+    process.prepare()
     estimate = series.solver.solve(problem, watch=trace)
     columns, _ = outcome(dataclasses.replace(series, trace=False), [realization])
     names = [*series.scenario.measures, "iterations", "inner_iterations", "noise_var", "status"]

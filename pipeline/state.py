@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class SeriesState:
     done: int
     failed: int
     pending: int
+    messages: dict[str, int]
+    """Why cells failed, and how many blocks or cells said so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,13 +106,16 @@ def state_of(store: Store) -> StoreState:
 def _series_state(
     series: Series, realizations: int, done: dict[str, int], failures: dict[str, dict[str, Any]]
 ) -> SeriesState:
-    have = failed = 0
+    have, failed, messages = 0, 0, Counter[str]()
     for index in range(series.block_count(realizations)):
         key = series.key(index)
         if key in done:
             have += min(series.batch, realizations - index * series.batch)
-            failed += failures[key]["cells"] if key in failures else 0
-    return SeriesState(series.label, dict(series.point), have, failed, realizations - have)
+            if key in failures:
+                failed += failures[key]["cells"]
+                messages.update(failures[key]["messages"])
+    pending = realizations - have
+    return SeriesState(series.label, dict(series.point), have, failed, pending, dict(messages))
 
 
 def _live(path: Path) -> LiveRun | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -59,6 +60,10 @@ def status_lines(state: StoreState) -> list[str]:
     lines = [
         f"{state.blocks} blocks, {size(state.bytes['blocks'])}; cubes {size(state.bytes['cubes'])}"
     ]
+    reasons = Counter[tuple[str, str]]()
+    for series in state.series:
+        reasons.update({(series.solver, text): n for text, n in series.messages.items()})
+    lines += [f"failed: {solver}, {n} times: {text}" for (solver, text), n in reasons.items()]
     for run in state.runs:
         if run.alive:
             lines.append(

@@ -3,10 +3,10 @@
 import signal
 from typing import Any
 
-from pipeline import provenance
+from pipeline import process
 
 
 def dask_setup(worker: Any) -> None:  # noqa: ARG001
-    """Leave Ctrl-C to the driver, which lets running blocks finish; one BLAS thread."""
+    """Leave Ctrl-C to the driver, which lets running blocks finish; steady times."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    provenance.one_blas_thread()
+    process.prepare()

@@ -118,7 +118,10 @@ class State:
 
 @dataclass(frozen=True)
 class EMSolver(Solver):
-    """A solver that alternates an E-step (the posterior of x) and an M-step (an update of γ)."""
+    """A solver that alternates an E-step (the posterior of x) and an M-step (an update of γ).
+
+    Eqs. (25) to (28) of docs/numbers.md are what all of them share.
+    """
 
     max_iterations: int = option(150, "cap on EM iterations", at_least=1)
     tolerance: float = option(1e-4, "stop when the relative change is at most this", at_least=0.0)

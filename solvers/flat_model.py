@@ -1,5 +1,7 @@
 """The E-step of a prior without structure, x ~ N(0, diag(γ)): exact, by structured products.
 
+Eqs. (13) and (14) of docs/numbers.md.
+
 One realization at a time, because an M×M (or n×n) matrix has to be factorised for each. Nothing
 of size M × ΠN is formed.
 """
@@ -16,6 +18,7 @@ from scipy.linalg import get_lapack_funcs
 
 from solvers.core import Array, Gamma, Problem
 from solvers.kron import abs2, adjoint, kron_apply
+from solvers.kron_model import KronModel
 
 
 def _pairs(factor: Array) -> Array:
@@ -117,10 +120,26 @@ class Row:
 
     def posterior(self, gamma: Array, noise_var: float) -> RowPosterior:
         """Exact posterior at prior variances γ, (N_1, …, N_I)."""
+        if gamma.min() == gamma.max() > 0:
+            return self._by_factors(gamma, noise_var)
         atoms = np.nonzero(gamma)
         if len(atoms[0]) < self.y.size:
             return self._over_atoms(gamma, noise_var, atoms)
         return self._over_measurements(gamma, noise_var)
+
+    def _by_factors(self, gamma: Array, noise_var: float) -> RowPosterior:
+        """Where γ is constant, as it is to begin with, it is a Kronecker product."""
+        model = KronModel(Problem(self.y[None], tuple(self.factors)))
+        factors = tuple(np.ones((1, n)) for n in gamma.shape)
+        factors[0][:] = gamma.max()
+        found = model.posterior(factors, np.array([noise_var]))
+        return RowPosterior(
+            found.mean[0],
+            found.variance[0],
+            float(found.residual[0]),
+            float(found.determined[0]),
+            float(found.cost[0]),
+        )
 
     def _over_measurements(self, gamma: Array, noise_var: float) -> RowPosterior:
         """By the M×M matrix K = σ²I + AΓAᴴ: μ = ΓAᴴK⁻¹y, Σ_nn = γ − γ² (AᴴK⁻¹A)_nn."""

@@ -93,10 +93,11 @@ def kron_apply(matrices: Sequence[Array], x: Array) -> Array:
 
 def outer(vectors: Sequence[Array]) -> Array:
     """Tensor of all products, a new array: (B, n_1), …, (B, n_I) to (B, n_1, …, n_I)."""
-    result = vectors[0] if len(vectors) > 1 else vectors[0].copy()
-    for vector in vectors[1:]:
-        result = result[..., None] * vector.reshape(len(vector), *[1] * (result.ndim - 1), -1)
-    return result
+    # From the last on, so that numpy's inner loops run over many entries.
+    result = vectors[-1] if len(vectors) > 1 else vectors[-1].copy()
+    for vector in reversed(vectors[:-1]):
+        result = (vector[:, :, None] * result[:, None, :]).reshape(len(vector), -1)
+    return result.reshape(len(result), *(v.shape[1] for v in vectors))
 
 
 def total(x: Array) -> Array:

@@ -32,8 +32,8 @@ class KronPosterior:
         mean      μ = (W_1 ⊗ … ⊗ W_I) (D ∘ c),   D = 1 / (σ² + p_1 ∘ … ∘ p_I)
         variance  γ − (|W_1|² ⊗ … ⊗ |W_I|²) D,  with |W|² diag(p) instead of |W|² for n×n modes,
 
-    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation. (See the equations in
-    docs/numbers.md.) `eigh` is used throughout: the authors' code calls a general `eig` on
+    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation: Eqs. (5) to (12) of
+    docs/numbers.md. `eigh` is used throughout: the authors' code calls a general `eig` on
     matrices that rounding has left unsymmetric, whose vectors are not orthonormal where
     eigenvalues coincide.
     """
@@ -74,7 +74,25 @@ class KronPosterior:
                 weight *= p[:, None, :]
         explained = kron_apply(weights, self._d)
         variance = np.subtract(outer(self.gamma), explained, out=explained)
-        return np.maximum(variance, 0.0, out=variance)  # rounding may leave it below
+        # Rounding may leave it a little below 0. (`maximum` takes five times as long as `abs`.)
+        return np.abs(variance, out=variance)
+
+    @cached_property
+    def moment_parts(self) -> list[tuple[Array, list[Array] | None]]:
+        """Λ as a sum of (W_1 ⊗ … ⊗ W_I) T: tensors T and matrices W_i (B, n_i, r_i), or none.
+
+        For those who only need sums over Λ: the tensor of the variances is then never formed.
+        """
+        weights = [abs2(w) for w in self._w]
+        parts: list[tuple[Array, list[Array] | None]] = [(abs2(self.mean), None)]
+        if all(self.model.small):
+            weights[0] *= self.noise_var[:, None, None]
+            return [*parts, (self._d, weights)]
+        for weight, p, is_small in zip(weights, self._p, self.model.small, strict=True):
+            if is_small:
+                weight *= p[:, None, :]
+        one = np.ones((len(self._d), *[1] * len(weights)))
+        return [*parts, (one, [g[:, :, None] for g in self.gamma]), (-self._d, weights)]
 
     @cached_property
     def moment(self) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from solvers.core import Array, Gamma, Problem, option, per_factor
 from solvers.em import EMSolver, MStep, Posterior
 from solvers.kron import distance2, leading_vectors, norm2, normalize
-from solvers.kron_model import KronModel
+from solvers.kron_model import KronModel, KronPosterior
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,51 @@ def _over_first(t: Array, r: Array) -> Array:
     return (r[:, None, :] @ t.reshape(*t.shape[:2], -1)).reshape(len(t), *t.shape[2:])
 
 
+class _Part:
+    """One of the terms (W_1 ⊗ … ⊗ W_I) T that Λ is the sum of, and its sums over modes."""
+
+    def __init__(self, tensor: Array, weights: Sequence[Array] | None) -> None:
+        self._tensor, self._weights = tensor, weights
+
+    def begin(self, vectors: Sequence[Array]) -> None:
+        """Get ready for a sweep with these vectors (B, n_i), one per mode."""
+        self._vectors: list[Array] = []
+        for mode, vector in enumerate(vectors):
+            self._vectors.append(vector)
+            self.renew(mode, vector)
+        # partial[i] is T with its last i modes summed out. They still have their old values when
+        # it is the turn of the mode before, so each is computed once.
+        self._partial = [self._tensor]
+        for vector in reversed(self._vectors[1:]):
+            self._partial.append(_over_last(self._partial[-1], vector))
+
+    def renew(self, mode: int, vector: Array) -> None:
+        """Take another vector for a mode."""
+        if self._weights is not None:
+            vector = (vector[:, None, :] @ self._weights[mode])[:, 0]
+        self._vectors[mode] = vector
+
+    def along(self, mode: int) -> Array:
+        """Contract all modes but one with their vectors, (B, n)."""
+        t = self._partial[-1 - mode]
+        for vector in self._vectors[:mode]:
+            t = _over_first(t, vector)
+        return t if self._weights is None else (self._weights[mode] @ t[:, :, None])[:, :, 0]
+
+    def keep(self, rows: Array) -> None:
+        """Go on with some of the rows only."""
+        self._tensor = self._tensor[rows]
+        self._weights = None if self._weights is None else [w[rows] for w in self._weights]
+
+
 class Alternation:
     """Alternating minimisation of the M-step's objective Σ log γ + Λ/γ over the factors of γ.
 
     Parameters
     ----------
-    moment : array, (B, n_1, …, n_I)
-        Posterior second moments Λ, 0 at atoms out of use.
+    moment : sequence of (tensor, matrices or None)
+        Posterior second moments Λ, 0 at atoms out of use, as a sum of terms; see
+        `solvers.kron_model.KronPosterior.moment_parts`.
     gamma : sequence of arrays (B, n_i)
         Where to start; 0 at atoms out of use.
     coupling
@@ -84,9 +122,13 @@ class Alternation:
     """
 
     def __init__(
-        self, moment: Array, gamma: Sequence[Array], coupling: Coupling | None = None
+        self,
+        moment: Sequence[tuple[Array, Sequence[Array] | None]],
+        gamma: Sequence[Array],
+        coupling: Coupling | None = None,
     ) -> None:
-        self.gamma, self._moment, self._coupling = list(gamma), moment, coupling
+        self.gamma, self._coupling = list(gamma), coupling
+        self._parts = [_Part(tensor, weights) for tensor, weights in moment]
         used = [g > 0 for g in gamma]
         counts = [np.maximum(u.sum(axis=1), 1)[:, None] for u in used]
         atoms = reduce(np.multiply, counts)
@@ -102,26 +144,24 @@ class Alternation:
     def sweep(self) -> None:
         """Give each factor in turn its exact minimiser, the others held at their newest values.
 
-        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j
+        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. (16) of docs/numbers.md.
         """
-        # partial[i] is Λ with the modes after i summed out; they still have their old values
-        # when it is the turn of γ_i, so each is computed once.
-        partial = [self._moment]
-        for r in reversed(self._reciprocals[1:]):
-            partial.append(_over_last(partial[-1], r))
-        for mode, t in enumerate(reversed(partial)):
-            for r in self._reciprocals[:mode]:
-                t = _over_first(t, r)
-            g = t * self._shares[mode]
+        for part in self._parts:
+            part.begin(self._reciprocals)
+        for mode, share in enumerate(self._shares):
+            g = reduce(np.add, [part.along(mode) for part in self._parts]) * share
             self.gamma[mode] = g if self._coupling is None else self._coupling.apply(mode, g)
             self._reciprocals[mode] = self._reciprocal(mode)
+            for part in self._parts:
+                part.renew(mode, self._reciprocals[mode])
         if self._coupling is not None:
             self.gamma = list(normalize(self.gamma))
             self._reciprocals = [self._reciprocal(i) for i in range(len(self.gamma))]
 
     def keep(self, rows: Array) -> None:
         """Go on with some of the rows only."""
-        self._moment = self._moment[rows]
+        for part in self._parts:
+            part.keep(rows)
         self.gamma = [g[rows] for g in self.gamma]
         self._shares = [share[rows] for share in self._shares]
         self._gaps = [gap if gap is None else gap[rows] for gap in self._gaps]
@@ -142,16 +182,19 @@ def alternate(
 
     Parameters
     ----------
-    moment, gamma, coupling
+    moment : array, (B, n_1, …, n_I)
+        Posterior second moments Λ.
+    gamma, coupling
         As for `Alternation`.
     tolerance
-        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ.
+        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. (17) of
+        docs/numbers.md.
     relative
         Which of the two.
     max_iterations
         Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
     """
-    state = Alternation(moment, gamma, coupling)
+    state = Alternation([(moment, None)], gamma, coupling)
     result = [np.empty(g.shape) for g in gamma]
     rows, live = np.arange(len(moment)), np.ones(len(moment), bool)
     spent, capped = np.zeros(len(moment), int), np.zeros(len(moment), bool)
@@ -235,7 +278,9 @@ class KSBL(KroneckerSBL):
 
     def maximize(self, posterior: Posterior) -> MStep:
         """A single sweep."""
-        state = Alternation(posterior.moment, posterior.gamma)
+        assert isinstance(posterior, KronPosterior)
+        # One sweep does not pay for the tensor of the variances.
+        state = Alternation(posterior.moment_parts, posterior.gamma)
         state.sweep()
         return MStep(normalize(state.gamma), inner_iterations=1)
 
@@ -245,7 +290,8 @@ class SVDKroSBL(KroneckerSBL):
     """SVD-KroSBL: EM whose M-step approximates Λ by a Kronecker product, one SVD per factor.
 
     Λ, unfolded to (N_1, N_2…N_I), is replaced by its leading singular pair: γ_1 is the left
-    vector, and the right one, times the singular value, is unfolded and split again.
+    vector, and the right one, times the singular value, is unfolded and split again. Eq. (18)
+    of docs/numbers.md.
 
     Notes
     -----

@@ -32,6 +32,8 @@ def direct_estimate(problem: Problem, x: Array, iterations: Array | int = 1) -> 
 class OracleLS(Solver):
     """Least squares on the true support (where `prior_variance` is positive).
 
+    Eq. (33) of docs/numbers.md.
+
     Notes
     -----
     Source: the oracle of He and Joseph, arXiv 2307.14719; ``OLS.m`` of the authors' code. Of
@@ -87,6 +89,7 @@ class OracleLMMSE(Solver):
     """Posterior mean under the true prior variances and noise variance.
 
     The best that any linear estimator can do on average; with Gaussian gains the best of all.
+    Eq. (3) of docs/numbers.md.
 
     Notes
     -----

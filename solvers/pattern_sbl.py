@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,38 +12,47 @@ from solvers.core import Array, Gamma, Problem, option
 from solvers.em import MStep, Posterior
 from solvers.kron_model import KronModel
 from solvers.kron_sbl import AlternatingSBL
-from solvers.nnls import nnls
+from solvers.nnls import NonNegativeLeastSquares
 from solvers.sbl import FlatSBL
 
 
-@dataclass(frozen=True, eq=False)
 class NeighbourCoupling:
     """Factors of γ of the form C g + floor with g ≥ 0 and C tridiagonal.
 
-    Attributes
+    Parameters
     ----------
-    matrices : tuple of arrays (B, n_i, n_i) or None
+    matrices : sequence of arrays (B, n_i, n_i) or None
         C of each factor, over the atoms in use; None where a factor is free.
     floor : float
         Keeps the variances of used atoms away from 0.
+    gamma : sequence of arrays (B, n_i)
+        The factors as they are, from which the next ones are expected not to be far.
     """
 
-    matrices: tuple[Array | None, ...]
-    floor: float
+    def __init__(
+        self, matrices: Sequence[Array | None], floor: float, gamma: Sequence[Array]
+    ) -> None:
+        self._matrices = list(matrices)
+        self._fits = [
+            None if c is None else NonNegativeLeastSquares(c, near=g)
+            for c, g in zip(matrices, gamma, strict=True)
+        ]
+        self._floors = [None if c is None else floor * np.einsum("bii->bi", c) for c in matrices]
 
     def apply(self, mode: int, gamma: Array) -> Array:
         """The coupled factor nearest to `gamma`, by non-negative least squares."""
-        matrix = self.matrices[mode]
-        if matrix is None:
+        fit, matrix, floor = self._fits[mode], self._matrices[mode], self._floors[mode]
+        if fit is None or matrix is None or floor is None:
             return gamma
-        coupled = (matrix @ nnls(matrix, gamma)[:, :, None])[:, :, 0]
-        return coupled + self.floor * np.einsum("bii->bi", matrix)
+        return (matrix @ fit.solve(gamma)[:, :, None])[:, :, 0] + floor
 
     def take(self, rows: Array) -> NeighbourCoupling:
         """Only some of the rows."""
-        return NeighbourCoupling(
-            tuple(None if c is None else c[rows] for c in self.matrices), self.floor
-        )
+        new = NeighbourCoupling.__new__(NeighbourCoupling)
+        new._matrices = [None if c is None else c[rows] for c in self._matrices]
+        new._fits = [None if f is None else f.take(rows) for f in self._fits]
+        new._floors = [None if f is None else f[rows] for f in self._floors]
+        return new
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class PCKroSBL(AlternatingSBL):
 
     C is tridiagonal, 1 on the diagonal and β beside it, so that an entry's variance leans on
     its neighbours'; where atoms have been pruned, C is restricted to those that are left.
+    Eqs. (19) and (20) of docs/numbers.md.
 
     Notes
     -----
@@ -132,7 +143,7 @@ class PCKroSBL(AlternatingSBL):
             apart = np.abs(at[:, :, None] - at[:, None, :])
             weight = np.where(apart == 0, 1.0, np.where(apart == 1, beta, 0.0))
             matrices[mode] = weight * (used[:, :, None] & used[:, None, :])
-        return NeighbourCoupling(tuple(matrices), self.floor)
+        return NeighbourCoupling(matrices, self.floor, posterior.gamma)
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ class PCSBL(FlatSBL):
     Block-Sparse Signals*, IEEE TSP 63(2), 2015; ``PCSBL.m`` of the authors' code of arXiv
     2307.14719, which this follows: α > 1e3 min α is set to 1e10 in each iteration (and may come
     back), the update of α is the one for real data also where data are complex, and the change
-    of μ decides when to stop.
+    of μ decides when to stop. Eqs. (22) to (24) of docs/numbers.md.
     """
 
     a: float = option(0.5, "shape of the Gamma prior of α", at_least=0.0)

@@ -34,6 +34,8 @@ class FlatSBL(EMSolver):
 class ClassicSBL(FlatSBL):
     """cSBL: the EM algorithm of sparse Bayesian learning, γ_n ← |μ_n|² + Σ_nn.
 
+    Eq. (21) of docs/numbers.md.
+
     Notes
     -----
     Source: Tipping, *Sparse Bayesian Learning and the Relevance Vector Machine*, JMLR 1, 2001;

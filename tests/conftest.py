@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pipeline import process
+
 TINY = {
     "campaign": {"name": "tiny", "seed": 5, "realizations": 6, "batch": 3},
     "scenario": {
@@ -20,6 +22,11 @@ TINY = {
     "solvers": {"svd": {"use": "svd_krosbl"}, "oracle": {"use": "oracle_ls"}},
 }
 """A campaign that takes milliseconds to compute."""
+
+
+def pytest_configure():
+    """As in a worker: threads that wait for each other make small solves a hundred times slower."""
+    process.prepare()
 
 
 @pytest.fixture

@@ -90,6 +90,12 @@ def test_bad_campaign(tiny, path, value, message):
     assert "\n" not in text
 
 
+def test_a_misspelt_key_is_named_before_the_one_it_should_be(tiny):
+    tiny["campaign"]["sed"] = tiny["campaign"].pop("seed")
+    with pytest.raises(InputError, match=r"sed: unknown key .* did you mean 'seed'"):
+        Campaign.from_tables(tiny)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"[campaign", "not a TOML file"), (b"\xff", "not a TOML file"), (None, "No such file")],

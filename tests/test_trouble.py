@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import Campaign, Store, open_results
+from pipeline import Campaign, Store, open_results, tables
 from pipeline.outcome import Failure
 from pipeline.rescue import ROUNDS, Rescue
 from pipeline.state import state_of
@@ -51,6 +51,7 @@ def test_raising(tiny, tmp_path, client):
     assert "RuntimeError: a bad day" in cube.attrs["failures"]
     state = state_of(Store.open(tmp_path / "store"))
     assert sum(s.failed for s in state.series) == bad.sum()
+    assert f"bad, {bad.sum()} times: RuntimeError: a bad day" in "".join(tables.status_lines(state))
 
 
 @pytest.mark.parametrize("how", ["sleep", "hang_holding_the_interpreter"])

@@ -51,7 +51,7 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
     parts += _reading_lines(results, shown)
     timed = latencies(results)
     if timed is not None:
-        parts += ["Latency of one realization alone on the machine, by host:", _latencies(timed)]
+        parts += ["Latency of one realization alone on the machine, by host:", latency_table(timed)]
     return parts
 
 
@@ -121,7 +121,8 @@ def _common_figures(figures: xr.Dataset) -> Table:
     return table
 
 
-def _latencies(figures: xr.Dataset) -> Table:
+def latency_table(figures: xr.Dataset) -> Table:
+    """Median latencies and memory by host; see `pipeline.analysis.latencies`."""
     memory = "peak_memory" in figures
     table = new_table(
         places_of(figures),

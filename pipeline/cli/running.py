@@ -150,6 +150,56 @@ def plan(
     console.print("\n".join(tables.plan_lines(found)), highlight=False, soft_wrap=True)
 
 
+@main.command("time")
+@file_argument("campaign")
+@STORE_OPTION
+@click.option(
+    "--realizations",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many, chosen at random.",
+)
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How often each; the median counts.",
+)
+def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -> None:
+    """Measure the latency of each solver: one realization at a time, here, on one core.
+
+    The runtimes of a run are shares of batches on a busy machine, good for comparing solvers
+    with each other. Latencies belong to the host they were measured on; leave it alone
+    meanwhile.
+
+    Example:
+      kronsbl time workflows/quickstart.toml --realizations 10
+    """
+    from pipeline.analysis import latencies
+    from pipeline.analysis.tables import latency_table
+    from pipeline.campaign import Campaign
+    from pipeline.request import prepare
+    from pipeline.results import open_results
+    from pipeline.results import publish as publish_cube
+    from pipeline.timing import measure
+
+    opened, study = prepare(Campaign.load(campaign), store, campaign.resolve().parent)
+    with click.progressbar(length=1000, label="timing", file=sys.stderr) as bar:
+        measure(
+            study,
+            opened,
+            realizations=realizations,
+            repeats=repeats,
+            progress=lambda done, total: bar.update(1000 * done // total - bar.pos),
+        )
+    publish_cube(opened)
+    timed = latencies(open_results(opened))
+    if timed is not None:
+        terminal().print(latency_table(timed))
+
+
 @main.command()
 @file_argument("store")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")

@@ -35,7 +35,8 @@ class Synthetic(Scenario[Truth]):
     Attributes
     ----------
     snr_db : float
-        Signal-to-noise ratio, dB, relative to the realised mean power of the noiseless y.
+        Signal-to-noise ratio, dB, relative to the realised mean power of the noiseless y,
+        Eq. (34) of docs/numbers.md.
     dims : tuple of int
         Atoms per factor, N_i.
     measurements : tuple of int
@@ -184,7 +185,7 @@ class Synthetic(Scenario[Truth]):
         return x
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
-        """NMSE and support recovery; see `Scenario.score`."""
+        """NMSE and support recovery, Eqs. (35) and (36) of docs/numbers.md."""
         return {
             "nmse": metrics.nmse(estimate.x, truth.x),
             "srr": metrics.support_recovery(estimate.x, truth.x),

@@ -1,0 +1,184 @@
+"""The timing lane: how long a realization takes alone, on a machine with nothing else to do.
+
+The runtimes of a campaign are shares of batches, measured while all cores are at work: fair to
+compare with each other, but not a latency. Latencies are measured here, stored beside the blocks
+and never mixed with them, nor with those of other hosts.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import random
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import process, provenance
+from pipeline.blocks import Series, canonical, series_of
+from pipeline.campaign import Campaign
+from pipeline.files import write_durably
+from pipeline.store import Store
+
+HOST_FACTS = ("host", "cpu", "python", "versions", "blas", "blas_threads")
+
+Progress = Callable[[int, int], None]
+"""Called with how many solves are done, and how many there are."""
+
+
+class Timing(NamedTuple):
+    """Latencies of one solver at one point on one host.
+
+    Attributes
+    ----------
+    realizations : array, (n,)
+        Their numbers.
+    latency : array, (n,)
+        Seconds, the median over the repeats; NaN where the solver failed.
+    peak_memory : float
+        Bytes that a solve allocates at most; numpy's arrays, without workspace inside LAPACK.
+    """
+
+    realizations: NDArray[Any]
+    latency: NDArray[Any]
+    peak_memory: float
+
+
+def timing_key(series: Series) -> str:
+    """Of everything that decides how long a solve takes, but the host; batches do not."""
+    spec = {k: v for k, v in series.spec.items() if k not in ("batch", "trace")}
+    return hashlib.blake2b(canonical(spec).encode(), digest_size=16).hexdigest()
+
+
+@dataclass
+class _Lane:
+    """One series at its turn now and then."""
+
+    series: Series
+    realizations: Sequence[int]
+    peak_memory: float = 0.0
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+
+    def warm_up(self) -> None:
+        """Solve once, and see how much memory that takes."""
+        problem, _ = self.series.scenario.draw([self.realizations[0]], self.series.seed)
+        tracemalloc.start()
+        try:
+            self.series.solver.solve(problem)
+            self.peak_memory = float(tracemalloc.get_traced_memory()[1])
+        except Exception:  # a solver may raise anything; the campaign itself tells what
+            self.peak_memory = np.nan
+        finally:
+            tracemalloc.stop()
+
+    def measure(self, realization: int) -> None:
+        """Solve one realization under the clock."""
+        problem, _ = self.series.scenario.draw([realization], self.series.seed)
+        gc.collect()
+        gc.disable()
+        try:
+            start = time.perf_counter()
+            self.series.solver.solve(problem)
+            spent = time.perf_counter() - start
+        except Exception:
+            spent = np.nan
+        finally:
+            gc.enable()
+        self.seconds.setdefault(realization, []).append(spent)
+
+    def write(self, store: Store, about: Mapping[str, Any]) -> None:
+        """Put what has been measured into the store, in the place of what was there."""
+        text = json.dumps(
+            {
+                "about": about,
+                "spec": self.series.spec,
+                "realizations": list(self.seconds),
+                "latency": [float(np.median(s)) for s in self.seconds.values()],
+                "repeats": max(map(len, self.seconds.values())),
+                "peak_memory": self.peak_memory,
+            }
+        )
+        path = _folder(store, about) / f"{timing_key(self.series)}.json"
+        write_durably(path, text.encode())
+
+
+def _folder(store: Store, about: Mapping[str, Any]) -> Path:
+    """Of one host with one set of libraries."""
+    facts = canonical({name: about[name] for name in HOST_FACTS})
+    name = f"{about['host']}-{hashlib.blake2b(facts.encode(), digest_size=4).hexdigest()}"
+    return store.path / "timings" / name
+
+
+def measure(
+    campaign: Campaign,
+    store: Store,
+    *,
+    realizations: int = 20,
+    repeats: int = 3,
+    progress: Progress | None = None,
+) -> None:
+    """Time every solver at every point on a random subset of realizations, one at a time.
+
+    In this process alone, with one BLAS thread, after a warm-up, in a random order anew for each
+    repeat, so that a drift of the machine's speed meets all solvers alike. Stored after each
+    repeat.
+
+    Parameters
+    ----------
+    campaign
+    store
+    realizations
+        Size of the subset; the same for all solvers and points.
+    repeats
+        How often each is solved; the median counts.
+    progress
+    """
+    process.prepare()
+    about = provenance.of_process()
+    order = random.Random(campaign.campaign.seed)
+    everything = range(campaign.campaign.realizations)
+    chosen = order.sample(everything, min(realizations, len(everything)))
+    lanes = [_Lane(series, chosen) for series in series_of(campaign)]
+    for lane in lanes:
+        lane.warm_up()
+    turns, total = 0, repeats * len(lanes) * len(chosen)
+    for _ in range(repeats):
+        for lane, realization in order.sample(
+            [(lane, r) for lane in lanes for r in chosen], len(lanes) * len(chosen)
+        ):
+            lane.measure(realization)
+            turns += 1
+            if progress is not None:
+                progress(turns, total)
+        for lane in lanes:
+            lane.write(store, about)
+
+
+def timings_of(store: Store) -> dict[str, dict[str, Timing]]:
+    """Timings of a store by host and by `timing_key`.
+
+    A host is named once per set of libraries that it was measured with.
+    """
+    found: dict[str, dict[str, Timing]] = {}
+    for path in sorted((store.path / "timings").glob("*/*.json")):
+        tables = json.loads(path.read_text())
+        found.setdefault(path.parent.name, {})[path.stem] = Timing(
+            np.array(tables["realizations"]), np.array(tables["latency"]), tables["peak_memory"]
+        )
+    return found
+
+
+def hosts_of(store: Store) -> dict[str, dict[str, Any]]:
+    """What is known about the hosts of `timings_of`."""
+    return {
+        folder.name: json.loads(next(folder.glob("*.json")).read_text())["about"]
+        for folder in sorted((store.path / "timings").glob("*/"))
+        if any(folder.glob("*.json"))
+    }

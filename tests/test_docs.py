@@ -1,0 +1,328 @@
+"""The pages in docs/ and the README: what they show is run, what they name is there.
+
+Conventions of the pages: a block whose first line is ``# NAME.EXT`` is a file of that name, one
+that begins with ``# in NAME.toml`` changes tables of it; other Python runs in one namespace per
+page. A text block after a command is (part of) what it prints, up to numbers.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import dask
+import distributed
+import pytest
+import tomli_w
+import yaml
+from click.testing import CliRunner
+from markdown_it import MarkdownIt
+
+import pipeline
+import solvers
+from pipeline import Campaign
+from pipeline.cli import main
+from pipeline.cluster import SLURM_EXAMPLE, job_script
+from pipeline.cube import variables_of
+from pipeline.settings import ClusterSettings
+from solvers.registry import REGISTRY, Registry
+from tests.problems import sparse_problem
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+ELSEWHERE = {"analysing-a-cube.md", "uncertainty.md"}  # with tests of their own, once merged
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+    @property
+    def lines(self):
+        return self.text.splitlines()
+
+    @property
+    def heading(self):
+        """What the first line says of the block as a file: (changes it, its name)."""
+        found = re.fullmatch(r"# (in )?([\w-]+\.(?:py|toml))", self.lines[0])
+        return (bool(found[1]), found[2]) if found else (False, "")
+
+
+def tokens_of(page):
+    for token in MARKDOWN.parse(page.read_text(encoding="utf-8")):
+        yield token
+        yield from token.children or ()
+
+
+def blocks_of(page):
+    return [Block(t.info, t.content) for t in tokens_of(page) if t.type == "fence"]
+
+
+def block_of(name, language, containing=""):
+    [block] = [b for b in blocks_of(DOCS / name) if b.language == language and containing in b.text]
+    return block
+
+
+def commands_of(page):
+    """Words of every shell line that calls kronsbl, and of such code in the text."""
+    lines = [line for b in blocks_of(page) if b.language == "sh" for line in b.lines]
+    lines += [t.content for t in tokens_of(page) if t.type == "code_inline"]
+    words = [shlex.split(line, comments=True) for line in lines if line.startswith("kronsbl ")]
+    return [w[1:] for w in words if len(w) > 1]
+
+
+def anchors_of(page):
+    """Fragments that GitHub makes of a page's headings."""
+    tokens = list(tokens_of(page))
+    titles = [b.content for a, b in itertools.pairwise(tokens) if "heading_o" in a.type]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def bare(line):
+    """The words of a line of output, without numbers, units and rules."""
+    words = re.sub(r"[\[\],;:]", " ", line).split()
+    units = {"s", "ms", "min", "h", "B", "kB", "MB", "GB"}
+    return [w for w in words if w not in units and not re.search(r"\d|─", w)]
+
+
+class Reader:
+    """Does what a page says, in the present folder."""
+
+    def __init__(self):
+        self.output, self.names = "", {}
+
+    def follow(self, page):
+        for block in blocks_of(page):
+            {"python": self.python, "toml": self.toml, "sh": self.shell, "text": self.text}.get(
+                block.language, lambda _: None
+            )(block)
+
+    def python(self, block):
+        _, name = block.heading
+        if name:
+            Path(name).write_text(block.text)
+        else:
+            exec(compile(block.text, "block", "exec"), self.names)
+
+    def toml(self, block):
+        changes, name = block.heading
+        tables = tomllib.loads(block.text)
+        if changes:
+            whole = tomllib.loads(Path(name).read_text())
+            for key, table in tables.items():
+                whole[key] = {**whole.get(key, {}), **table}
+            Path(name).write_text(tomli_w.dumps(whole))
+        elif name:
+            Path(name).write_text(block.text)
+        else:
+            Campaign.from_tables(tables)
+
+    def shell(self, block):
+        for line in block.lines:
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["kronsbl"]:
+                done = CliRunner().invoke(main, words[1:])
+                assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
+                self.output = done.output
+            elif "pytest" in words:
+                path = os.pathsep.join([str(ROOT), str(Path.cwd())])
+                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+                subprocess.run(
+                    [*command, words[-1]], check=True, timeout=100, env={"PYTHONPATH": path}
+                )
+
+    def text(self, block):
+        printed = [bare(line) for line in self.output.splitlines()]
+        for line in filter(None, block.lines):
+            if line.startswith("results/"):
+                assert Path(line.split()[0]).exists(), line
+            else:
+                assert bare(line) in printed, f"{line}\n not in\n{self.output}"
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch, client):
+    """A reader in an empty folder, with the tests' cluster instead of one per command."""
+
+    @contextlib.contextmanager
+    def connect(*_, **__):
+        yield client
+
+    monkeypatch.setattr("pipeline.driver.connect", connect)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    before, handler = set(sys.modules), signal.getsignal(signal.SIGTERM)
+    yield Reader()
+    signal.signal(signal.SIGTERM, handler)
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["adding-a-solver.md", "adding-a-scenario.md", "numbers.md"])
+def test_page_can_be_followed(name, reader):
+    reader.follow(DOCS / name)
+
+
+def test_first_campaign_can_be_followed(reader):
+    reader.follow(DOCS / "first-campaign.md")
+    cube = pipeline.open_results("results/antennas")
+    assert cube.sizes == {"solver": 3, "snr_db": 4, "realization": 100}
+    assert cube.attrs["complete"] == 1
+    assert Path("antennas.png").stat().st_size > 10_000
+
+
+def test_readme(reader, tiny, client):
+    import matplotlib.pyplot as plt
+
+    tiny["campaign"]["name"] = "quickstart"
+    pipeline.run(Campaign.from_tables(tiny), client=client)
+    problem, _ = sparse_problem()
+    reader.names |= {"y": problem.y, "factors": problem.factors, "noise_var": problem.noise_var}
+    for block in blocks_of(ROOT / "README.md"):
+        if block.language in ("python", "toml"):
+            getattr(reader, block.language)(block)
+    plt.close("all")
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for token in tokens_of(page):
+        target = str(token.attrs.get("href", token.attrs.get("src", "")))
+        if not target or "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if file.name in ELSEWHERE and not file.exists():
+            continue
+        assert file.exists(), target
+        assert not anchor or anchor in anchors_of(file), target
+
+
+@pages
+def test_commands_and_their_options_exist(page):
+    for words in commands_of(page):
+        name = words[0]
+        if name == "COMMAND" or name.startswith("-"):
+            continue
+        command = main.commands[name]
+        with command.make_context(name, [], resilient_parsing=True) as context:
+            given = command.make_parser(context).parse_args(words[1:])[0]
+        assert set(given) <= {p.name for p in command.params}
+
+
+def test_index_names_every_page():
+    text = (DOCS / "README.md").read_text()
+    assert all(f"({page.name})" in text for page in DOCS.glob("*.md") if page.name != "README.md")
+
+
+def test_entry_point_gives_the_short_name(reader, tmp_path):
+    name = "adding-a-solver.md"
+    for block in blocks_of(DOCS / name):
+        if block.language == "python" and block.heading[1] == "lasso.py":
+            reader.python(block)
+    tables = tomllib.loads(block_of(name, "toml", "entry-points").text)
+    [(group, names)] = tables["project"]["entry-points"].items()
+    about = tmp_path / "lasso-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lasso\nVersion: 1.0\n")
+    entries = "".join(f"{key} = {value}\n" for key, value in names.items())
+    (about / "entry_points.txt").write_text(f"[{group}]\n{entries}")
+    registry = Registry("solver", REGISTRY._group, {}, ("solve",))
+    assert "lasso" in registry.names()
+    assert registry.create("lasso", {"strength": 0.5}).strength == 0.5
+
+
+class TestSlurm:
+    PAGE = DOCS / "slurm.md"
+
+    def rows(self):
+        text = self.PAGE.read_text(encoding="utf-8")
+        return dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", text, re.M))
+
+    def test_every_setting_is_there(self):
+        rows = self.rows()
+        assert set(rows) == set(ClusterSettings.model_fields)
+        assert {name for name, default in rows.items() if default == "required"} == {*SLURM_EXAMPLE}
+        assert float(rows["start_timeout"]) == ClusterSettings().start_timeout
+
+    def test_campaign_gives_a_job_script(self, tmp_path):
+        tables = tomllib.loads(block_of("slurm.md", "toml", "[cluster]").text)
+        settings = Campaign.from_tables(tables).cluster
+        script = job_script(settings, tmp_path)
+        for line in (
+            "#SBATCH -p main",
+            "#SBATCH -A project",
+            "#SBATCH -t 04:00:00",
+            "module load python/3.12",
+            "#SBATCH --constraint=epyc",
+        ):
+            assert line in script
+        left = set(self.rows()) - set(tables["cluster"])
+        assert left == {"log_directory", "lifetime", "start_timeout"}
+
+    def test_tls_configuration_is_read(self):
+        given = yaml.safe_load(block_of("slurm.md", "yaml").text)
+        with dask.config.set(dask.config.merge(dask.config.config, given)):
+            security = distributed.Security()
+        assert security.require_encryption
+        assert security.tls_ca_file == "ca.pem"
+        assert security.tls_client_key == "client-key.pem"
+
+    def test_scripts_exist(self):
+        for block in blocks_of(self.PAGE):
+            for path in re.findall(r"workflows/\S+", block.text if block.language == "sh" else ""):
+                assert (ROOT / path).exists(), path
+
+
+class TestNumbers:
+    TEXT = (DOCS / "numbers.md").read_text(encoding="utf-8")
+
+    def test_equations_are_numbered_in_order(self):
+        tags = [int(tag) for tag in re.findall(r"\\tag\{(\d+)\}", self.TEXT)]
+        assert tags == list(range(1, len(tags) + 1))
+        assert len(tags) == self.TEXT.count("```math")
+
+    def test_equations_that_are_referred_to_exist(self):
+        sources = [p for d in ("solvers", "pipeline") for p in (ROOT / d).rglob("*.py")]
+        count = self.TEXT.count(r"\tag{")
+        for path in (*sources, *DOCS.glob("*.md")):
+            text = path.read_text(encoding="utf-8")
+            for reference in re.findall(r"Eqs?\.\s+(\(\d+\)(?:(?:,| and| to)\s+\(\d+\))*)", text):
+                assert max(map(int, re.findall(r"\d+", reference))) <= count, (path, reference)
+
+    @pytest.mark.parametrize("use", ["synthetic", "irs_mimo"])
+    def test_every_variable_is_explained(self, use):
+        campaign = Campaign.from_tables(
+            {
+                "campaign": {"name": "all", "seed": 1, "realizations": 1},
+                "scenario": {"use": use, "snr_db": 10},
+                "solvers": {"svd": {"use": "svd_krosbl"}},
+                "output": {"trace": True},
+            }
+        )
+        assert [name for name in variables_of(campaign) if f"`{name}`" not in self.TEXT] == []
+
+    def test_every_status_is_explained(self):
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|.*\| (yes|no) \|$", self.TEXT, re.M)
+        assert [(int(value), name) for value, name, _ in rows] == [
+            (s.value, s.name.lower()) for s in solvers.Status
+        ]
+        counted = {int(value) for value, _, used in rows if used == "yes"}
+        assert counted == {
+            s.value for s in solvers.Status if not s.failed and s != solvers.Status.NOT_RUN
+        }
+
+    def test_every_solver_is_explained(self):
+        assert [n for n in REGISTRY._built_in if f"**`{n}`**" not in self.TEXT] == []

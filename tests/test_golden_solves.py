@@ -1,0 +1,36 @@
+"""Optimisation changes no results: solves recorded before it are met again.
+
+tests/golden/solves.npz holds two batches of problems and what version 0.1 made of them when its
+E-step was written the plain way (commit 1c92b41).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import solvers
+from solvers import Problem
+
+GOLDEN = Path(__file__).parent / "golden" / "solves.npz"
+EM = ("am_krosbl", "svd_krosbl", "ksbl", "pc_krosbl", "csbl", "pc_sbl")
+
+
+@pytest.mark.parametrize("name", EM)
+@pytest.mark.parametrize("noise", ["known", "estimate"])
+@pytest.mark.parametrize("kind", ["real", "complex"])
+@pytest.mark.parametrize("copies", [1, 8])  # batches of 40 rows are split
+def test_recorded_solves(name, noise, kind, copies):
+    with np.load(GOLDEN) as golden:
+        inputs = [golden[f"{kind}_{part}"] for part in ("y", "noise_var")]
+        factors = [golden[f"{kind}_factor{i}"] for i in range(3)]
+        x, iterations, inner = (
+            golden[f"{kind}_{name}_{noise}_{part}"] for part in ("x", "iterations", "inner")
+        )
+    y, noise_var, *factors = (np.concatenate([a] * copies) for a in (*inputs, *factors))
+    found = solvers.create(name, noise=noise).solve(Problem(y, factors, noise_var))
+    np.testing.assert_array_equal(found.iterations, np.tile(iterations, copies))
+    np.testing.assert_array_equal(found.inner_iterations, np.tile(inner, copies))
+    error = np.linalg.norm((found.x - np.concatenate([x] * copies)).reshape(len(y), -1), axis=1)
+    size = np.linalg.norm(np.concatenate([x] * copies).reshape(len(y), -1), axis=1)
+    assert (error <= 1e-8 * size).all()
