@@ -89,6 +89,28 @@ def path_option(*names: str, **options: Any) -> Callable[[F], F]:
     return click.option(*names, type=click.Path(path_type=Path), **options)
 
 
+POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
+"""For commands with `ignore_unknown_options`; `point_of` reads it."""
+
+
+def point_of(words: tuple[str, ...]) -> dict[str, Any]:
+    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
+    import tomllib
+
+    pairs = [
+        part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
+    ]
+    if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
+        raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
+    point = {}
+    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+        try:
+            point[name[2:]] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            point[name[2:]] = value
+    return point
+
+
 STORE_OPTION = path_option("--store", help="Folder of the results; default results/NAME.")
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.base import file_argument, main, path_option, terminal
+from pipeline.cli.base import POINT, file_argument, main, path_option, point_of, terminal
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,29 +139,12 @@ def export(store: Path, output: Path) -> None:
     click.echo(output)
 
 
-@main.command()
-@file_argument("store")
-@path_option("-o", "--output", required=True, help="PNG, PDF or SVG file.")
-@click.option("--measure", default="nmse", show_default=True)
-def plot(store: Path, output: Path, measure: str) -> None:
-    """Draw a measure of STORE against the swept parameter, with confidence bands.
-
-    Example:
-      kronsbl plot results/quickstart -o nmse.png
-    """
-    from pipeline import plots
-    from pipeline.results import open_results
-
-    plots.save(plots.curves(open_results(store), measure), output)
-    click.echo(output)
-
-
 @main.command(context_settings={"ignore_unknown_options": True})
 @file_argument("store")
 @click.option("--solver", required=True, help="Label of the solver.")
 @click.option("--realization", required=True, type=int)
 @path_option("-o", "--output", help="Draw the trace into this file as well.")
-@click.argument("point", nargs=-1, type=click.UNPROCESSED)
+@POINT
 def replay(
     store: Path, solver: str, realization: int, output: Path | None, point: tuple[str, ...]
 ) -> None:
@@ -177,29 +160,11 @@ def replay(
     from pipeline.replaying import replay as replay_cell
     from pipeline.replaying import text
 
-    result = replay_cell(store, solver, realization, **_point(point))
+    result = replay_cell(store, solver, realization, **point_of(point))
     click.echo(text(result))
     if output is not None:
         plots.save(plots.replayed(result), output)
         click.echo(output)
-
-
-def _point(words: tuple[str, ...]) -> dict[str, Any]:
-    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
-    import tomllib
-
-    pairs = [
-        part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
-    ]
-    if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
-        raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
-    point = {}
-    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        try:
-            point[name[2:]] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            point[name[2:]] = value
-    return point
 
 
 @main.command()

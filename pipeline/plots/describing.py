@@ -1,0 +1,229 @@
+"""What a cube shows, in words: for titles, notes and captions."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.analysis import axes_of
+from pipeline.errors import InputError
+from solvers import Status
+from solvers.registry import suggest
+
+STATISTICS = {
+    "mean": "mean, 95 % bootstrap interval",
+    "median": "median, 95 % distribution-free interval",
+    "quartiles": "mean, and quartiles",
+}
+
+
+def statistic_text(statistic: str, cells: str) -> str:
+    """What a curve and its band are."""
+    common = "; realizations that all solvers have finished" if cells == "common" else ""
+    return STATISTICS[statistic] + common
+
+
+def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
+    """The part of a cube at given values of some swept parameters.
+
+    Parameters
+    ----------
+    results
+    point
+        Values by the names of dimensions.
+
+    Raises
+    ------
+    InputError
+        No such dimension, or no such value on it.
+    """
+    axes = axes_of(results)
+    for name, value in point.items():
+        if name not in axes:
+            have = suggest(name, axes) if axes else "nothing is swept in this cube"
+            raise InputError(f"{name}: not a swept dimension; {have}")
+        if value not in results[name].values.tolist():
+            raise InputError(
+                f"{name} = {value!r}: not in the cube, which has {results[name].values.tolist()}"
+            )
+    return results.sel(dict(point))
+
+
+def free_axes(results: xr.Dataset) -> list[str]:
+    """Swept dimensions with more than one value."""
+    return [axis for axis in axes_of(results) if results.sizes[axis] > 1]
+
+
+def tables_of(results: xr.Dataset) -> dict[str, Any]:
+    """The campaign's tables."""
+    return tomllib.loads(results.attrs.get("campaign", ""))
+
+
+def name_of(results: xr.Dataset) -> str:
+    """The campaign's name."""
+    return str(tables_of(results).get("campaign", {}).get("name", "campaign"))
+
+
+def label_of(variable: xr.DataArray) -> str:
+    """Long name and unit."""
+    name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
+    return f"{name} ({unit})" if unit not in ("1", "") else str(name)
+
+
+def value_text(variable: xr.DataArray, value: Any) -> str:
+    """``SNR = 20 dB``."""
+    name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
+    shown = f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+    return f"{name} = {shown}{f' {unit}' if unit not in ('1', '') else ''}"
+
+
+def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
+    """``SNR = 20 dB, nonzeros per factor = 3``; empty for no swept parameter."""
+    return ", ".join(value_text(results[name], value) for name, value in point.items())
+
+
+def setting(results: xr.Dataset) -> str:
+    """Scenario and what is the same in the whole figure."""
+    tables = tables_of(results)
+    parameters = {k: v for k, v in tables.get("scenario", {}).items() if k != "use"}
+    for key in tables.get("sweep", {}):
+        name, _, element = key.partition(".")
+        if element and isinstance(parameters.get(name), list):
+            parameters[name][int(element)] = "·"
+        else:
+            parameters.pop(name, None)
+    fixed = {
+        str(n): v.item() for n, v in results.coords.items() if v.ndim == 0 and str(n) != "solver"
+    }
+    fixed |= {axis: results[axis].item() for axis in axes_of(results) if results.sizes[axis] == 1}
+    words = [point_text(results, {name: value}) for name, value in fixed.items()]
+    words += [f"{name.replace('_', ' ')} {_plain(value)}" for name, value in parameters.items()]
+    return f"{results.attrs.get('scenario', '')}: {', '.join(words)}"
+
+
+def _plain(value: Any) -> str:
+    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def point_of(results: xr.Dataset, index: Mapping[str, int]) -> dict[str, Any]:
+    """Values of the swept parameters at some indices."""
+    return {axis: results[axis].values[i] for axis, i in index.items()}
+
+
+def counts(results: xr.Dataset) -> xr.Dataset:
+    """How many cells have been ``run`` and have ``failed``, per solver and point."""
+    ran = results.status != Status.NOT_RUN
+    failed = results.status >= Status.DIVERGED
+    return xr.Dataset(
+        {"run": ran.sum("realization"), "failed": failed.sum("realization")}
+    ).compute()
+
+
+def realizations(results: xr.Dataset) -> str:
+    """``200 realizations``, or how many of them are there."""
+    run, asked = counts(results).run, results.sizes["realization"]
+    low, high = int(run.min()), int(run.max())
+    if low == asked:
+        return f"{asked} realization{'s' if asked != 1 else ''}"
+    span = f"{low}" if low == high else f"{low} to {high}"
+    return f"unfinished: {span} of {asked} realizations"
+
+
+def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
+    """What a reader must know of cells that are missing or failed; nothing where all is well.
+
+    Parameters
+    ----------
+    results
+    failed_cells
+        What became of those that failed.
+    """
+    found, asked = counts(results), results.sizes["realization"]
+    over = [d for d in found.run.dims if d != "solver"]
+    said = []
+    low, high = found.run.min(over), found.run.max(over)
+    short = [str(s) for s in results.solver.values if int(low.sel(solver=s)) < asked]
+    if short and bool((low == low[0]).all() & (high == high[0]).all()):
+        said.append(f"{realizations(results)} at each point")
+    elif short:
+        parts = (
+            f"{s} {_span(int(low.sel(solver=s)), int(high.sel(solver=s)))}" for s in _few(short)
+        )
+        said.append(f"unfinished, of {asked} realizations at each point: {_listed(parts, short)}")
+    failed = found.failed.sum(over)
+    bad = [str(s) for s in results.solver.values if int(failed.sel(solver=s))]
+    if bad:
+        totals = found.run.sum(over)
+        parts = (
+            f"{s} {int(failed.sel(solver=s))} of {int(totals.sel(solver=s))}" for s in _few(bad)
+        )
+        said.append(f"failed: {_listed(parts, bad)} realizations; they {failed_cells}")
+    return said
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _few(names: list[str]) -> list[str]:
+    return names[:10]
+
+
+def _listed(parts: Any, names: list[str]) -> str:
+    return "; ".join([*parts, *(["…"] if len(names) > 10 else [])])
+
+
+def dominated(summary: xr.Dataset) -> list[str]:
+    """A note on means that rest on a few realizations."""
+    if not bool(summary.dominated.any()):
+        return []
+    over = [d for d in summary.dominated.dims if d != "solver"]
+    at = summary.dominated.sum(over)
+    names = [str(s) for s in summary.solver.values if int(at.sel(solver=s))]
+    shown = _listed(_few(names), names)
+    return [f"means that rest on a few realizations (see the median): {shown}"]
+
+
+def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:
+    """Messages of failures and their numbers, by solver."""
+    found: dict[str, dict[str, int]] = json.loads(results.attrs.get("failures", "{}"))
+    return found
+
+
+def runtime_notes(results: xr.Dataset) -> list[str]:
+    """What a reader must know of the runtimes."""
+    hosts = [h for h in results.attrs.get("hosts", "").split(", ") if h]
+    if len(hosts) < 2:
+        return []
+    return [f"runtimes are means over {len(hosts)} hosts: {_listed(_few(hosts), hosts)}"]
+
+
+def sample(results: xr.Dataset, solver: str, point: Mapping[str, Any]) -> xr.Dataset:
+    """The realizations of one solver at one point."""
+    found = results.sel({"solver": solver, **point})
+    return found.squeeze(axes_of(found), drop=True)
+
+
+def trace_of(results: xr.Dataset, measure: str) -> str:
+    """Name of the variable with the trace of a measure.
+
+    Raises
+    ------
+    InputError
+        The cube has no such trace, or none at all.
+    """
+    have = [str(name) for name in results.data_vars if str(name).startswith("trace_")]
+    if not have:
+        raise InputError(
+            "no traces in this cube; a campaign keeps them where it says [output] trace = true"
+        )
+    name = f"trace_{measure.removeprefix('trace_')}"
+    if name not in have:
+        known = ", ".join(h.removeprefix("trace_") for h in have)
+        raise InputError(f"no trace of {measure!r} in this cube; it has {known}")
+    return name

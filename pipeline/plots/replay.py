@@ -1,0 +1,44 @@
+"""One realization, solved again: its trace and what was found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pipeline.replaying import Replay
+
+
+def replayed(result: Replay) -> Figure:
+    """Cost, change and NMSE of one realization per iteration, and its x.
+
+    Parameters
+    ----------
+    result
+        Of `pipeline.replay`.
+    """
+    with style.rc():
+        figure, axes = style.canvas(2, 2, (9.0, 6.4))
+        traces = {"SBL cost": result.trace.cost, "relative change": result.trace.change}
+        if result.trace.nmse is not None:
+            traces["NMSE of x"] = result.trace.nmse
+        for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
+            ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=style.COLOURS[0])
+            ax.set(xlabel="iteration", ylabel=name, xscale="log")
+            ax.set_yscale("linear" if name == "SBL cost" else "log")
+        truth, found = (np.abs(x.reshape(-1)) for x in (result.truth.x[0], result.estimate.x[0]))
+        at = np.argsort(-truth, kind="stable")[: max(2 * np.count_nonzero(truth), 10)]
+        axes[1, 1].plot(truth[at], "o", color=style.COLOURS[6], mfc="none", label="true")
+        axes[1, 1].plot(found[at], "x", color=style.COLOURS[1], label="estimate")
+        axes[1, 1].set(xlabel="entries of x, largest first", ylabel="magnitude")
+        axes[1, 1].legend()
+        at_point = ", ".join(f"{k} = {v}" for k, v in result.point.items())
+        figure.suptitle(
+            f"{result.solver}, {at_point}, realization {result.realization}", fontsize=10
+        )
+    return figure

@@ -1,0 +1,180 @@
+"""A page: sections of tables, figures and text, rendered into one HTML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from pipeline.plots.style import Look
+
+
+class Cell(NamedTuple):
+    """What a table shows in a field, and by what its column is sorted."""
+
+    text: str
+    key: float | str
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A paragraph; a `warning` stands out."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    warning: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Names and what they stand for; with `done` between 0 and 1, a bar of progress."""
+
+    kind: ClassVar[str] = "facts"
+    facts: Mapping[str, str]
+    done: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Text as it stands in a file, folded."""
+
+    kind: ClassVar[str] = "source"
+    title: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table that can be sorted by any column.
+
+    Attributes
+    ----------
+    caption : str
+        What the figures are, with units and kind of uncertainty.
+    columns : sequence of str
+    rows : sequence of sequences of Cell or str
+        A plain string is sorted as a word and stands on the left.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """An interactive figure.
+
+    Attributes
+    ----------
+    title : str
+    model : bokeh.models.Plot
+        Renderers that belong to a solver have its label as their name.
+    looks : mapping of str to Look
+        Solvers in its legend.
+    caption : str
+        What is drawn, and what the bands are.
+    alt : str
+        What somebody who does not see it should know.
+    wide : bool
+        Over the whole width of the page.
+    """
+
+    kind: ClassVar[str] = "chart"
+    title: str
+    model: Any
+    looks: Mapping[str, Look]
+    caption: str
+    alt: str
+    wide: bool = False
+
+
+Part = Text | Facts | Source | Table | Chart
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it; charts in a row of their own are put side by side."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+def page(title: str, sections: Iterable[Section], subtitle: str = "") -> str:
+    """Render sections into a page that needs no network.
+
+    Parameters
+    ----------
+    title
+    sections
+        Of one cube, from `sections_of`, of several, or one's own.
+    subtitle
+        A line below the title.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    import jinja2
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
+    sections = [section for section in sections if section.parts]
+    charts = {
+        f"chart-{i}-{j}": part.model
+        for i, section in enumerate(sections)
+        for j, part in enumerate(section.parts)
+        if isinstance(part, Chart)
+    }
+    script, divs = components(charts) if charts else ("", {})
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report"),
+        autoescape=jinja2.select_autoescape(["html", "j2"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"swatch": swatch, "anchor": anchor}
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        divs=divs,
+        script=script,
+        library=Resources(mode="inline", components=["bokeh"]).render() if charts else "",
+        version=version("kronsbl"),
+    )
+
+
+def anchor(title: str) -> str:
+    """A heading as the name of a place in the page."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+def swatch(look: Look) -> str:
+    """A piece of a solver's line with its marker, as SVG."""
+    from markupsafe import Markup
+
+    dashes = {"--": "5 3", ":": "1.5 2.5"}.get(look.dashes, "none")
+    return Markup(
+        '<svg width="34" height="14" viewBox="-17 -7 34 14" aria-hidden="true">'
+        f'<path d="M-17 0H17" stroke="{look.colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+        f'<path d="{_outline(look.marker)}" fill="{look.colour}" stroke="#fff" stroke-width=".8"/>'
+        "</svg>"
+    )
+
+
+def _outline(marker: str) -> str:
+    """Matplotlib's marker as an SVG path, y downwards."""
+    from matplotlib.markers import MarkerStyle
+    from matplotlib.transforms import Affine2D
+
+    style = MarkerStyle(marker)
+    shape = style.get_path().transformed(style.get_transform() + Affine2D().scale(9, -9))
+    polygons = [np.asarray(polygon) for polygon in shape.to_polygons()]
+    return "".join(f"M{'L'.join(f'{x:.2f} {y:.2f}' for x, y in p)}Z" for p in polygons)

@@ -1,0 +1,138 @@
+"""The sections of a report about one cube."""
+
+from __future__ import annotations
+
+import json
+
+import xarray as xr
+
+from pipeline.analysis import (
+    axes_of,
+    check,
+    default_measure,
+    measures_of,
+    summarize,
+)
+from pipeline.errors import InputError
+from pipeline.plots import describing, style
+from pipeline.report import charts, tables
+from pipeline.report.page import Cell, Facts, Part, Section, Source, Table, Text
+
+
+def sections_of(results: xr.Dataset, *, looks: style.Looks | None = None) -> list[Section]:
+    """All there is to say of a cube, finished or not.
+
+    Parameters
+    ----------
+    results
+        As `pipeline.open_results` gives it.
+    looks
+        Look of each solver; by default by place on the solver axis.
+
+    Raises
+    ------
+    InputError
+        No cube, or no cell of it has been run.
+    """
+    check(results)
+    if not bool((results.status > 0).any()):
+        raise InputError("nothing to report: no cell of this cube has been run")
+    labels = [str(label) for label in results.solver.values]
+    looks = looks or style.looks_of(labels)
+    looks = {label: looks[label] for label in labels}
+    names = [m for m in measures_of(results) if results[m].ndim == results.status.ndim]
+    names.sort(key=lambda m: m != default_measure(results))
+    summaries = {m: summarize(results, m) for m in names}
+    first = next(iter(summaries.values()))
+    return [
+        Section("What was run", about(results)),
+        Section("Summary", [*_notes(results), *tables.summary_tables(results, summaries)]),
+        Section("Figures", charts.measures(results, summaries, looks)),
+        Section("Runtime", charts.runtime(results, first, names[0], looks)),
+        Section("Latency", charts.latency(results, looks)),
+        Section("Distributions", charts.distributions(results, names[0], looks)),
+        Section("Convergence", charts.convergence(results, looks)),
+        Section("How realizations ended", endings(results)),
+        Section("Campaign", settings(results)),
+    ]
+
+
+def about(results: xr.Dataset) -> list[Part]:
+    """Facts: what, from which seed, where, with what; progress if unfinished."""
+    attributes = results.attrs
+    cells = int(results.status.size)
+    missing = int(attributes.get("missing", int((results.status == 0).sum())))
+    computed = {
+        name.removeprefix("computed_with_").replace("_", " "): str(value)
+        for name, value in attributes.items()
+        if str(name).startswith("computed_with_")
+    }
+    machine = {name: computed.pop(name, "") for name in ("cpu", "blas", "blas threads")}
+    facts = {
+        "scenario": describing.setting(results),
+        "swept": "; ".join(
+            f"{describing.label_of(results[a])}: {', '.join(map(tables.plain, results[a].values))}"
+            for a in axes_of(results)
+        ),
+        "realizations": str(results.sizes["realization"]),
+        "cells": f"{cells - missing} of {cells}",
+        "seed": str(attributes.get("seed", "")),
+        "batch": ", ".join(
+            f"{label} {size}" for label, size in json.loads(attributes.get("batch", "{}")).items()
+        ),
+        "hosts": attributes.get("hosts", ""),
+        "CPU": machine["cpu"],
+        "BLAS": f"{machine['blas']}, threads: {machine['blas threads']}",
+        "versions": ", ".join(f"{name} {value}" for name, value in computed.items()),
+        "git": attributes.get("git", ""),
+        "requested": attributes.get("requested", ""),
+    }
+    shown = {name: text for name, text in facts.items() if text}
+    return [Facts(shown, done=(cells - missing) / cells if missing else None)]
+
+
+def _notes(results: xr.Dataset) -> list[Part]:
+    return [
+        Text(f"{note[0].upper()}{note[1:]}.", warning=True) for note in describing.notes(results)
+    ]
+
+
+def endings(results: xr.Dataset) -> list[Part]:
+    """How many realizations ended how, and the messages of those that failed."""
+    flags = results.status.attrs
+    meanings = flags.get("flag_meanings", "").split()
+    over = [d for d in results.status.dims if d != "solver"]
+    columns, numbers = [], []
+    for value, meaning in zip(flags.get("flag_values", []), meanings, strict=True):
+        number = (results.status == value).sum(over).values
+        if number.any():
+            columns.append(meaning.replace("_", " "))
+            numbers.append(number)
+    rows: list[list[Cell | str]] = [
+        [str(solver), *(tables.count(n[i]) for n in numbers)]
+        for i, solver in enumerate(results.solver.values)
+    ]
+    caption = "Realizations by how they ended, over all points."
+    parts: list[Part] = [Table(caption, ["solver", *columns], rows)]
+    messages = describing.failures_of(results)
+    if messages:
+        rows = [
+            [solver, message, tables.count(count)]
+            for solver, found in messages.items()
+            for message, count in sorted(found.items(), key=lambda pair: -pair[1])
+        ]
+        parts.append(Table("What went wrong.", ["solver", "message", "cells"], rows))
+    return parts
+
+
+def settings(results: xr.Dataset) -> list[Part]:
+    """Options of every solver, and the campaign's text."""
+    rows: list[list[Cell | str]] = []
+    for label, spec in json.loads(results.attrs.get("solvers", "{}")).items():
+        options = {k: v for k, v in spec.items() if not isinstance(v, dict)}
+        for nested in (v for v in spec.values() if isinstance(v, dict)):
+            options |= nested
+        text = ", ".join(f"{name} = {value}" for name, value in options.items())
+        rows.append([label, text])
+    parts: list[Part] = [Table("Options of the solvers.", ["solver", "options"], rows)]
+    return [*parts, Source("Campaign file", results.attrs.get("campaign", ""))]

@@ -1,0 +1,303 @@
+"""Figures: that they hold what they should, of cubes in any state."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+from matplotlib import colors
+
+import pipeline
+from pipeline import Campaign, plots
+from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
+from pipeline.cli import drawing, main
+from pipeline.errors import InputError
+from pipeline.plots import describing, style
+from tests.conftest import TINY
+from tests.small_studies import campaign_with, cube_of, with_latency
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory, client):
+    """Cubes by name, in memory; what the command line draws stays lazy."""
+    folder = tmp_path_factory.mktemp("cubes")
+    changes = {
+        "plain": {"output": {"trace": True}},
+        "grid": {"sweep": {"snr_db": [10, 20], "measurements.0": [3, 4, 5]}},
+        "failing": {
+            "campaign": {"batch": 1},
+            "solvers": {
+                "trouble": {
+                    "use": "tests.troublemakers:Trouble",
+                    "how": "raise_error",
+                    "above": 2.0,
+                }
+            },
+        },
+        "single": {"campaign": {"realizations": 1}, "sweep": {}, "output": {"trace": True}},
+    }
+    return {
+        name: cube_of(campaign_with(**change), folder / name, client).load()
+        for name, change in changes.items()
+    }
+
+
+def texts(figure):
+    """All words of a figure."""
+    from matplotlib.text import Text
+
+    return " ".join(" ".join(t.get_text() for t in figure.findobj(Text)).split())
+
+
+def curves_of(figure, panel=0):
+    """Lines with a marker, by their colour."""
+    lines = [line for line in figure.axes[panel].lines if line.get_marker() not in ("", "None")]
+    return {colors.to_hex(line.get_color()).upper(): line for line in lines}
+
+
+def test_curves_show_mean_and_interval_of_every_solver(cubes):
+    cube = cubes["plain"]
+    figure = plots.draw(cube)
+    ax = figure.axes[0]
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == "SNR (dB)"
+    assert "normalised mean squared" in ax.get_ylabel()
+    drawn = curves_of(figure)
+    assert list(drawn) == [style.COLOURS[0], style.COLOURS[1]]
+    assert len(ax.collections) == 2
+    for number, line in enumerate(drawn.values()):
+        mean = cube.nmse.isel(solver=number).mean("realization").values
+        np.testing.assert_allclose(line.get_ydata(), mean)
+    said = texts(figure)
+    for word in ("tiny", "6 realizations", "sparsity 2", "5×5×5", "svd", "oracle", "bootstrap"):
+        assert word in said
+    assert "unfinished" not in said
+
+
+def test_median_says_so(cubes):
+    figure = plots.draw(cubes["plain"], statistic="median")
+    medians = cubes["plain"].nmse.median("realization").values
+    for line, median in zip(curves_of(figure).values(), medians, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), median)
+    assert "median, 95 % distribution-free" in texts(figure)
+
+
+def test_rates_have_a_linear_axis(cubes):
+    ax = plots.draw(cubes["plain"], measure="srr").axes[0]
+    assert ax.get_yscale() == "linear"
+    assert ax.get_ylabel() == "support recovery rate"
+
+
+def test_every_kind_draws_with_the_same_looks(cubes, tmp_path):
+    cube = cubes["plain"]
+    kinds = plots.kinds_of(cube)
+    assert kinds == ["curves", "cdf", "runtime", "tradeoff", "convergence"]
+    for kind in kinds:
+        figure = plots.draw(cube, kind)
+        found = {c: line.get_marker() for c, line in curves_of(figure).items()}
+        expected = dict(zip(style.COLOURS, style.MARKERS, strict=False))
+        assert found, kind
+        assert found.items() <= expected.items(), kind
+        plots.save(figure, tmp_path / f"{kind}.png")
+        assert (tmp_path / f"{kind}.png").stat().st_size > 10_000
+
+
+def test_a_solver_keeps_its_look_where_others_are_left_out(cubes):
+    looks = style.looks_of(["somebody", *cubes["plain"].solver.values])
+    from pipeline.plots.curves import measure_curves
+
+    drawn = curves_of(measure_curves(cubes["plain"], looks=looks))
+    assert list(drawn) == [style.COLOURS[1], style.COLOURS[2]]
+
+
+def test_many_solvers_all_look_different():
+    looks = style.looks_of(f"solver-{n}" for n in range(20))
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 20
+
+
+def test_convergence_has_a_panel_per_point(cubes):
+    figure = plots.draw(cubes["plain"], "convergence", "cost")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["SNR = 10 dB", "SNR = 20 dB"]
+    assert figure.axes[0].get_xscale() == "log"
+    assert figure.axes[0].get_yscale() == "linear"
+    assert "no trace: oracle" in texts(figure)
+
+
+def test_two_parameters_give_heat_maps_and_curves_once_one_is_fixed(cubes):
+    cube = cubes["grid"]
+    figure = plots.draw(cube)
+    assert [ax.get_title(loc="left") for ax in figure.axes[:2]] == ["svd", "oracle"]
+    image = figure.axes[0].images[0].get_array()
+    expected = cube.nmse.sel(solver="svd").mean("realization").transpose("measurements_0", "snr_db")
+    np.testing.assert_allclose(image, expected)
+    with pytest.raises(InputError, match="--measurements_0 3"):
+        plots.draw(cube, "curves")
+    figure = plots.draw(cube, point={"measurements_0": 4})
+    assert figure.axes[0].get_xlabel() == "SNR (dB)"
+    assert "measurements of the first factor = 4" in texts(figure)
+
+
+def test_missing_and_failed_cells_are_told(cubes):
+    cube = cubes["plain"].copy()
+    cube["status"] = cube.status.where(cube.realization < 4, 0)
+    assert "unfinished: 4 of 6 realizations" in texts(plots.draw(cube))
+    cube["status"] = cube.status.where(cube.solver != "svd", 0)
+    figure = plots.draw(cube)
+    assert "svd 0; oracle 4" in texts(figure)
+    assert "svd (no data)" in texts(figure)
+    failing = cubes["failing"]
+    failed = int((failing.status.sel(solver="trouble") >= 4).sum())
+    assert 0 < failed < 12
+    assert f"failed: trouble {failed} of 12 realizations; they are left out" in texts(
+        plots.draw(failing)
+    )
+    assert "count as never reached" in texts(plots.draw(failing, "cdf"))
+
+
+def test_failed_cells_hold_the_distribution_below_one(cubes):
+    sample = cubes["failing"].sel(solver="trouble", snr_db=10)
+    found = empirical_cdf(sample, "nmse")
+    good = int((sample.status < 4).sum())
+    assert float(found.share[-1]) == pytest.approx(good / 6)
+    assert float(found.share[0]) == 0.0
+    assert bool((found.low <= found.share).all() & (found.share <= found.high).all())
+
+
+def test_stopped_realizations_keep_their_last_value():
+    trace = np.array(
+        [[4.0, 2.0, np.nan, np.nan], [8.0, 6.0, 4.0, 2.0], [1.0, np.nan, np.nan, np.nan]]
+    )
+    sample = xr.Dataset(
+        {
+            "status": ("realization", np.array([1, 1, 17], "u1")),
+            "trace_nmse": (("realization", "iteration"), trace),
+        },
+        coords={"iteration": np.arange(1, 5)},
+    )
+    found = trace_quantiles(sample, "trace_nmse")
+    np.testing.assert_allclose(found["median"], [6.0, 4.0, 3.0, 2.0])
+    lazily = trace_quantiles(sample.chunk(realization=1), "trace_nmse")
+    xr.testing.assert_identical(found, lazily)
+
+
+def test_one_realization_has_no_bands_and_nothing_swept_no_axis(cubes):
+    cube = cubes["single"]
+    for kind in plots.kinds_of(cube):
+        plots.draw(cube, kind).draw_without_rendering()
+    figure = plots.draw(cube)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["svd", "oracle"]
+    assert "1 realization" in texts(figure)
+
+
+def test_one_solver_is_enough(cubes):
+    cube = cubes["plain"].isel(solver=[1])
+    for kind in ("curves", "cdf", "runtime", "tradeoff"):
+        assert len(curves_of(plots.draw(cube, kind))) == 1
+
+
+def test_latency_is_shown_for_each_host(cubes):
+    cube = with_latency(cubes["plain"])
+    assert plots.kinds_of(cube)[-1] == "latency"
+    figure = plots.draw(cube, "latency")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["on blade", "on pi"]
+    np.testing.assert_allclose(curves_of(figure, 1)[style.COLOURS[0]].get_ydata(), 2.0)
+    with pytest.raises(InputError, match="not measured"):
+        plots.draw(cubes["plain"], "latency")
+
+
+def test_text_axes_and_logarithmic_axes():
+    words = xr.DataArray(["fixed", "random"], dims="patterns", name="patterns")
+    _, axes = style.canvas()
+    assert style.swept_axis(axes[0, 0], words).tolist() == [0, 1]
+    assert [t.get_text() for t in axes[0, 0].get_xticklabels()] == ["fixed", "random"]
+    assert style.evenly_spaced_in_log([1e-4, 1e-3, 1e-2])
+    assert style.evenly_spaced_in_log([8, 16, 32, 64])
+    assert not style.evenly_spaced_in_log([5, 10, 15, 20, 25, 30, 40])
+    assert not style.evenly_spaced_in_log([0, 10, 100])
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [np.nan], [np.inf, 1.0], [1e-300, 1.0], [3.0, 3.0]])
+def test_odd_values_give_sensible_limits(values):
+    limits = style.log_limits(values)
+    if limits is not None:
+        assert 0 < limits[0] < limits[1] < np.inf
+        assert limits[1] / limits[0] < 10 ** (style.DECADES + 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--measure", "nmsee"], "nmse, srr"),
+        (["--kind", "convergence"], "[output] trace = true"),
+        (["--kind", "heatmap"], "two swept parameters"),
+        (["--kind", "latency"], "not measured"),
+        (["--kind", "pie"], "curves"),
+        (["--snr_db", "11"], "[10, 20]"),
+        (["--snr", "10"], "snr_db"),
+        (["--snr_db"], "--PARAMETER VALUE"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_clear_line(store, tmp_path, arguments, says):
+    done = CliRunner().invoke(main, ["plot", str(store), "-o", str(tmp_path / "x.png"), *arguments])
+    assert done.exit_code == 2
+    assert says in done.output
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, client):
+    folder = tmp_path_factory.mktemp("store") / "tiny"
+    pipeline.run(Campaign.from_tables(TINY), folder, client)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "nowhere/x.png", "x"])
+def test_unwritable_figures_are_one_clear_line(store, tmp_path, name):
+    done = CliRunner().invoke(main, ["plot", str(store), "-o", str(tmp_path / name)])
+    assert done.exit_code == 2
+    assert len(done.output.splitlines()) == 1
+
+
+def test_the_command_draws_at_a_point(store, tmp_path):
+    target = tmp_path / "cdf.svg"
+    command = ["plot", str(store), "-o", str(target), "--kind", "cdf", "--snr_db", "20"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "SNR = 20 dB" in target.read_text()
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, 0.5])
+def test_odd_measures_are_drawn_without_complaint(cubes, value):
+    cube = cubes["plain"].copy()
+    cube["nmse"] = xr.full_like(cube.nmse, value)
+    for kind in ("curves", "cdf", "tradeoff"):
+        plots.draw(cube, kind).draw_without_rendering()
+
+
+def test_a_cube_of_failures_has_axes_and_a_note(cubes):
+    cube = cubes["plain"].copy()
+    cube["status"] = xr.full_like(cube.status, 17)
+    for kind in plots.kinds_of(cube):
+        figure = plots.draw(cube, kind)
+        figure.draw_without_rendering()
+        assert "failed: svd 12 of 12; oracle 12 of 12" in texts(figure), kind
+
+
+def test_an_empty_cube_gives_no_figure(cubes):
+    cube = cubes["plain"].copy()
+    cube["status"] = xr.zeros_like(cube.status)
+    with pytest.raises(InputError, match="nothing to draw"):
+        plots.draw(cube)
+    with pytest.raises(InputError, match="not a result cube"):
+        plots.draw(xr.Dataset({"x": 1}))
+
+
+def test_the_command_offers_every_kind():
+    assert tuple(plots.KINDS) == drawing.KINDS
+
+
+def test_settings_name_what_is_fixed(cubes):
+    cube = describing.fix(cubes["grid"], {"measurements_0": 5})
+    assert describing.setting(cube) == (
+        "synthetic: measurements of the first factor = 5, dims 5×5×5, measurements ·×4×5, "
+        "sparsity 2"
+    )

@@ -1,0 +1,183 @@
+"""The report: one page that says what was run and what came out, of cubes in any state."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import pipeline
+from pipeline import report
+from pipeline.cli import main
+from pipeline.errors import InputError
+from pipeline.plots import style
+from pipeline.report.page import swatch
+from tests.small_studies import campaign_with, with_latency
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, client):
+    """A finished store with traces and failures."""
+    folder = tmp_path_factory.mktemp("report") / "store"
+    campaign = campaign_with(
+        campaign={"batch": 1},
+        output={"trace": True},
+        solvers={
+            "trouble": {"use": "tests.troublemakers:Trouble", "how": "raise_error", "above": 2.0}
+        },
+    )
+    pipeline.run(campaign, folder, client)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cube(store):
+    return pipeline.open_results(store).load()
+
+
+@pytest.fixture(scope="module")
+def text(cube):
+    return report.page("Tiny", report.sections_of(cube))
+
+
+class Page(HTMLParser):
+    """Headings, tables and figures of a page; says whether anything is loaded from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.loaded, self.open, self.figures = [], [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.open.append(tag)
+        self.figures += given.get("class") == "plot"
+        if tag in ("script", "img", "iframe") and "src" in given:
+            self.loaded.append(given["src"])
+        if tag == "link" and not given["href"].startswith("data:"):
+            self.loaded.append(given["href"])
+        if given.get("role") == "img":
+            assert given["aria-label"]
+
+    def handle_data(self, data):
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def page_of(cube):
+    return Page(report.page("Tiny", report.sections_of(cube)))
+
+
+def test_the_page_says_what_was_run_and_what_came_out(text):
+    page = Page(text)
+    for word in (
+        *("synthetic: dims 5×5×5", "SNR (dB): 10, 20", "5", "BLAS", "numpy", "36 of 36"),
+        *("mean nmse (dB)", "median srr", "runtime (ms)", "not converged"),
+        *("a bad day", "raised", "svd_krosbl", "[campaign]", "NMSE of x after each iteration"),
+    ):
+        assert word in page.text, word
+    assert "unfinished" not in page.text
+    # 2 measures × mean and median, 3 of runtime, 2 distributions, 2 × 2 traces
+    assert page.figures == 4 + 3 + 2 + 4
+
+
+def test_the_page_is_self_contained_and_small(text):
+    assert Page(text).loaded == []
+    assert not re.search(r"@import|url\(\s*['\"]?https?:", text)
+    assert len(text.encode()) < 3_000_000
+
+
+def test_labels_are_words_and_not_markup(cube):
+    labels = ["<svd>", "</script><script>alert(1)</script>", "trouble"]
+    text = report.page("<b>", report.sections_of(cube.assign_coords(solver=labels)))
+    assert "<h1>&lt;b&gt;</h1>" in text
+    assert "&lt;svd&gt;" in text
+    assert "<script>alert" not in text
+
+
+def test_tables_hold_the_figures_of_the_summary(cube):
+    from pipeline.analysis import summarize
+
+    section = next(s for s in report.sections_of(cube) if s.title == "Summary")
+    table = next(part for part in section.parts if isinstance(part, report.Table))
+    assert table.columns[:2] == ["solver", "SNR (dB)"]
+    assert "95 %" in table.caption
+    one = summarize(cube, "nmse").sel(solver="svd", snr_db=10)
+    row = next(r for r in table.rows if r[0] == "svd" and r[1].key == 10)
+    assert row[2].key == pytest.approx(float(one["mean"]))
+    assert row[3].key == pytest.approx(float(one["median"]))
+    assert row[4].text == "6"
+
+
+def test_unfinished_cubes_say_how_far_they_are(cube):
+    cube = cube.copy()
+    cube["status"] = cube.status.where(cube.realization < 4, 0)
+    cube.attrs["missing"] = int((cube.status == 0).sum())
+    page = page_of(cube)
+    assert "24 of 36" in page.text
+    assert "66.7 % done, unfinished" in page.text
+    assert "4 of 6 realizations" in page.text
+
+
+def test_a_solver_that_has_nothing_is_still_listed(cube):
+    cube = cube.copy()
+    cube["status"] = xr.where((cube.solver == "svd") & (cube.status < 4), 17, cube.status)
+    cube["status"].attrs = cube.status.attrs or pipeline.cube.STATUS_FLAGS
+    assert "svd" in page_of(cube).text
+
+
+def test_other_shapes_of_studies(client, tmp_path):
+    shapes = {
+        "grid": {"sweep": {"snr_db": [10, 20], "measurements.0": [3, 4, 5]}},
+        "single": {"sweep": {}, "campaign": {"realizations": 1}},
+    }
+    for name, change in shapes.items():
+        pipeline.run(campaign_with(**change), tmp_path / name, client)
+        page = page_of(pipeline.open_results(tmp_path / name))
+        assert page.figures >= 6
+        assert ("heat map" in page.text or "SNR = 10 dB" in page.text) == (name == "grid")
+
+
+def test_latency_has_a_section_for_its_hosts(cube, text):
+    assert "Latency" not in Page(text).text
+    page = page_of(with_latency(cube))
+    for word in ("Latency on blade", "Latency on pi", "peak memory (MB)", "latency (ms)"):
+        assert word in page.text
+    assert "2e+03 [2e+03, 2e+03]" in page.text
+
+
+def test_pages_of_several_studies_share_looks(cube):
+    looks = style.looks_of(["another", *map(str, cube.solver.values)])
+    sections = report.sections_of(cube, looks=looks)
+    extra = report.Section("Distances", [report.Table("In dB.", ["a"], [["b"]])])
+    text = report.page("Both", [*sections, extra])
+    assert 'id="distances"' in text
+    assert swatch(looks["svd"]) in text
+    assert swatch(style.looks_of(["svd"])["svd"]) not in text
+
+
+def test_the_command_writes_the_page(store, tmp_path):
+    target = tmp_path / "report.html"
+    done = CliRunner().invoke(main, ["report", str(store), "-o", str(target)])
+    assert done.exit_code == 0, done.output
+    assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "nowhere/report.html"])
+def test_unwritable_reports_are_one_clear_line(store, tmp_path, name):
+    done = CliRunner().invoke(main, ["report", str(store), "-o", str(tmp_path / name)])
+    assert done.exit_code == 2
+    assert len(done.output.splitlines()) == 1
+
+
+def test_no_report_of_nothing(cube, tmp_path):
+    done = CliRunner().invoke(main, ["report", str(tmp_path), "-o", str(tmp_path / "x.html")])
+    assert done.exit_code == 2
+    with pytest.raises(InputError, match="nothing to report"):
+        report.sections_of(cube.assign(status=xr.zeros_like(cube.status)))
