@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from pipeline.errors import InputError
+
 TEMPORARY = ".tmp"
 
 
@@ -60,6 +62,24 @@ def create_durably(path: Path, data: bytes) -> bool:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
     return True
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write or replace a file for people, such as a report; whole or not at all.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,13 +65,21 @@ class Verdict(NamedTuple):
     p_value: float
 
     @property
+    def telling(self) -> bool:
+        """Whether there are trials enough for the rank test to find any difference."""
+        orders = math.comb(self.ours.trials + self.theirs.trials, self.theirs.trials)
+        return 2 / orders < SIGNIFICANCE
+
+    @property
     def consistent(self) -> bool:
-        """Whether the rank test finds no difference at 1 %."""
-        return not self.p_value < SIGNIFICANCE
+        """Whether the rank test could have found a difference at 1 %, and did not."""
+        return self.telling and not self.p_value < SIGNIFICANCE
 
     @property
     def text(self) -> str:
         """In words."""
+        if not self.telling:
+            return "too few trials"
         return "consistent" if self.consistent else f"off by {self.apart:+.1f} standard errors"
 
 
@@ -115,6 +124,8 @@ def read_published(path: Path, results: xr.Dataset) -> xr.Dataset:
         cube[name].attrs.update(results[name].attrs)
     for name in there:
         cube[name].attrs["digits"] = digits[name]
+    for name in {"runtime", "iterations"} - set(map(str, cube)):
+        cube[name] = cube[there[0]] * np.nan
     # Nothing but the measure tells that a trial took place.
     cube["status"] = cube[there[0]].notnull() * int(Status.CONVERGED)
     return cube.assign_attrs(source=_comments(path), title=results.attrs.get("title", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def blank(
         x_axis_type="log" if x_log else "linear",
         y_axis_type="log" if y_log else "linear",
         x_axis_label=x_label,
-        y_axis_label=y_label,
+        y_axis_label=textwrap.fill(y_label, 40),
         height=height,
         min_width=260,
         sizing_mode="stretch_width",

@@ -123,7 +123,8 @@ def latency_table(results: xr.Dataset, found: xr.Dataset) -> Table:
     for host in found.timing_host.values:
         for leading, one in _points(found.sel(timing_host=host), axes):
             low, value, high = (float(one[f"latency{end}"]) * 1e3 for end in ("_low", "", "_high"))
-            row = [str(host), *leading, Cell(f"{value:.3g} [{low:.3g}, {high:.3g}]", value)]
+            interval = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
+            row = [str(host), *leading, Cell(f"{value:.3g}{interval}", value)]
             if "peak_memory" in one:
                 row.append(Cell(f"{float(one.peak_memory) / 1e6:.3g}", float(one.peak_memory)))
             rows.append([*row, count(one.timed)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.files import temporary_beside
+from pipeline.files import replace_text
 
 
 def write(store: str | Path, output: str | Path) -> Path:
@@ -40,12 +40,5 @@ def write(store: str | Path, output: str | Path) -> Path:
     results = open_results(store)
     title = describing.name_of(results)
     text = page(title, sections_of(results), describing.realizations(results))
-    temporary = temporary_beside(output)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(output)
-    except OSError as error:
-        raise InputError(f"{output}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_text(output, text)
     return output

@@ -1,0 +1,92 @@
+"""The command that runs the studies of a paper."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.cli.base import (
+    CLUSTER,
+    FAILED,
+    REALIZATIONS,
+    WORKERS,
+    main,
+    path_option,
+    set_up_logging,
+    terminal,
+)
+from pipeline.errors import InputError
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("workflows/paper"))
+@path_option(
+    "--store",
+    default=Path("results/paper"),
+    show_default=True,
+    help="Folder of the stores, one per study.",
+)
+@path_option("-o", "--output", default=Path("paper.html"), show_default=True, help="HTML file.")
+@path_option("--figures", help="Folder for the figures as PNG files.")
+@WORKERS
+@CLUSTER
+@REALIZATIONS
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def paper(
+    folder: Path,
+    store: Path,
+    output: Path,
+    figures: Path | None,
+    workers: int | None,
+    cluster: str,
+    realizations: int | None,
+    quiet: bool,
+) -> None:
+    """Run all studies of FOLDER and write one report, beside the published results.
+
+    FOLDER holds a campaign file per study; published results are looked for in its folder
+    "published", as NAME.csv. Studies that are done are not run again.
+
+    Examples:
+      kronsbl paper
+      kronsbl paper --realizations 20 --store /scratch/trial -o trial.html
+      kronsbl paper workflows/paper --figures docs/figures
+    """
+    from pipeline.campaign import Campaign
+    from pipeline.driver import run as run_campaign
+    from pipeline.files import replace_text
+    from pipeline.progress import shown
+    from pipeline.report.paper import Study, agreement, paper_page, write_figures
+    from pipeline.results import open_results
+
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        raise InputError(f"{folder}: no campaign files (*.toml) in there")
+    if figures is not None and not figures.is_dir():
+        raise InputError(f"{figures}: no such folder")
+    campaigns = {file: Campaign.load(file, realizations=realizations) for file in files}
+    set_up_logging(quiet)
+    console, studies, good = terminal(), [], True
+    for file, campaign in campaigns.items():
+        if not quiet:
+            console.print(f"{file.stem}:")
+        with shown(console, quiet=quiet) as progress:
+            done = run_campaign(
+                campaign,
+                store / file.stem,
+                workers=workers,
+                cluster=cluster,
+                progress=progress,
+                folder=file.resolve().parent,
+            )
+        good = good and done.ok
+        studies.append(Study.of(file, open_results(done.store)))
+    replace_text(output, paper_page(f"The studies in {folder}", studies))
+    written = [output, *(write_figures(studies, figures) if figures is not None else [])]
+    for path in written:
+        click.echo(path)
+    for line in agreement(studies):
+        click.echo(line)
+    sys.exit(0 if good else FAILED)

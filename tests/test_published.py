@@ -1,0 +1,115 @@
+"""Published numbers beside one's own."""
+
+import json
+
+import numpy as np
+import pytest
+import tomli_w
+from click.testing import CliRunner
+
+import pipeline
+from pipeline import Campaign, InputError
+from pipeline.analysis.published import compare_published, read_published
+from pipeline.cli import main
+from pipeline.report.paper import Study, paper_page
+
+
+@pytest.fixture(scope="module")
+def cube(client, tmp_path_factory):
+    """A small study with trials enough to compare."""
+    tables = {
+        "campaign": {"name": "small", "seed": 5, "realizations": 40, "batch": 20},
+        "scenario": {"use": "synthetic", "dims": [5, 5], "measurements": [4, 4], "sparsity": 2},
+        "sweep": {"snr_db": [10, 20]},
+        "solvers": {"svd": {"use": "svd_krosbl"}, "oracle": {"use": "oracle_ls"}},
+    }
+    store = tmp_path_factory.mktemp("published") / "store"
+    pipeline.run(Campaign.from_tables(tables), store, client)
+    return pipeline.open_results(store)
+
+
+def write(path, cube, change, digits=6):
+    """Results of a cube as published ones, changed."""
+    lines = ["# Somebody's results.", "solver,snr_db,trial,nmse"]
+    for solver in ("svd", "oracle"):
+        for snr in (10, 20):
+            values = change(cube.nmse.sel(solver=solver, snr_db=snr).values, solver)
+            lines += [f"{solver},{snr},{i},{v:.{digits - 1}e}" for i, v in enumerate(values)]
+    path.write_text("\n".join(lines))
+    return read_published(path, cube)
+
+
+def test_the_same_numbers_are_consistent(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, _: v, digits=3)
+    assert "Somebody" in published.attrs["source"]
+    verdicts = compare_published(cube, published)
+    assert len(verdicts) == 4
+    assert all(v.consistent and abs(v.apart) < 0.01 for v in verdicts)
+    assert all(v.p_value == 1.0 for v in verdicts)
+
+
+def test_other_numbers_are_off(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, s: v * 4 if s == "svd" else v)
+    verdicts = compare_published(cube, published)
+    assert {v.solver for v in verdicts if not v.consistent} == {"svd"}
+    off = [v for v in verdicts if v.solver == "svd"]
+    assert all(v.apart < -3 and v.text.startswith("off by -") for v in off)
+
+
+def test_printed_zeros_are_ties(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, _: np.where(v > np.median(v), v, 0.0))
+    changed = cube.load().copy(deep=True)
+    changed["nmse"] = cube.nmse.where(cube.nmse > cube.nmse.median("realization"), 1e-30)
+    assert all(v.consistent for v in compare_published(changed, published))
+
+
+def test_a_single_trial_tells_little(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, _: v[:1])
+    verdicts = compare_published(cube, published)
+    assert not any(v.telling or v.consistent for v in verdicts)
+    assert all(np.isfinite(v.apart) for v in verdicts)
+
+
+def test_points_that_are_not_in_the_cube_are_left_out(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, _: v)
+    assert len(compare_published(cube.sel(snr_db=[20]), published)) == 2
+
+
+@pytest.mark.parametrize("text", ["", "solver,trial,nmse\nsvd,1,0.5\n", "solver,snr_db,trial\n"])
+def test_bad_files(cube, tmp_path, text):
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"p\.csv"):
+        read_published(path, cube)
+
+
+def test_paper_command(tiny, tmp_path):
+    folder = tmp_path / "studies"
+    (folder / "published").mkdir(parents=True)
+    text = "# Figure 1: NMSE of everything.\n\n" + tomli_w.dumps(tiny)
+    (folder / "first.toml").write_text(text)
+    rows = ["solver,snr_db,trial,nmse", *(f"svd,10,{i},0.{i + 1}" for i in range(9))]
+    (folder / "published" / "first.csv").write_text("\n".join(rows))
+    at = {name: str(tmp_path / name) for name in ("stores", "page.html")}
+    words = ["paper", str(folder), "--store", at["stores"], "-o", at["page.html"], "-q"]
+    words += ["--workers", "1", "--figures", str(tmp_path)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "published figures are consistent with ours" in done.output
+    page = (tmp_path / "page.html").read_text()
+    for said in ("Figure 1: NMSE of everything.", "Published: NMSE, median", "verdict"):
+        assert said in page
+    assert (tmp_path / "paper-first.png").stat().st_size > 5000
+    assert (tmp_path / "paper-first-published.png").stat().st_size > 5000
+    store = tmp_path / "stores" / "first"
+    assert json.loads(pipeline.open_results(store).attrs["solvers"]).keys() == {"svd", "oracle"}
+    done = CliRunner().invoke(main, ["paper", str(tmp_path / "nowhere")])
+    assert done.exit_code == 2
+
+
+def test_page_without_published_numbers(cube, tmp_path):
+    file = tmp_path / "alone.toml"
+    file.write_text("# A study of our own.\n")
+    page = paper_page("Paper", [Study.of(file, cube)])
+    assert "A study of our own." in page
+    assert "Published:" not in page
