@@ -38,7 +38,6 @@ from tests.problems import sparse_problem
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-ELSEWHERE = {"analysing-a-cube.md", "uncertainty.md"}  # with tests of their own, once merged
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -204,8 +203,6 @@ def test_links_lead_somewhere(page):
             continue
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        if file.name in ELSEWHERE and not file.exists():
-            continue
         assert file.exists(), target
         assert not anchor or anchor in anchors_of(file), target
 

@@ -88,7 +88,10 @@ def test_paper_command(tiny, tmp_path):
     (folder / "published").mkdir(parents=True)
     text = "# Figure 1: NMSE of everything.\n\n" + tomli_w.dumps(tiny)
     (folder / "first.toml").write_text(text)
-    rows = ["solver,snr_db,trial,nmse", *(f"svd,10,{i},0.{i + 1}" for i in range(9))]
+    rows = [
+        "solver,snr_db,trial,nmse",
+        *(f"svd,{snr},{i},0.{i + 1}" for i in range(9) for snr in (10, 20)),
+    ]
     (folder / "published" / "first.csv").write_text("\n".join(rows))
     at = {name: str(tmp_path / name) for name in ("stores", "page.html")}
     words = ["paper", str(folder), "--store", at["stores"], "-o", at["page.html"], "-q"]

@@ -198,10 +198,13 @@ def _verdict(
     p_value = scipy.stats.mannwhitneyu(ours, theirs).pvalue if ours.size else np.nan
     scale = intervals.to_db if is_power(measure) else np.asarray
     a, b = scale(ours), scale(theirs)
-    # A single trial varies as ours do.
-    spread = [np.std(v, ddof=1) if v.size > 1 else np.std(w, ddof=1) for v, w in ((a, b), (b, a))]
-    error = np.hypot(*(s / np.sqrt(max(v.size, 1)) for s, v in zip(spread, (a, b), strict=True)))
-    apart = float((a.mean() - b.mean()) / error) if error > 0 else np.nan
+    with np.errstate(invalid="ignore"):  # zeros have no level in dB
+        # A single trial varies as ours do.
+        spread = [np.std(v if v.size > 1 else w, ddof=1) for v, w in ((a, b), (b, a))]
+        error = np.hypot(
+            *(s / np.sqrt(max(v.size, 1)) for s, v in zip(spread, (a, b), strict=True))
+        )
+        apart = float((a.mean() - b.mean()) / error) if error > 0 else np.nan
     return Verdict(measure, solver, point, _sample(ours), _sample(theirs), apart, float(p_value))
 
 
