@@ -21,7 +21,7 @@ import numpy as np
 
 import solvers
 from pipeline import process
-from pipeline.plots import STYLE, look
+from pipeline.plots.style import STYLE, looks_of
 from solvers.kron import kron_apply
 
 ITERATIONS = 4
@@ -119,18 +119,20 @@ def draw(measured):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    looks = looks_of((*KRONECKER, *FLAT, *OTHERS))
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 7), sharex="col", sharey="row")
         for column, (sweep, (label, values)) in zip(axes.T, SWEEPS.items(), strict=True):
-            for number, name in enumerate((*KRONECKER, *FLAT, *OTHERS)):
+            for name, look in looks.items():
                 at, seconds, memory, order = measured[name, sweep]
-                column[0].plot(at, seconds, label=name, **look(number))
-                column[1].plot(at, memory, **look(number))
+                column[0].plot(at, seconds, label=name, **look.line)
+                column[1].plot(at, memory, **look.line)
                 if sweep != "batch" and name in ("csbl", "svd_krosbl"):
                     bound = seconds[-1] * order / order[-1]
-                    column[0].plot(at, bound, ":", color=look(number)["color"], linewidth=1)
-            column[0].set(xscale="log", yscale="log", ylim=(1e-5, 1))
-            column[1].set(xscale="log", yscale="log", xlabel=label)
+                    column[0].plot(at, bound, ":", color=look.colour, linewidth=1)
+            scale = "linear" if sweep == "I" else "log"
+            column[0].set(xscale=scale, yscale="log", ylim=(1e-5, 1))
+            column[1].set(xscale=scale, yscale="log", xlabel=label)
             column[1].set_xticks(values, [str(v) for v in values])
             column[1].minorticks_off()
         axes[0, 0].set_ylabel("s per iteration and realization")
