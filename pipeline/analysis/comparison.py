@@ -21,6 +21,8 @@ FIGURES = (
     *("pairs", "won", "tied", "p_value"),
 )
 SPEED = ("speed", "speed_low", "speed_high")
+FEWEST_BATCHES = 3
+"""Of two, the interval would span many powers of ten."""
 
 
 def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Dataset:
@@ -56,7 +58,7 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
         ``speed``, ``speed_low``, ``speed_high``
             Geometric mean of the runtime of the reference over that of the solver: above 1 the
             solver is the faster one. Student's interval of the logarithm, from the means of
-            batches, since the realizations of a batch share its time; NaN for a single batch.
+            batches, since the realizations of a batch share its time; NaN for fewer than three.
 
         All intervals are of 95 % confidence, and each stands for itself.
 
@@ -174,6 +176,8 @@ def speed_ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArr
     *rest, number = logarithms.shape
     gap = np.full((*rest, -number % size), np.nan)
     by_batch = np.concatenate([logarithms, gap], axis=-1).reshape(*rest, -1, size)
-    low, high = intervals.t_interval(intervals.mean(by_batch))
+    batches = intervals.mean(by_batch)
+    few = intervals.count(batches) < FEWEST_BATCHES
+    low, high = (np.where(few, np.nan, bound) for bound in intervals.t_interval(batches))
     middle = intervals.mean(logarithms)
     return np.exp(np.stack([middle, low, high], axis=-1))
