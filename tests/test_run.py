@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import pipeline
-from pipeline import Campaign, InputError, Store, open_results
+from pipeline import Campaign, InputError, Store, open_results, plots
 from pipeline.blocks import Block, blocks_of, series_of
 from pipeline.outcome import RowClock, solve_block
 from pipeline.pacing import Queue
@@ -255,6 +255,11 @@ def test_a_cell_can_be_replayed(tiny, tmp_path, client):
     ):
         with pytest.raises(InputError, match=message):
             pipeline.replay(tmp_path / "store", **bad)
+    traceless = pipeline.replay(tmp_path / "store", "oracle", 4, snr_db=20)
+    for result, panels in ((again, 4), (traceless, 1)):
+        figure = plots.replayed(result)
+        plots.save(figure, tmp_path / "replay.png")
+        assert len(figure.axes) == panels
 
 
 def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):

@@ -73,8 +73,9 @@ def measure_curves(
         (ax.set_xlabel if axis is None else ax.set_ylabel)(style.axis_label(results[measure]))
         hidden: list[str] = []
         if style.wants_log(value, better):
-            style.log_axis(label_axis, style.log_limits(np.stack([value, low, high])))
-            hidden = style.off_axis(value)
+            limits = style.log_limits(np.stack([value, low, high]))
+            style.log_axis(label_axis, limits)
+            hidden = style.off_axis(value, limits)
         told = describing.statistic_text(statistic, cells)
         if not handles:
             ax.set_title(told)
