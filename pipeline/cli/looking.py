@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.base import POINT, file_argument, main, path_option, point_of, terminal
+from pipeline.cli.base import POINT, file_argument, main, path_option, point_of, show, terminal
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def show_summary(
     from pipeline.analysis import tables
 
     results, measure = _opened(store, measure)
-    _show(console, tables.summary(results, measure, wide=wide))
-
-
-def _show(console: Console, parts: list[Table | str]) -> None:
-    for part in parts:
-        text = isinstance(part, str)
-        console.print(part, highlight=False, markup=not text, soft_wrap=text)
+    show(console, *tables.summary(results, measure, wide=wide))
 
 
 def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
@@ -115,7 +109,7 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         about = {k: figures.attrs.get(k) for k in ("measure", "reference", "better", "confidence")}
         click.echo(json.dumps(about | {"points": records(figures)}))
     else:
-        _show(terminal(), tables.comparison(figures))
+        show(terminal(), *tables.comparison(figures))
 
 
 @main.command()
