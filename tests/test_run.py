@@ -9,7 +9,7 @@ import xarray as xr
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results, plots
 from pipeline.blocks import Block, blocks_of, series_of
-from pipeline.outcome import RowClock, solve_block
+from pipeline.outcome import BrokenContract, RowClock, solve_block
 from pipeline.pacing import Queue
 from pipeline.work import Report
 from solvers import Estimate, Status
@@ -383,3 +383,23 @@ class TestQueue:
         task = queue.next()
         assert task.series.label == "svd"
         assert len(task.indices) == 10
+
+
+def test_solvers_in_trouble_can_be_planned_and_replayed(tiny, tmp_path, client):
+    tiny["solvers"]["moody"] = {"use": "tests.test_run:Moody", "how": "shape"}
+    campaign, store = Campaign.from_tables(tiny), tmp_path / "store"
+    planned = pipeline.plan(campaign, store)
+    assert planned.solvers[-1].trouble
+    assert any(w.startswith("moody could not be tried") for w in planned.warnings)
+    run(tiny, store, client)
+    with pytest.raises(BrokenContract, match="x has shape"):
+        pipeline.replay(store, "moody", 0, snr_db=20)
+    assert pipeline.verify(store, blocks=1).ok
+    assert pipeline.publish(store).missing == 0
+
+
+def test_what_can_be_known_of_a_cluster_is_known_before_anything_is_written(tiny, tmp_path):
+    for cluster in ("lokal", "slurm"):
+        with pytest.raises(InputError, match=f"--cluster {cluster}"):
+            pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster=cluster)
+    assert not (tmp_path / "store").exists()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.base import POINT, file_argument, main, path_option, point_of, show, terminal
+from pipeline.cli.base import (
+    FAILED,
+    POINT,
+    file_argument,
+    main,
+    path_option,
+    point_of,
+    show,
+    terminal,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,11 +165,27 @@ def replay(
     from pipeline.replaying import replay as replay_cell
     from pipeline.replaying import text
 
-    result = replay_cell(store, solver, realization, **point_of(point))
+    where = point_of(point)
+    try:
+        result = replay_cell(store, solver, realization, **where)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # the solver's own; where it was raised is what one wants to see
+        click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
+        sys.exit(FAILED)
     click.echo(text(result))
     if output is not None:
         plots.save(plots.replayed(result), output)
         click.echo(output)
+
+
+def _frames_below(error: Exception, file: str) -> str:
+    """The part of a traceback that lies below the last frame of a file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = max(number for number, frame in enumerate(frames) if frame.filename == file)
+    return "".join(traceback.format_list(frames[last + 1 :]))
 
 
 @main.command()
