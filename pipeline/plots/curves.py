@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def _dots(
         look = looks[label]
         ax.plot([low, high], [row, row], color=look.colour, linewidth=4, alpha=0.35)
         ax.plot([value], [row], **{**look.line, "markersize": 8})
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), [textwrap.fill(label, 26) for label in labels])
     ax.set_ylim(len(labels) - 0.5, -0.5)
     return {}
 

@@ -198,7 +198,7 @@ def heat_maps(
         for ax, label in zip(axes, labels, strict=True):
             one = values.sel(solver=label) if "solver" in values.dims else values
             image = _map(ax, one.transpose(y, x), norm, in_db)
-            ax.set_title(label)
+            ax.set_title(textwrap.fill(label, 30))
         _outer_labels(axes, style.axis_label(results[x], 28), style.axis_label(results[y], 28))
         bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
         if log:
