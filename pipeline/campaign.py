@@ -17,12 +17,15 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Scenario
-from pipeline.settings import ClusterSettings, Header, Limits, Name, Output, Table
+from pipeline.settings import NAME, ClusterSettings, Header, Limits, Name, Output, Table
 from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
 from solvers.registry import suggest
 
 SweepValue = bool | int | float | str
+
+PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
+"""Parts of the places of its complaints that no campaign file has."""
 
 RESERVED_DIMENSIONS = frozenset({"realization", "solver", "iteration"})
 
@@ -273,12 +276,14 @@ def _assign(
 def _first_error(error: ValidationError) -> str:
     """The first of pydantic's complaints, as "key: what is wrong, got value"."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
+    key = ".".join(str(part) for part in first["loc"] if part not in PYDANTICS_OWN)
     if first["type"] == "value_error":  # raised by us, with all that there is to say
         message = str(first["ctx"]["error"])
         return f"{key}: {message}" if key else message
     if first["type"] == "missing":
         return f"{key}: missing"
+    if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME:
+        return f"{key}: a name has letters, digits and . + - _ only, got {first['input']!r}"
     return f"{key}: {first['msg'].lower()}, got {first['input']!r}"
 
 

@@ -81,23 +81,36 @@ def connect(
         There is no such cluster, it cannot be reached, or no worker came.
     """
     settings = settings or ClusterSettings()
+    check_cluster(cluster, settings)
     if cluster == "local":
         manager = _local(workers)
     elif cluster == "slurm":
         manager = _slurm(settings, store or Path.cwd())
     elif "://" in cluster:
         manager = _existing(address=cluster)
-    elif Path(cluster).is_file():
-        manager = _existing(scheduler_file=cluster)
     else:
-        raise InputError(
-            f"--cluster {cluster}: neither local, slurm, an address (tls://…, tcp://…) nor the "
-            "path of a scheduler file"
-        )
+        manager = _existing(scheduler_file=cluster)
     with manager as client:
         _wait_for_a_worker(client, settings.start_timeout)
         log.info("dashboard: %s", client.dashboard_link)
         yield client
+
+
+def check_cluster(cluster: str, settings: ClusterSettings) -> None:
+    """Find out what can be known to be wrong before anything is written or started.
+
+    Raises
+    ------
+    InputError
+        No such kind of cluster, or its settings are missing.
+    """
+    if cluster == "slurm":
+        job_options(settings, Path(), Path())
+    elif cluster != "local" and "://" not in cluster and not Path(cluster).is_file():
+        raise InputError(
+            f"--cluster {cluster}: neither local, slurm, an address (tls://…, tcp://…) nor the "
+            "path of a scheduler file"
+        )
 
 
 @contextmanager

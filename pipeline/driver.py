@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
-from pipeline.cluster import check_workers, connect
+from pipeline.cluster import check_cluster, check_workers, connect
 from pipeline.pacing import Queue
 from pipeline.request import prepare
 from pipeline.shipping import make_shippable
@@ -174,6 +174,8 @@ def run(
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
+    if client is None:
+        check_cluster(cluster, campaign.cluster)
     store, campaign = prepare(campaign, store, folder)
     todo = blocks_to_do(store, campaign, retry_failed=retry_failed, shard=shard or (0, 1))
     work = _Work(store, campaign, todo, retry_failed, progress)

@@ -84,6 +84,8 @@ class RowClock:
 def _check_estimate(problem: Problem, estimate: Estimate) -> None:
     """Raise ValueError where an estimate does not keep the contract."""
     shape = (problem.batch, *problem.dims)
+    if not hasattr(estimate, "x"):
+        raise TypeError(f"{type(estimate).__name__} returned, the contract says solvers.Estimate")
     if np.shape(estimate.x) != shape:
         raise ValueError(f"x has shape {np.shape(estimate.x)}, the contract says {shape}")
     for name in ("status", "iterations", "inner_iterations", "inner_capped"):

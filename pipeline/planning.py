@@ -13,7 +13,7 @@ import numpy as np
 from pipeline import process
 from pipeline.blocks import Series
 from pipeline.campaign import Campaign
-from pipeline.cluster import job_script, usable_cores
+from pipeline.cluster import check_cluster, job_script, usable_cores
 from pipeline.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.driver import blocks_to_do
 from pipeline.request import default_store, extended, rehearse
@@ -49,6 +49,8 @@ class SolverPlan:
     seconds_per_block : float
     bytes : float
         Memory of one block at work.
+    trouble : str
+        What the solver raised when it was tried; then its times and memory are 0.
     """
 
     label: str
@@ -58,6 +60,7 @@ class SolverPlan:
     seconds: float
     seconds_per_block: float
     bytes: float
+    trouble: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +124,7 @@ def plan(
     workers
         Single-threaded workers; by default one per core of this machine, or of the jobs.
     cluster
-        "local" or "slurm".
+        As for `pipeline.run`; what a job gives is known of "slurm" only.
 
     Returns
     -------
@@ -130,8 +133,9 @@ def plan(
     Raises
     ------
     InputError
-        The campaign or the store cannot be used.
+        The campaign, the store or the cluster cannot be used.
     """
+    check_cluster(cluster, campaign.cluster)
     rehearse(campaign)
     path = Path(store or default_store(campaign))
     if (path / "campaign.toml").exists():
@@ -202,7 +206,12 @@ def _solver_plan(
     total = [series.block_count(campaign.campaign.realizations) for series, _ in mine]
     left = np.array([len(indices) for _, indices in mine])
     at = np.unique(np.linspace(0, len(mine) - 1, CALIBRATION_POINTS).round().astype(int))
-    measured = [_seconds_per_block(mine[i][0]) for i in at]
+    measured, memory, trouble = [0.0] * len(at), 0.0, ""
+    try:
+        measured = [_seconds_per_block(mine[i][0]) for i in at]
+        memory = _block_bytes(mine[0][0])
+    except Exception as error:  # a run would store it as the outcome of these realizations
+        trouble = " ".join(f"{type(error).__name__}: {error}".split())
     per_block = np.interp(np.arange(len(mine)), at, measured)
     return SolverPlan(
         label=label,
@@ -211,7 +220,8 @@ def _solver_plan(
         blocks_done=sum(total) - int(left.sum()),
         seconds=float(per_block @ left),
         seconds_per_block=float(per_block.max()),
-        bytes=_block_bytes(mine[0][0]),
+        bytes=memory,
+        trouble=trouble,
     )
 
 
@@ -235,10 +245,12 @@ def _block_bytes(series: Series) -> float:
     peaks = []
     for rows in (1, 2):
         tracemalloc.start()
-        problem, _ = series.scenario.draw(range(rows), series.seed)
-        series.solver.solve(problem)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        try:
+            problem, _ = series.scenario.draw(range(rows), series.seed)
+            series.solver.solve(problem)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
     return peaks[0] + max(peaks[1] - peaks[0], 0) * (series.batch - 1)
 
 
@@ -265,6 +277,8 @@ def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
             f"{need / 1e9:.1f} GB"
         )
     for p in found.solvers:
+        if p.trouble:
+            warnings.append(f"{p.label} could not be tried, so it is not counted: {p.trouble}")
         if p.seconds_per_block > LONG_BLOCK_SECONDS and p.blocks > p.blocks_done:
             batch = max(int(LONG_BLOCK_SECONDS / p.seconds_per_block * p.batch), 1)
             warnings.append(

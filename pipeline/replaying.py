@@ -13,7 +13,7 @@ from pipeline import process
 from pipeline.blocks import Block, Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.errors import InputError
-from pipeline.outcome import outcome
+from pipeline.outcome import BrokenContract, outcome
 from pipeline.scenarios import Truth
 from pipeline.store import DamagedBlock, Store
 from solvers import Estimate, Problem, Status, Trace
@@ -73,6 +73,10 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     ------
     InputError
         No such solver, point or realization in what the store was asked for.
+    BrokenContract
+        What the solver returns is no estimate of the problem.
+    Exception
+        Whatever the solver or the scenario raises.
 
     Notes
     -----
@@ -95,7 +99,9 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     trace = Trace(truth.x)
     process.prepare()
     estimate = series.solver.solve(problem, watch=trace)
-    columns, _ = outcome(dataclasses.replace(series, trace=False), [realization])
+    columns, failures = outcome(dataclasses.replace(series, trace=False), [realization])
+    if columns["status"][0] == Status.BROKE_CONTRACT:
+        raise BrokenContract(*failures)
     names = [*series.scenario.measures, "iterations", "inner_iterations", "noise_var", "status"]
     return Replay(
         solver=solver,

@@ -49,15 +49,16 @@ def latest(store: Store) -> Path | None:
     except FileNotFoundError:
         return None
     path = store.path / "cubes" / name
-    return path if path.is_dir() else None
+    return path if path.suffix == ".zarr" and path.is_dir() else None
 
 
-def publish(store: Store, *, force: bool = False) -> Published:
+def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     """Build the cube of the last request from the blocks that are there, and make it the newest.
 
     Parameters
     ----------
     store
+        The store, or its path.
     force
         Also where the newest cube holds the same blocks already.
 
@@ -76,6 +77,7 @@ def publish(store: Store, *, force: bool = False) -> Published:
     sees the old generation or the new one; old ones stay until `collect_garbage`, since a
     lazily opened dataset still reads from them.
     """
+    store = store if isinstance(store, Store) else Store.open(store)
     campaign = store.last_request()
     if campaign is None:
         raise InputError(f"{store.path}: nothing to publish, no run has asked for anything yet")

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 Whole = Annotated[int, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(strict=True, pattern=r"^\w[\w.+-]*$", max_length=100)]
+NAME = r"^\w[\w.+-]*$"
+Name = Annotated[str, Field(strict=True, pattern=NAME, max_length=100)]
 Word = Annotated[str, Field(strict=True, min_length=1)]
 WallTime = Annotated[str, Field(strict=True, pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
 

@@ -191,10 +191,7 @@ class Store:
         return store
 
     def _identity(self) -> dict[str, Any]:
-        try:
-            return tomllib.loads((self.path / "campaign.toml").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path / 'campaign.toml'}: cannot be read: {error}") from None
+        return _tables(self.path / "campaign.toml")
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -207,7 +204,7 @@ class Store:
         found = self.requests()
         if not found:
             return None
-        tables = tomllib.loads(found[-1].read_text(encoding="utf-8"))
+        tables = _tables(found[-1])
         tables.pop("request", None)
         self.make_importable()
         return Campaign.from_tables(tables, str(found[-1]))
@@ -221,8 +218,7 @@ class Store:
     def request_facts(self) -> dict[str, Any]:
         """When, where and by what the last request was made."""
         found = self.requests()
-        text = found[-1].read_text(encoding="utf-8") if found else ""
-        facts: dict[str, Any] = tomllib.loads(text).get("request", {})
+        facts: dict[str, Any] = _tables(found[-1]).get("request", {}) if found else {}
         return facts
 
     def add_request(self, campaign: Campaign, about: Mapping[str, Any]) -> None:
@@ -281,7 +277,7 @@ class Store:
         if not self.block_path(key).exists():
             return None
         try:
-            return int(json.loads(self._failure_mark(key).read_text())["cells"])
+            return int(_mark(self._failure_mark(key))["cells"])
         except FileNotFoundError:
             return 0
 
@@ -290,7 +286,7 @@ class Store:
         found = {}
         for mark in (self.path / "failed").glob("[0-9a-f]*.json"):
             if self.block_path(mark.stem).exists():
-                found[mark.stem] = json.loads(mark.read_text())
+                found[mark.stem] = _mark(mark)
         return found
 
     def set_aside(self, key: str) -> None:
@@ -310,6 +306,25 @@ class Store:
                 f"expected {block.series.batch}"
             )
         return data
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    """A TOML file of a store."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def _mark(path: Path) -> dict[str, Any]:
+    """What is said of a block with failed cells."""
+    try:
+        return {"cells": 0, "messages": {}, **json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be read: {error}; remove it together with {path.stem}.npz, "
+            "and the next run computes that block again"
+        ) from None
 
 
 def identity_of(campaign: Campaign) -> dict[str, Any]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.planning import Plan
     from pipeline.state import StoreState
 
@@ -22,6 +29,29 @@ def new_table(left: list[str], right: list[str], *, tight: bool = False) -> Tabl
     for title in right:
         table.add_column(title, justify="right", no_wrap=True)
     return table
+
+
+def fitted(table: Table, console: Console) -> Iterator[Table]:
+    """A table in parts below each other, each no wider than the console.
+
+    Every part begins with the columns that say which row it is, those aligned to the left.
+    """
+    unlimited = console.options.update(max_width=10_000)
+
+    def part_of(columns: list[Column]) -> Table:
+        part = copy.copy(table)
+        part.columns = [dataclasses.replace(c, _index=i) for i, c in enumerate(columns)]
+        return part
+
+    names = [column for column in table.columns if column.justify == "left"]
+    shown: list[Column] = []
+    for column in (c for c in table.columns if c.justify != "left"):
+        wider = part_of([*names, *shown, column])
+        if shown and Measurement.get(console, unlimited, wider).maximum > console.width:
+            yield part_of([*names, *shown])
+            shown = []
+        shown.append(column)
+    yield part_of([*names, *shown])
 
 
 def size(count: float) -> str:
@@ -49,9 +79,8 @@ def status(state: StoreState) -> Table:
     keys = list(state.series[0].point) if state.series else []
     table = new_table(["solver", *keys], ["done", "failed", "pending"])
     for s in state.series:
-        table.add_row(
-            s.solver, *map(str, s.point.values()), str(s.done), str(s.failed), str(s.pending)
-        )
+        place = map(escape, (s.solver, *map(str, s.point.values())))
+        table.add_row(*place, str(s.done), str(s.failed), str(s.pending))
     return table
 
 

@@ -60,12 +60,13 @@ class Verdict:
         return not (self.damaged or self.differing)
 
 
-def verify(store: Store, blocks: int = 10, seed: int | None = None) -> Verdict:
+def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None) -> Verdict:
     """Read all blocks of a store, and solve a random sample of them again from their specs.
 
     Parameters
     ----------
     store
+        The store, or its path.
     blocks
         Size of the sample.
     seed
@@ -81,6 +82,7 @@ def verify(store: Store, blocks: int = 10, seed: int | None = None) -> Verdict:
     checksum. Damaged files are moved aside, so that the next run computes them. On the same
     machine with the same libraries, numbers must agree to the last bit, elsewhere to 1e-8.
     """
+    store = store if isinstance(store, Store) else Store.open(store)
     store.make_importable()
     verdict, good = Verdict(), []
     for entry in sorted(store.block_files(), key=lambda e: e.name):

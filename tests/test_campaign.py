@@ -220,3 +220,9 @@ def test_workflows_are_valid(path):
     campaign = Campaign.load(path)
     rehearse(campaign)
     assert path.read_text().startswith("# ")  # says what it is
+
+
+def test_names_are_asked_for_in_words(tiny):
+    tiny["solvers"]["my solver"] = tiny["solvers"].pop("svd")
+    with pytest.raises(InputError, match=r"^campaign: solvers\.my solver: a name has letters"):
+        Campaign.from_tables(tiny)

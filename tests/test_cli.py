@@ -1,5 +1,6 @@
 """The command line: what people see, and how it ends."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 import tomli_w
 from click.testing import CliRunner
+from rich.console import Console
 
 import pipeline
 from pipeline import Campaign
 from pipeline.cli import main
+from pipeline.cli.base import show
+from pipeline.tables import new_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,3 +189,17 @@ def test_quickstart_is_valid_and_as_the_readme_says():
     assert [e.label for e in campaign.entries] == ["am", "svd", "oracle"]
     assert campaign.campaign.realizations >= 100
     assert shutil.which("kronsbl", path=str(Path(sys.executable).parent))
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_tables_lose_nothing_on_narrow_terminals(width):
+    table = new_table(["solver", "snr_db"], [f"figure {k}" for k in range(9)])
+    table.add_row("am", "5", *(f"{k}.00 [–, –]" for k in range(9)))
+    console = Console(width=width, record=True, file=io.StringIO())
+    show(console, table, "failed: [bold] is no markup, nor is [/]")
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert all(f"figure {k}" in text and f"{k}.00 [–, –]" in text for k in range(9))
+    assert text.count("am") == text.count("solver") >= 200 // width
+    assert "[bold] is no markup, nor is [/]" in text

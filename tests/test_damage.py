@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results
 from pipeline.blocks import blocks_of
+from pipeline.cli import main
 from pipeline.outcome import solve_block
 from pipeline.store import DamagedBlock
 
@@ -173,3 +175,29 @@ def test_cube_without_its_manifest_is_refused(filled, tmp_path):
         open_results(path)
     pipeline.publish(Store.open(path), force=True)
     open_results(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("requests/0001.toml", "no toml"), ("campaign.toml", "="), ("failed/KEY.json", "{")],
+)
+def test_damaged_small_files_are_named(filled, tmp_path, name, content):
+    store = tmp_path / "store"
+    shutil.copytree(filled.path, store)
+    path = store / name.replace("KEY", min(Store.open(store).keys()))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    done = CliRunner().invoke(main, ["status", str(store)])
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert str(path) in done.output
+
+
+def test_a_damaged_name_of_the_newest_cube_is_mended_by_publishing(filled, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(filled.path, store)
+    for name in ("", "../.."):
+        (store / "LATEST").write_text(name)
+        with pytest.raises(InputError, match="no cube published yet"):
+            open_results(store)
+        pipeline.publish(store)
+        assert open_results(store).attrs["complete"]

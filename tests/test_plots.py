@@ -220,7 +220,18 @@ def test_odd_values_give_sensible_limits(values):
     limits = style.log_limits(values)
     if limits is not None:
         assert 0 < limits[0] < limits[1] < np.inf
-        assert limits[1] / limits[0] < 10 ** (style.DECADES + 1)
+        assert limits[1] / limits[0] < 10 ** (2 * style.DECADES + 2)
+
+
+def test_a_solver_gone_astray_leaves_the_others_on_the_axis():
+    values = np.array([1e-6, 2e-6, 1e-3, 1e-3, 2e-2, 1e4])
+    limits = style.log_limits(values)
+    assert limits[0] < values.min()
+    assert limits[1] > values.max()
+    assert style.off_axis(values, limits) == []
+    far = np.array([0.0, 1e-30, 1e-3, 1e-3, 1e-2, np.inf])
+    [note] = style.off_axis(far, style.log_limits(far))
+    assert note.startswith("3 points")
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,11 @@ def test_paper_command(tiny, tmp_path):
     assert json.loads(pipeline.open_results(store).attrs["solvers"]).keys() == {"svd", "oracle"}
     done = CliRunner().invoke(main, ["paper", str(tmp_path / "nowhere")])
     assert done.exit_code == 2
+    page = tmp_path / "nowhere" / "page.html"
+    words = ["paper", str(folder), "--store", str(tmp_path / "new"), "-o", str(page)]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert not (tmp_path / "new").exists()
 
 
 def test_page_without_published_numbers(cube, tmp_path):

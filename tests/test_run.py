@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 import pipeline
-from pipeline import Campaign, InputError, Store, open_results
+from pipeline import Campaign, InputError, Store, open_results, plots
 from pipeline.blocks import Block, blocks_of, series_of
-from pipeline.outcome import RowClock, solve_block
+from pipeline.outcome import BrokenContract, RowClock, solve_block
 from pipeline.pacing import Queue
 from pipeline.work import Report
 from solvers import Estimate, Status
@@ -255,6 +255,11 @@ def test_a_cell_can_be_replayed(tiny, tmp_path, client):
     ):
         with pytest.raises(InputError, match=message):
             pipeline.replay(tmp_path / "store", **bad)
+    traceless = pipeline.replay(tmp_path / "store", "oracle", 4, snr_db=20)
+    for result, panels in ((again, 4), (traceless, 1)):
+        figure = plots.replayed(result)
+        plots.save(figure, tmp_path / "replay.png")
+        assert len(figure.axes) == panels
 
 
 def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):
@@ -378,3 +383,23 @@ class TestQueue:
         task = queue.next()
         assert task.series.label == "svd"
         assert len(task.indices) == 10
+
+
+def test_solvers_in_trouble_can_be_planned_and_replayed(tiny, tmp_path, client):
+    tiny["solvers"]["moody"] = {"use": "tests.test_run:Moody", "how": "shape"}
+    campaign, store = Campaign.from_tables(tiny), tmp_path / "store"
+    planned = pipeline.plan(campaign, store)
+    assert planned.solvers[-1].trouble
+    assert any(w.startswith("moody could not be tried") for w in planned.warnings)
+    run(tiny, store, client)
+    with pytest.raises(BrokenContract, match="x has shape"):
+        pipeline.replay(store, "moody", 0, snr_db=20)
+    assert pipeline.verify(store, blocks=1).ok
+    assert pipeline.publish(store).missing == 0
+
+
+def test_what_can_be_known_of_a_cluster_is_known_before_anything_is_written(tiny, tmp_path):
+    for cluster in ("lokal", "slurm"):
+        with pytest.raises(InputError, match=f"--cluster {cluster}"):
+            pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster=cluster)
+    assert not (tmp_path / "store").exists()

@@ -165,6 +165,7 @@ def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
         (("summary", tmp_path / "thesis"), "not a kronsbl store"),
         (("summary", tmp_path / "bad.toml"), "not a kronsbl store"),
         (("export", store, "-o", tmp_path / "cube.xls"), "expected a file ending in"),
+        (("export", store, "-o", tmp_path / "no" / "cube.nc"), "there is no folder"),
         (("export", tmp_path / "thesis", "-o", tmp_path / "cube.nc"), "not a kronsbl store"),
     ]
     for arguments, words in cases:

@@ -44,6 +44,8 @@ def export(results: xr.Dataset, path: str | Path) -> list[str]:
     writers = {".nc": _netcdf, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in writers:
         raise InputError(f"{path}: expected a file ending in {', '.join(writers)}")
+    if not path.parent.is_dir():  # each library has its own, longer words for it
+        raise InputError(f"{path}: there is no folder {path.parent}")
     temporary = temporary_beside(path)
     try:
         left_out = writers[path.suffix](results, temporary)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from pipeline.errors import ClusterLost, InputError
 
@@ -66,6 +67,18 @@ def _end(message: str, status: int) -> NoReturn:
 def terminal() -> Console:
     """Standard output; not wrapped where it is no terminal."""
     return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
+
+
+def show(console: Console, *parts: Table | str) -> None:
+    """Print tables, in parts where they are too wide, and lines as they are."""
+    from pipeline.tables import fitted
+
+    for part in parts:
+        if isinstance(part, str):
+            console.print(part, highlight=False, markup=False, soft_wrap=True)
+        else:
+            for piece in fitted(part, console):
+                console.print(piece, highlight=False)
 
 
 def set_up_logging(quiet: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.base import POINT, file_argument, main, path_option, point_of, terminal
+from pipeline.cli.base import (
+    FAILED,
+    POINT,
+    file_argument,
+    main,
+    path_option,
+    point_of,
+    show,
+    terminal,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,13 +59,7 @@ def show_summary(
     from pipeline.analysis import tables
 
     results, measure = _opened(store, measure)
-    _show(console, tables.summary(results, measure, wide=wide))
-
-
-def _show(console: Console, parts: list[Table | str]) -> None:
-    for part in parts:
-        text = isinstance(part, str)
-        console.print(part, highlight=False, markup=not text, soft_wrap=text)
+    show(console, *tables.summary(results, measure, wide=wide))
 
 
 def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
@@ -115,7 +120,7 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         about = {k: figures.attrs.get(k) for k in ("measure", "reference", "better", "confidence")}
         click.echo(json.dumps(about | {"points": records(figures)}))
     else:
-        _show(terminal(), tables.comparison(figures))
+        show(terminal(), *tables.comparison(figures))
 
 
 @main.command()
@@ -160,11 +165,27 @@ def replay(
     from pipeline.replaying import replay as replay_cell
     from pipeline.replaying import text
 
-    result = replay_cell(store, solver, realization, **point_of(point))
+    where = point_of(point)
+    try:
+        result = replay_cell(store, solver, realization, **where)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # the solver's own; where it was raised is what one wants to see
+        click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
+        sys.exit(FAILED)
     click.echo(text(result))
     if output is not None:
         plots.save(plots.replayed(result), output)
         click.echo(output)
+
+
+def _frames_below(error: Exception, file: str) -> str:
+    """The part of a traceback that lies below the last frame of a file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = max(number for number, frame in enumerate(frames) if frame.filename == file)
+    return "".join(traceback.format_list(frames[last + 1 :]))
 
 
 @main.command()

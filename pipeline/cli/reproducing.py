@@ -66,6 +66,8 @@ def paper(
         raise InputError(f"{folder}: no campaign files (*.toml) in there")
     if figures is not None and not figures.is_dir():
         raise InputError(f"{figures}: no such folder")
+    if not output.parent.is_dir():  # found out before the work, not after
+        raise InputError(f"{output}: there is no folder {output.parent}")
     campaigns = {file: Campaign.load(file, realizations=realizations) for file in files}
     set_up_logging(quiet)
     console, studies, good = terminal(), [], True

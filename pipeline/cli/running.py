@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.cli.base import (
     file_argument,
     main,
     set_up_logging,
+    show,
     terminal,
 )
 from pipeline.cli.looking import show_summary
@@ -92,16 +94,15 @@ def run(
         )
     if result.cube is None:
         if not quiet:
-            console.print(f"Once all shards are done: kronsbl publish {result.store}")
+            show(console, f"Once all shards are done: kronsbl publish {result.store}")
     elif not quiet:
         show_summary(console, result.store)
-        console.print(
+        show(
+            console,
             f"\nCube: {result.cube}\n"
             f'Open: python -c "import pipeline; '
             f'print(pipeline.open_results({str(result.store)!r}))"\n'
-            f"Plot: kronsbl plot {result.store} -o {study.campaign.name}.png",
-            highlight=False,
-            soft_wrap=True,
+            f"Plot: kronsbl plot {shlex.quote(str(result.store))} -o {study.campaign.name}.png",
         )
     for message in result.damaged:
         click.echo(f"kronsbl: damaged block moved aside, run again: {message}", err=True)
@@ -133,7 +134,7 @@ def plan(
 
     Nothing is written. Solvers are tried for a few seconds.
 
-    Example:
+    Examples:
       kronsbl plan workflows/paper/snr.toml --workers 64
       kronsbl plan study.toml --cluster slurm
     """
@@ -145,9 +146,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
-    console = terminal()
-    console.print(tables.plan(found))
-    console.print("\n".join(tables.plan_lines(found)), highlight=False, soft_wrap=True)
+    show(terminal(), tables.plan(found), *tables.plan_lines(found))
 
 
 @main.command("time")
@@ -197,7 +196,7 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
     publish_cube(opened)
     timed = latencies(open_results(opened))
     if timed is not None:
-        terminal().print(latency_table(timed))
+        show(terminal(), latency_table(timed))
 
 
 @main.command()
@@ -212,9 +211,7 @@ def status(store: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(state.tables(), indent=2))
         return
-    console = terminal()
-    console.print(tables.status(state))
-    console.print("\n".join(tables.status_lines(state)), highlight=False, soft_wrap=True)
+    show(terminal(), tables.status(state), *tables.status_lines(state))
 
 
 @main.command()

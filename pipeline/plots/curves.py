@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,8 +74,9 @@ def measure_curves(
         (ax.set_xlabel if axis is None else ax.set_ylabel)(style.axis_label(results[measure]))
         hidden: list[str] = []
         if style.wants_log(value, better):
-            style.log_axis(label_axis, style.log_limits(np.stack([value, low, high])))
-            hidden = style.off_axis(value)
+            limits = style.log_limits(np.stack([value, low, high]))
+            style.log_axis(label_axis, limits)
+            hidden = style.off_axis(value, limits)
         told = describing.statistic_text(statistic, cells)
         if not handles:
             ax.set_title(told)
@@ -131,7 +133,7 @@ def _dots(
         look = looks[label]
         ax.plot([low, high], [row, row], color=look.colour, linewidth=4, alpha=0.35)
         ax.plot([value], [row], **{**look.line, "markersize": 8})
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), [textwrap.fill(label, 26) for label in labels])
     ax.set_ylim(len(labels) - 0.5, -0.5)
     return {}
 

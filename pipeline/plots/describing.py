@@ -103,7 +103,7 @@ def setting(results: xr.Dataset) -> str:
     fixed |= {axis: results[axis].item() for axis in axes_of(results) if results.sizes[axis] == 1}
     words = [point_text(results, {name: value}) for name, value in fixed.items()]
     words += [f"{name.replace('_', ' ')} {_plain(value)}" for name, value in parameters.items()]
-    return f"{results.attrs.get('scenario', '')}: {', '.join(words)}"
+    return ": ".join(filter(None, [results.attrs.get("scenario"), ", ".join(words)]))
 
 
 def _plain(value: Any) -> str:

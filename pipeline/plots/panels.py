@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,9 @@ def _per_point(
     figure, axes = _grid(len(points), (3.0, 2.7))
     handles: dict[str, Any] = {}
     looks = style.looks_of(results.solver.values)
+    wide = 30 if len(points) > 1 else 60  # characters that a panel has room for
     for ax, point in zip(axes, points, strict=True):
-        ax.set_title(describing.point_text(results, point))
+        ax.set_title(textwrap.fill(describing.point_text(results, point), wide))
         for label, look in looks.items():
             line = draw(ax, describing.sample(results, label, point), label, look)
             if line is not None:
@@ -103,16 +105,18 @@ def cdf(results: xr.Dataset, measure: str = "nmse") -> Figure:
         figure, axes, handles = _per_point(results, "cdf", draw)
         values = np.concatenate(everything) if everything else np.empty(0)
         log = style.wants_log(values, results[measure].attrs.get("better", "lower"))
+        limits = style.log_limits(values) if log else None
         for ax in axes:
             ax.set_ylim(0, 1.02)
             if log:
-                style.log_axis(ax.xaxis, style.log_limits(values), ticks=5)
+                style.log_axis(ax.xaxis, limits, ticks=5)
             elif values.size and 0 <= values.min() <= values.max() <= 1:
                 ax.set_xlim(-0.03, 1.03)
         _outer_labels(axes, style.axis_label(results[measure], 28), "share of realizations")
         told = "empirical distribution, 95 % band of the whole curve (DKW)"
         failed = "count as never reached, so that a curve ends below 1"
-        style.finish(figure, results, handles, told, failed_cells=failed)
+        hidden = style.off_axis(values, limits)
+        style.finish(figure, results, handles, told, hidden, failed_cells=failed)
     return figure
 
 
@@ -194,7 +198,7 @@ def heat_maps(
         for ax, label in zip(axes, labels, strict=True):
             one = values.sel(solver=label) if "solver" in values.dims else values
             image = _map(ax, one.transpose(y, x), norm, in_db)
-            ax.set_title(label)
+            ax.set_title(textwrap.fill(label, 30))
         _outer_labels(axes, style.axis_label(results[x], 28), style.axis_label(results[y], 28))
         bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
         if log:

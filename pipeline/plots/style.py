@@ -25,8 +25,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "*", "h", "P")
 DASHES = ("-", "--", ":")
 
+SUFFIXES = (".png", ".pdf", ".svg")
+"""Formats of figures; some of matplotlib's others need programs that may not be there."""
+
 DECADES = 8
-"""A logarithmic axis shows at most so many below its largest value."""
+"""A logarithmic axis shows at most so many below, and above, the median of its values."""
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
@@ -108,13 +111,14 @@ def evenly_spaced_in_log(values: Sequence[Any] | NDArray[Any]) -> bool:
     return bool(np.ptp(ratios) / ratios.mean() < np.ptp(steps) / steps.mean())
 
 
-def off_axis(values: Any) -> list[str]:
-    """A note on values that `log_limits` leaves out."""
-    values, limits = np.asarray(values, float), log_limits(values)
+def off_axis(values: Any, limits: tuple[float, float] | None) -> list[str]:
+    """A note on values outside the limits of an axis."""
     if limits is None:
         return []
-    count = int((values < limits[0]).sum() + np.isinf(values).sum())
-    return [f"{count} points below {limits[0]:.0e}, or infinite, are off the axis"] if count else []
+    values = np.asarray(values, float)
+    count = int((values < limits[0]).sum() + (values > limits[1]).sum())
+    ends = f"{limits[0]:.0e} or above {limits[1]:.0e}"
+    return [f"{count} points below {ends} are off the axis"] if count else []
 
 
 def wants_log(values: Any, better: str = "lower") -> bool:
@@ -125,12 +129,14 @@ def wants_log(values: Any, better: str = "lower") -> bool:
 
 
 def log_limits(values: Any) -> tuple[float, float] | None:
-    """Limits for a logarithmic axis that shows these values, or their largest `DECADES`."""
+    """Limits for a logarithmic axis that shows these values, but for those far from most."""
     values = np.asarray(values, float)
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:
         return None
-    low, high = max(values.min(), values.max() / 10**DECADES), values.max()
+    # From the median: a solver that goes astray must not push the others off the axis.
+    middle, reach = np.median(values), 10.0**DECADES
+    low, high = max(values.min(), middle / reach), min(values.max(), middle * reach)
     margin = max((high / low) ** 0.04, 1.05)
     return low / margin, high * margin
 
@@ -250,11 +256,10 @@ def save(figure: Figure, path: Path) -> None:
     Raises
     ------
     InputError
-        Not a suffix that matplotlib writes, or the file cannot be written.
+        Another suffix, or the file cannot be written.
     """
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise InputError(f"{path}: expected a file ending in one of .{', .'.join(known)}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
     try:
         with rc():
             figure.savefig(path)
