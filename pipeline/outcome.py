@@ -81,7 +81,7 @@ class RowClock:
         self.seconds += (time.perf_counter() - self._since) / len(self.seconds)
 
 
-def _check_estimate(problem: Problem, estimate: Estimate) -> None:
+def check_estimate(problem: Problem, estimate: Estimate) -> None:
     """Raise ValueError where an estimate does not keep the contract."""
     shape = (problem.batch, *problem.dims)
     if not hasattr(estimate, "x"):
@@ -109,7 +109,7 @@ def _solve(
     estimate = series.solver.solve(problem, watch=clock)
     clock.stop()
     try:
-        _check_estimate(problem, estimate)
+        check_estimate(problem, estimate)
     except (ValueError, TypeError, AttributeError) as error:
         raise BrokenContract(str(error)) from error
     columns = {

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 60.0
 
 
+def _workers(counts: Counts) -> str:
+    return f"{counts.workers} worker{'s' if counts.workers != 1 else ''}"
+
+
 def _rate(counts: Counts, seconds: float) -> str:
     return f"{counts.done / seconds:.0f} cells/s" if counts.done and seconds > 0 else "– cells/s"
 
@@ -27,7 +31,7 @@ def _line(counts: Counts, seconds: float) -> str:
     left = counts.total - there
     eta = f", {seconds * left / counts.done:.0f} s left" if counts.done and left else ""
     failed = f", {counts.failed} failed" if counts.failed else ""
-    workers = f", {counts.workers} workers" if counts.workers else ""
+    workers = f", {_workers(counts)}" if counts.workers else ""
     return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{workers}{eta}{failed}"
 
 
@@ -69,7 +73,7 @@ def _bar(console: Console) -> Iterator[Callback]:
                 total=counts.total,
                 completed=counts.before + counts.done,
                 rate=_rate(counts, time.monotonic() - start),
-                workers=f"{counts.workers} workers" if counts.workers else "",
+                workers=_workers(counts) if counts.workers else "",
                 failed=f"{counts.failed} failed" if counts.failed else "",
             )
 

@@ -127,13 +127,14 @@ def plan(found: Plan) -> Table:
 def plan_lines(found: Plan) -> list[str]:
     """Totals and warnings."""
     return [
-        f"cells      {found.cells} in {found.blocks} blocks; done: {found.cells_done} in "
+        f"cells      {found.cells} in {found.blocks} whole blocks; done: {found.cells_done} in "
         f"{found.blocks_done}",
         f"store      {found.store_files} files, {size(found.store_bytes)}",
         f"cube       {found.cube_files} files, at most {size(found.cube_bytes)}",
         f"memory     {size(found.worker_bytes)} per worker",
         f"core time  {span(found.core_seconds)} ({found.core_seconds / 3600:.3g} core-hours)",
-        f"wall time  {span(found.wall_seconds)} on {found.workers} workers"
+        f"wall time  {span(found.wall_seconds)} on {found.workers} "
+        + ("worker" if found.workers == 1 else "workers")
         + (f" of {found.jobs} jobs" if found.jobs else ""),
         *(f"warning: {text}" for text in found.warnings),
         *(["", "each job:", found.job_script] if found.job_script else []),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import logging
 import random
 import time
 import tracemalloc
@@ -25,7 +26,10 @@ from pipeline import process, provenance
 from pipeline.blocks import Series, canonical, series_of
 from pipeline.campaign import Campaign
 from pipeline.files import write_durably
+from pipeline.outcome import check_estimate
 from pipeline.store import Store
+
+log = logging.getLogger("kronsbl")
 
 HOST_FACTS = ("host", "cpu", "python", "versions", "blas", "blas_threads")
 
@@ -65,6 +69,7 @@ class _Lane:
     realizations: Sequence[int]
     peak_memory: float = 0.0
     seconds: dict[int, list[float]] = field(default_factory=dict)
+    trouble: str = ""
 
     def warm_up(self) -> None:
         """Solve once, and see how much memory that takes."""
@@ -73,7 +78,7 @@ class _Lane:
         try:
             self.series.solver.solve(problem)
             self.peak_memory = float(tracemalloc.get_traced_memory()[1])
-        except Exception:  # a solver may raise anything; the campaign itself tells what
+        except Exception:  # a solver may raise anything; see `measure`
             self.peak_memory = np.nan
         finally:
             tracemalloc.stop()
@@ -85,10 +90,12 @@ class _Lane:
         gc.disable()
         try:
             start = time.perf_counter()
-            self.series.solver.solve(problem)
+            estimate = self.series.solver.solve(problem)
             spent = time.perf_counter() - start
-        except Exception:
+            check_estimate(problem, estimate)
+        except Exception as error:  # no latency; the campaign itself tells what happened
             spent = np.nan
+            self.trouble = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         finally:
             gc.enable()
         self.seconds.setdefault(realization, []).append(spent)
@@ -159,6 +166,9 @@ def measure(
                 progress(turns, total)
         for lane in lanes:
             lane.write(store, about)
+    for lane in lanes:
+        if lane.trouble:
+            log.warning("%s was not timed everywhere: %s", lane.series.describe(), lane.trouble)
 
 
 def timings_of(store: Store) -> dict[str, dict[str, Timing]]:

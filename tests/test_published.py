@@ -108,6 +108,12 @@ def test_paper_command(tiny, tmp_path):
     assert json.loads(pipeline.open_results(store).attrs["solvers"]).keys() == {"svd", "oracle"}
     done = CliRunner().invoke(main, ["paper", str(tmp_path / "nowhere")])
     assert done.exit_code == 2
+    (folder / "published" / "first.csv").write_text("solver,nmse\n")
+    words[3] = str(tmp_path / "others")
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert "first.csv: expected columns solver, trial, snr_db" in done.output
+    assert not (tmp_path / "others").exists()
     page = tmp_path / "nowhere" / "page.html"
     words = ["paper", str(folder), "--store", str(tmp_path / "new"), "-o", str(page)]
     done = CliRunner().invoke(main, words)

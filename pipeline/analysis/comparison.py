@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.analysis import intervals
 from pipeline.analysis.cells import check, is_power, over_realizations, usable
 from pipeline.errors import InputError
+from solvers import Status
 
 FIGURES = (
     *("difference", "difference_low", "difference_high"),
@@ -95,7 +96,8 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     for name, variable in found.data_vars.items():
         variable.attrs["units"] = unit if "difference" in str(name) else "1"
     about = {**results[measure].attrs, "measure": measure, "reference": reference}
-    return found.assign_attrs(about | {"confidence": intervals.CONFIDENCE})
+    missing = int((results.status == Status.NOT_RUN).sum())
+    return found.assign_attrs(about | {"confidence": intervals.CONFIDENCE, "missing": missing})
 
 
 def holm(p_values: NDArray[Any]) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,20 +100,9 @@ def read_published(path: Path, results: xr.Dataset) -> xr.Dataset:
     InputError
         The file cannot be read, or its columns do not fit.
     """
-    import pandas
-
-    axes, measures = axes_of(results), measures_of(results)
-    try:
-        table = pandas.read_csv(path, comment="#", dtype=dict.fromkeys(measures, str))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    missing = [name for name in ("solver", "trial", *axes) if name not in table]
-    there = [name for name in measures if name in table]
-    if missing or not there:
-        raise InputError(
-            f"{path}: expected columns solver, trial, {', '.join(axes)} and some of "
-            f"{', '.join(measures)}; it has {', '.join(table.columns)}"
-        )
+    axes = axes_of(results)
+    table = published_table(path, axes, measures_of(results))
+    there = [name for name in measures_of(results) if name in table]
     digits = {name: _digits(table[name]) for name in there}
     table = table.astype(dict.fromkeys(there, float)).rename(
         columns={"trial": "realization", "time_s": "runtime"}
@@ -129,6 +119,25 @@ def read_published(path: Path, results: xr.Dataset) -> xr.Dataset:
     # Nothing but the measure tells that a trial took place.
     cube["status"] = cube[there[0]].notnull() * int(Status.CONVERGED)
     return cube.assign_attrs(source=_comments(path), title=results.attrs.get("title", ""))
+
+
+def published_table(path: Path, axes: Sequence[str], measures: Sequence[str]) -> Any:
+    """The file as a pandas table, measures still as they were printed; see `read_published`."""
+    import pandas
+
+    try:
+        table = pandas.read_csv(path, comment="#", dtype=dict.fromkeys(measures, str))
+        numbers = [name for name in measures if name in table]
+        table[numbers].astype(float)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    missing = [name for name in ("solver", "trial", *axes) if name not in table]
+    if missing or not numbers:
+        raise InputError(
+            f"{path}: expected columns {', '.join(['solver', 'trial', *axes])} and some of "
+            f"{', '.join(measures)}; it has {', '.join(table.columns)}"
+        )
+    return table
 
 
 def _comments(path: Path) -> str:

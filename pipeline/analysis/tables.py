@@ -200,6 +200,8 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
         f"p: Wilcoxon's signed-rank test, corrected for the {int(figures.p_value.notnull().sum())} "
         "comparisons shown. Speed: batched runtimes; its interval is from the means of batches.",
     ]
+    if figures.attrs["missing"]:
+        lines.append(f"The cube is unfinished: {figures.attrs['missing']} cells have not been run.")
     return [table, *_cut(figures), *lines]
 
 

@@ -46,9 +46,10 @@ def plot(
 ) -> None:
     """Draw STORE, finished or not.
 
-    Curves are of a measure against the swept parameter; runtime, of runtime and iterations;
-    tradeoff, of a measure against the runtime; cdf is the distribution over realizations;
-    convergence, a trace per EM iteration. POINT is one option per swept parameter that is to have
+    Curves are of a measure against the swept parameter; heatmap, over two of them; runtime, of
+    runtime and iterations; latency, of single realizations on each host; tradeoff, of a measure
+    against the runtime; cdf is the distribution over realizations; convergence, a trace per EM
+    iteration. POINT is one option per swept parameter that is to have
     one value, by its name in the cube.
 
     Examples:

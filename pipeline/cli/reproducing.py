@@ -58,7 +58,7 @@ def paper(
     from pipeline.driver import run as run_campaign
     from pipeline.files import replace_text
     from pipeline.progress import shown
-    from pipeline.report.paper import Study, agreement, paper_page, write_figures
+    from pipeline.report.paper import Study, agreement, check_published, paper_page, write_figures
     from pipeline.results import open_results
 
     files = sorted(folder.glob("*.toml"))
@@ -66,9 +66,11 @@ def paper(
         raise InputError(f"{folder}: no campaign files (*.toml) in there")
     if figures is not None and not figures.is_dir():
         raise InputError(f"{figures}: no such folder")
-    if not output.parent.is_dir():  # found out before the work, not after
+    if not output.parent.is_dir():
         raise InputError(f"{output}: there is no folder {output.parent}")
     campaigns = {file: Campaign.load(file, realizations=realizations) for file in files}
+    for file, campaign in campaigns.items():  # found out before the work, not after
+        check_published(file, campaign)
     set_up_logging(quiet)
     console, studies, good = terminal(), [], True
     for file, campaign in campaigns.items():

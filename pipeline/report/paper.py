@@ -10,7 +10,14 @@ from typing import Any
 import xarray as xr
 
 from pipeline.analysis import default_measure, measures_of, summarize
-from pipeline.analysis.published import Sample, Verdict, compare_published, read_published
+from pipeline.analysis.published import (
+    Sample,
+    Verdict,
+    compare_published,
+    published_table,
+    read_published,
+)
+from pipeline.campaign import Campaign
 from pipeline.plots import describing, style
 from pipeline.report import charts, tables
 from pipeline.report.page import Cell, Chart, Part, Section, Table, Text, page
@@ -43,11 +50,24 @@ class Study:
         lines = file.read_text(encoding="utf-8").splitlines()
         first = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
         about = " ".join(line.lstrip("# ") for line in lines[:first])
-        source = file.parent / "published" / f"{file.stem}.csv"
+        source = published_file(file)
         if not source.exists():
             return cls(file.stem, about, results)
         published = read_published(source, results)
         return cls(file.stem, about, results, published, compare_published(results, published))
+
+
+def published_file(file: Path) -> Path:
+    """Where the published numbers of a campaign file would be."""
+    return file.parent / "published" / f"{file.stem}.csv"
+
+
+def check_published(file: Path, campaign: Campaign) -> None:
+    """Raise InputError where published numbers do not fit the campaign that they are for."""
+    if published_file(file).exists():
+        scenario = campaign.scenario_at(next(campaign.points()))
+        axes = [axis.dimension for axis in campaign.axes]
+        published_table(published_file(file), axes, list(scenario.measures))
 
 
 def paper_page(title: str, studies: Sequence[Study]) -> str:

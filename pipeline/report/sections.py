@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import xarray as xr
 
@@ -13,6 +14,7 @@ from pipeline.analysis import (
     measures_of,
     summarize,
 )
+from pipeline.analysis.cells import finished
 from pipeline.errors import InputError
 from pipeline.plots import describing, style
 from pipeline.report import charts, tables
@@ -92,9 +94,16 @@ def about(results: xr.Dataset) -> list[Part]:
 
 
 def _notes(results: xr.Dataset) -> list[Part]:
-    return [
-        Text(f"{note[0].upper()}{note[1:]}.", warning=True) for note in describing.notes(results)
-    ]
+    said = describing.notes(results)
+    if not bool(finished(results).any()):
+        said.append("no realization has an estimate, so the figures are empty")
+    points = math.prod(results.sizes[axis] for axis in axes_of(results))
+    if points > charts.PANELS:
+        said.append(
+            f"where a figure is of one point, {charts.PANELS} of the {points} are shown, evenly "
+            "spread; `kronsbl plot` draws any of them"
+        )
+    return [Text(f"{note[0].upper()}{note[1:]}.", warning=True) for note in said]
 
 
 def endings(results: xr.Dataset) -> list[Part]:
