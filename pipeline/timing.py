@@ -7,6 +7,7 @@ and never mixed with them, nor with those of other hosts.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import json
@@ -14,7 +15,7 @@ import logging
 import random
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,8 +87,6 @@ class _Lane:
     def measure(self, realization: int) -> None:
         """Solve one realization under the clock."""
         problem, _ = self.series.scenario.draw([realization], self.series.seed)
-        gc.collect()
-        gc.disable()
         try:
             start = time.perf_counter()
             estimate = self.series.solver.solve(problem)
@@ -96,8 +95,6 @@ class _Lane:
         except Exception as error:  # no latency; the campaign itself tells what happened
             spent = np.nan
             self.trouble = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        finally:
-            gc.enable()
         self.seconds.setdefault(realization, []).append(spent)
 
     def write(self, store: Store, about: Mapping[str, Any]) -> None:
@@ -157,18 +154,30 @@ def measure(
         lane.warm_up()
     turns, total = 0, repeats * len(lanes) * len(chosen)
     for _ in range(repeats):
-        for lane, realization in order.sample(
-            [(lane, r) for lane in lanes for r in chosen], len(lanes) * len(chosen)
-        ):
-            lane.measure(realization)
-            turns += 1
-            if progress is not None:
-                progress(turns, total)
+        queue = [(lane, r) for lane in lanes for r in chosen]
+        order.shuffle(queue)
+        with _no_collections():
+            for lane, realization in queue:
+                lane.measure(realization)
+                turns += 1
+                if progress is not None:
+                    progress(turns, total)
         for lane in lanes:
             lane.write(store, about)
     for lane in lanes:
         if lane.trouble:
             log.warning("%s was not timed everywhere: %s", lane.series.describe(), lane.trouble)
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Python collects no garbage in cycles, which would fall to whoever is at his turn."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def timings_of(store: Store) -> dict[str, dict[str, Timing]]:

@@ -64,6 +64,7 @@ def write_study(tables, folder):
     return path
 
 
+@pytest.mark.slow
 @needs_root
 def test_disk_full_in_the_middle(tiny, tmp_path, kronsbl):
     tiny["campaign"] |= {"realizations": 300, "batch": 5}
@@ -128,6 +129,7 @@ def test_two_runs_on_the_same_store(tiny, tmp_path):
     assert pipeline.verify(Store.open(tmp_path / "store"), blocks=3).ok
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on(tiny, tmp_path):
     tiny["campaign"] |= {"realizations": 400, "batch": 5}
     study = write_study(tiny, tmp_path)
