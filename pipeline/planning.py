@@ -27,6 +27,9 @@ CALIBRATION_POINTS = 3
 """Of the grid, from its first to its last."""
 
 LONG_BLOCK_SECONDS = 30.0
+START_SECONDS = 5.0
+"""Starting workers and publishing, of a small campaign."""
+
 WORKER_BASE_BYTES = 200e6
 """A worker with nothing to do."""
 
@@ -166,7 +169,7 @@ def plan(
         worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
         core_seconds=core_seconds,
         workers=workers,
-        wall_seconds=max(core_seconds / workers, longest),
+        wall_seconds=START_SECONDS + max(core_seconds / workers, longest),
         jobs=site.jobs,
         job_script=site.job_script,
         warnings=[],
