@@ -150,12 +150,13 @@ def weather(folder, cluster, moments, rng):
                 assert "Traceback" not in said, said
                 print(f"  {said.strip()[:150]}", flush=True)
             cluster.repair()
-            run = subprocess.Popen(
-                command,
-                stderr=errors.open("w"),
-                env={**os.environ, **QUICK},
-                cwd=Path(__file__).parents[1],
-            )
+            with errors.open("w") as file:
+                run = subprocess.Popen(
+                    command,
+                    stderr=file,
+                    env={**os.environ, **QUICK},
+                    cwd=Path(__file__).parents[1],
+                )
         if moments and count(store) >= moments[0]:
             victim = rng.choice(VICTIMS)
             pid = cluster.pid_of(victim, run, rng)

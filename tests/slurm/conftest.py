@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+NOT_HERE = 3
 
 
 @pytest.fixture(scope="session")
@@ -17,13 +18,14 @@ def slurm():
     if "SLURM_CONF" in os.environ:
         yield os.environ["SLURM_CONF"]
         return
-    if shutil.which("slurmctld") is None and os.geteuid() != 0:
-        pytest.skip("SLURM is not installed, and only root can install it")
     folder = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")
     try:
         done = subprocess.run(
-            [HERE / "start", folder], stdout=subprocess.PIPE, text=True, check=True, timeout=280
+            [HERE / "start", folder], stdout=subprocess.PIPE, text=True, check=False, timeout=280
         )
+        if done.returncode == NOT_HERE:
+            pytest.skip("SLURM is not installed and cannot be, or the host is not on loopback")
+        done.check_returncode()
         conf = done.stdout.strip().partition("=")[2]
         os.environ["SLURM_CONF"] = conf
         yield conf
@@ -34,8 +36,8 @@ def slurm():
 
 
 @pytest.fixture(autouse=True)
-def no_jobs_left(request):
+def no_jobs_left():
     """Every test ends with an empty queue."""
     yield
-    if "slurm" in request.fixturenames:
+    if shutil.which("scancel"):
         subprocess.run(["scancel", "--me"], check=False)
