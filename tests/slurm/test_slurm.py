@@ -133,6 +133,7 @@ def test_campaign_of_many_times_the_lifetime_of_a_worker(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_real_time_limit(tiny, tmp_path):
     # Workers know nothing of the limit: SLURM ends them in the middle of blocks.
     study = write(work(tiny, 2.0, 120), tmp_path, walltime="00:01:00", lifetime=1e6)
@@ -218,6 +219,7 @@ class TestPatterns:
         assert_same_numbers(cube.load(), undisturbed(tiny, tmp_path / "o"))
 
     @pytest.mark.slow
+    @pytest.mark.timeout(900)
     def test_node_that_requeues_itself(self, tiny, tmp_path):
         study, store = write(work(tiny, 1.0, 120), tmp_path), tmp_path / "s"
         text = (ROOT / "workflows" / "slurm" / "node.sbatch").read_text()
