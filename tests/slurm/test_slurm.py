@@ -221,7 +221,7 @@ class TestPatterns:
     @pytest.mark.slow
     @pytest.mark.timeout(900)
     def test_node_that_requeues_itself(self, tiny, tmp_path):
-        study, store = write(work(tiny, 1.0, 120), tmp_path), tmp_path / "s"
+        study, store = write(work(tiny, 1.0, 80), tmp_path), tmp_path / "s"
         text = (ROOT / "workflows" / "slurm" / "node.sbatch").read_text()
         # As the file, but with a limit of a minute, of which 40 s are for the end.
         text = text.replace("--time=00:10:00", "--time=00:01:00").replace("TERM@60", "TERM@40")
@@ -233,7 +233,7 @@ class TestPatterns:
             env=self.environment(),
         )
         finished = lambda: (store / "LATEST").exists() and open_results(store).attrs["complete"]  # noqa: E731
-        wait_for(finished, 600)
+        wait_for(finished, 800)
         [log] = tmp_path.glob("kronsbl-*.log")
         assert "terminated; the same command goes on" in log.read_text()
         assert_same_numbers(open_results(store).load(), undisturbed(tiny, tmp_path / "o"))
