@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.interruption import blocked_in_children, interruptible
 from pipeline.settings import ClusterSettings, Jobs
 
 log = logging.getLogger("kronsbl")
@@ -126,23 +127,22 @@ def _local(workers: int | None) -> Iterator[Any]:
         # to be on its way back when this time after one of its deaths is over.
         "distributed.deploy.lost-worker-timeout": "1000 days",
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers or usable_cores(),
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            protocol="tls://",
-            security=Security.temporary(),
-            dashboard_address=LOOPBACK,
-            worker_dashboard_address=LOOPBACK,
-            silence_logs=logging.CRITICAL,
-            preload=["pipeline.worker_preload"],
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set(settings):
+        with blocked_in_children():
+            started = LocalCluster(
+                n_workers=workers or usable_cores(),
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                protocol="tls://",
+                security=Security.temporary(),
+                dashboard_address=LOOPBACK,
+                worker_dashboard_address=LOOPBACK,
+                silence_logs=logging.CRITICAL,
+                preload=["pipeline.worker_preload"],
+            )
+        with started as cluster, Client(cluster) as client:
+            yield client
 
 
 @contextmanager
@@ -322,7 +322,8 @@ def _try_submitting(script: str) -> None:
 
 def _wait_for_a_worker(client: Any, seconds: float) -> None:
     try:
-        client.wait_for_workers(1, timeout=seconds)
+        with interruptible():
+            client.wait_for_workers(1, timeout=seconds)
     except TimeoutError:
         raise InputError(
             f"no worker came within {seconds:.0f} s{_queue()}; look into the jobs' logs, ask for "

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.interruption import held_back
 from pipeline.pacing import Queue
 from pipeline.request import prepare
 from pipeline.shipping import make_shippable
@@ -186,7 +187,7 @@ def run(
         else:
             found = nullcontext(client)
         try:
-            with found as on:
+            with held_back(), found as on:
                 work.run(on)
         except KeyboardInterrupt:
             if shard is None:

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from pipeline.errors import ClusterLost
+from pipeline.interruption import interruptible
 from pipeline.pacing import Queue
 from pipeline.rescue import Rescue
 from pipeline.work import Report, Task, run_task
@@ -53,7 +54,7 @@ class FanOut:
         """
         try:
             self._refill()
-            for future in self._completed:
+            while (future := self._next()) is not None:
                 self._come_back(future, self._in_flight.pop(future))
                 self._refill()
         except KeyboardInterrupt:
@@ -73,8 +74,13 @@ class FanOut:
         from distributed import wait
 
         if self._queue.stop_all() and self._in_flight:
-            with contextlib.suppress(TimeoutError, CancelledError):
+            with contextlib.suppress(TimeoutError, CancelledError), interruptible():
                 wait(list(self._in_flight), timeout=WIND_DOWN_SECONDS)
+
+    def _next(self) -> Any:
+        """Wait for the next task that has finished; None where there is none in flight."""
+        with interruptible():
+            return next(self._completed, None)
 
     def _refill(self) -> None:
         bound = max(LEAST_IN_FLIGHT, 3 * self._queue.threads)
