@@ -61,8 +61,8 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         _gate = None
-        for number, handler in gate.handlers.items():
-            signal.signal(number, handler)
+        for caught, handler in gate.handlers.items():
+            signal.signal(caught, handler)
         gate.deliver()
 
 
