@@ -46,6 +46,11 @@ def canonical(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def digest(text: str) -> str:
+    """Short name of a text, as good as unique."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class Series:
     """All blocks of one solver at one point of the grid, up to their numbers.
@@ -108,7 +113,7 @@ class Series:
 
     def key(self, index: int) -> str:
         """Name of one block, a hash of its spec."""
-        return hashlib.blake2b(self.block_spec(index).encode(), digest_size=16).hexdigest()
+        return digest(self.block_spec(index))
 
     def realizations(self, index: int) -> range:
         """Realizations of one block."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +14,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from pipeline.blocks import Block, Series, series_of
+from pipeline.blocks import Block, Series, digest, series_of
 from pipeline.campaign import Campaign
 from pipeline.store import DamagedBlock, Store
-from pipeline.timing import hosts_of, timing_key, timings_of
+from pipeline.timing import timing_key, timings_of
 from solvers import Status
 
 CELLS_PER_CHUNK = 500_000
@@ -117,7 +116,7 @@ class CubeBuilder:
         self.damaged: list[str] = []
         keys = {timing_key(series) for series in self.series.values()}
         self.timings = {
-            host: timings for host, timings in timings_of(store).items() if keys & timings.keys()
+            host: found for host, found in timings_of(store).items() if keys & found.timings.keys()
         }
         self.missing = 0
 
@@ -135,7 +134,7 @@ class CubeBuilder:
             text += [block.key for block in self.blocks(series, 0, self.realizations)]
         if self.timings:
             text.append(repr(self.timings))
-        return hashlib.blake2b("\n".join(text).encode(), digest_size=16).hexdigest()
+        return digest("\n".join(text))
 
     def widths(self) -> dict[str, int]:
         """Lengths of the extra dimensions, as found in the blocks."""
@@ -257,12 +256,13 @@ class CubeBuilder:
             array[:] = values
 
         latency, memory = np.full(shape, np.nan), np.full(shape[:-1], np.nan)
-        for number, timings in enumerate(self.timings.values()):
+        for number, host in enumerate(self.timings.values()):
             for place, series in self.series.items():
-                timing = timings.get(timing_key(series))
+                timing = host.timings.get(timing_key(series))
                 if timing is not None:
-                    there = timing.realizations < self.realizations
-                    latency[number][place][timing.realizations[there]] = timing.latency[there]
+                    numbers = np.array(timing.realizations)
+                    there = numbers < self.realizations
+                    latency[number][place][numbers[there]] = np.array(timing.latency)[there]
                     memory[number][place] = timing.peak_memory
         names = np.array(list(self.timings), np.dtypes.StringDType())
         add("timing_host", names, 1, units="1", long_name="host of the timing lane")
@@ -340,7 +340,7 @@ class CubeBuilder:
             ),
             "failures": json.dumps({k: v for k, v in self.failures.items() if v}),
             "hosts": ", ".join(sorted(self.hosts)),
-            "timing_hosts": json.dumps(hosts_of(self.store)),
+            "timing_hosts": json.dumps({host: t.about for host, t in self.timings.items()}),
             **{f"computed_with_{name}": text for name, text in facts.items()},
             "git": about.get("git", "unknown"),
             "requested": about.get("created", "unknown"),

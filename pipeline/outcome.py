@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline import provenance
 from pipeline.blocks import Block, Series
+from pipeline.errors import in_one_line
 from pipeline.scenarios import Truth
 from pipeline.store import BlockData
 from solvers import Estimate, Problem, Status, Trace
@@ -136,9 +137,8 @@ def _solve(
 def _failure(error: Exception) -> Failure:
     """What an exception means for a single realization."""
     status = {BrokenContract: Status.BROKE_CONTRACT, OverTime: Status.TIME_LIMIT}
-    kind = type(error.__cause__ if isinstance(error, BrokenContract) else error).__name__
-    message = f"{kind}: {(str(error).splitlines() or [''])[0]}"
-    return Failure(status.get(type(error), Status.RAISED), message)
+    cause = error.__cause__ if isinstance(error, BrokenContract) else None
+    return Failure(status.get(type(error), Status.RAISED), in_one_line(cause or error))
 
 
 def _without_result(series: Series, status: Status) -> dict[str, NDArray[Any]]:

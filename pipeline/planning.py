@@ -16,6 +16,7 @@ from pipeline.campaign import Campaign
 from pipeline.cluster import check_cluster, job_script, usable_cores
 from pipeline.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.driver import blocks_to_do
+from pipeline.errors import in_one_line
 from pipeline.request import default_store, extended, rehearse
 from pipeline.settings import ClusterSettings, Jobs
 from pipeline.store import Store
@@ -214,7 +215,7 @@ def _solver_plan(
         measured = [_seconds_per_block(mine[i][0]) for i in at]
         memory = _block_bytes(mine[0][0])
     except Exception as error:  # a run would store it as the outcome of these realizations
-        trouble = " ".join(f"{type(error).__name__}: {error}".split())
+        trouble = in_one_line(error)
     per_block = np.interp(np.arange(len(mine)), at, measured)
     return SolverPlan(
         label=label,

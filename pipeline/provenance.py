@@ -15,6 +15,9 @@ from pipeline import process
 
 PACKAGES = ("kronsbl", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
 
+SAME_MACHINE = ("host", "cpu", "python", "versions", "blas", "blas_threads")
+"""Facts of a process that decide the last bits of numbers, and how long they take."""
+
 
 def package_version(name: str) -> str:
     """Version of an installed distribution."""

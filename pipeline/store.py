@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from pipeline.blocks import Block, canonical
 from pipeline.campaign import Campaign
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_one_line
 from pipeline.files import create_durably, sync, write_durably
 from solvers import Status
 
@@ -120,7 +120,7 @@ def _members(path: Path, *names: str) -> list[NDArray[Any]]:
     except OSError as error:
         raise DamagedBlock(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # whatever a damaged archive makes its readers raise
-        raise DamagedBlock(f"{path}: {type(error).__name__}: {error}") from error
+        raise DamagedBlock(f"{path}: {in_one_line(error)}") from error
 
 
 class Store:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
 import json
 import logging
 import random
@@ -21,18 +20,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import process, provenance
-from pipeline.blocks import Series, canonical, series_of
+from pipeline.blocks import Series, canonical, digest, series_of
 from pipeline.campaign import Campaign
+from pipeline.errors import in_one_line
 from pipeline.files import write_durably
 from pipeline.outcome import check_estimate
 from pipeline.store import Store
 
 log = logging.getLogger("kronsbl")
-
-HOST_FACTS = ("host", "cpu", "python", "versions", "blas", "blas_threads")
 
 Progress = Callable[[int, int], None]
 """Called with how many solves are done, and how many there are."""
@@ -43,23 +40,38 @@ class Timing(NamedTuple):
 
     Attributes
     ----------
-    realizations : array, (n,)
+    realizations : list of int, (n,)
         Their numbers.
-    latency : array, (n,)
+    latency : list of float, (n,)
         Seconds, the median over the repeats; NaN where the solver failed.
     peak_memory : float
         Bytes that a solve allocates at most; numpy's arrays, without workspace inside LAPACK.
     """
 
-    realizations: NDArray[Any]
-    latency: NDArray[Any]
+    realizations: list[int]
+    latency: list[float]
     peak_memory: float
+
+
+class HostTimings(NamedTuple):
+    """Timings of one host with one set of libraries.
+
+    Attributes
+    ----------
+    about : dict
+        What is known about it.
+    timings : dict
+        By `timing_key`.
+    """
+
+    about: dict[str, Any]
+    timings: dict[str, Timing]
 
 
 def timing_key(series: Series) -> str:
     """Of everything that decides how long a solve takes, but the host; batches do not."""
     spec = {k: v for k, v in series.spec.items() if k not in ("batch", "trace")}
-    return hashlib.blake2b(canonical(spec).encode(), digest_size=16).hexdigest()
+    return digest(canonical(spec))
 
 
 @dataclass
@@ -94,7 +106,7 @@ class _Lane:
             check_estimate(problem, estimate)
         except Exception as error:  # no latency; the campaign itself tells what happened
             spent = np.nan
-            self.trouble = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            self.trouble = in_one_line(error)
         self.seconds.setdefault(realization, []).append(spent)
 
     def write(self, store: Store, about: Mapping[str, Any]) -> None:
@@ -115,9 +127,8 @@ class _Lane:
 
 def _folder(store: Store, about: Mapping[str, Any]) -> Path:
     """Of one host with one set of libraries."""
-    facts = canonical({name: about[name] for name in HOST_FACTS})
-    name = f"{about['host']}-{hashlib.blake2b(facts.encode(), digest_size=4).hexdigest()}"
-    return store.path / "timings" / name
+    facts = canonical({name: about[name] for name in provenance.SAME_MACHINE})
+    return store.path / "timings" / f"{about['host']}-{digest(facts)[:8]}"
 
 
 def measure(
@@ -180,24 +191,16 @@ def _no_collections() -> Iterator[None]:
         gc.enable()
 
 
-def timings_of(store: Store) -> dict[str, dict[str, Timing]]:
-    """Timings of a store by host and by `timing_key`.
+def timings_of(store: Store) -> dict[str, HostTimings]:
+    """Timings of a store by host.
 
     A host is named once per set of libraries that it was measured with.
     """
-    found: dict[str, dict[str, Timing]] = {}
+    found: dict[str, HostTimings] = {}
     for path in sorted((store.path / "timings").glob("*/*.json")):
         tables = json.loads(path.read_text())
-        found.setdefault(path.parent.name, {})[path.stem] = Timing(
-            np.array(tables["realizations"]), np.array(tables["latency"]), tables["peak_memory"]
+        host = found.setdefault(path.parent.name, HostTimings(tables["about"], {}))
+        host.timings[path.stem] = Timing(
+            tables["realizations"], tables["latency"], tables["peak_memory"]
         )
     return found
-
-
-def hosts_of(store: Store) -> dict[str, dict[str, Any]]:
-    """What is known about the hosts of `timings_of`."""
-    return {
-        folder.name: json.loads(next(folder.glob("*.json")).read_text())["about"]
-        for folder in sorted((store.path / "timings").glob("*/"))
-        if any(folder.glob("*.json"))
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import random
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import provenance
-from pipeline.blocks import Block, Series
+from pipeline.blocks import Block, Series, digest
 from pipeline.outcome import solve_block
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.store import BlockData, DamagedBlock, Store, read_block, read_spec
@@ -23,7 +22,6 @@ from solvers.registry import REGISTRY as SOLVERS
 TOLERANCE = 1e-8
 """Relative to the largest value, between hosts or versions of libraries."""
 
-SAME_MACHINE = ("host", "cpu", "python", "versions", "blas", "blas_threads")
 NOT_COMPARED = {"runtime"}
 
 
@@ -102,7 +100,7 @@ def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None)
 
 
 def _certify(path: Path, data: BlockData, spec: str) -> None:
-    if hashlib.blake2b(spec.encode(), digest_size=16).hexdigest() != path.stem:
+    if digest(spec) != path.stem:
         raise DamagedBlock(f"{path}: holds another block than its name says")
     batch = json.loads(spec)["series"]["batch"]
     if len(data.cells) != batch:
@@ -156,7 +154,7 @@ def _solve_again(path: Path, verdict: Verdict) -> None:
         verdict.skipped.append(f"{path.name}: {error}")
         return
     about = provenance.of_process()
-    exact = all(stored.meta.get(name) == about[name] for name in SAME_MACHINE)
+    exact = all(stored.meta.get(name) == about[name] for name in provenance.SAME_MACHINE)
     again = solve_block(block)
     verdict.solved += 1
     verdict.exact += exact

@@ -70,7 +70,7 @@ def test_command(tiny, tmp_path):
     arguments = ["time", str(path), "--store", at, "--realizations", "2", "--repeats", "1"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
-    (timings,) = timings_of(pipeline.Store(at)).values()
+    ((_, timings),) = timings_of(pipeline.Store(at)).values()
     assert all(len(t.realizations) == 2 for t in timings.values())
     assert np.isfinite(np.concatenate([t.latency for t in timings.values()])).all()
 

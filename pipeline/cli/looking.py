@@ -23,7 +23,7 @@ from pipeline.cli.base import (
     show,
     terminal,
 )
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -172,7 +172,7 @@ def replay(
         raise
     except Exception as error:  # the solver's own; where it was raised is what one wants to see
         click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = in_one_line(error)
         click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
         sys.exit(FAILED)
     click.echo(text(result))
