@@ -143,9 +143,8 @@ def flat_floor(atoms, problem, rng):
         factor, _ = potrf(np.asfortranarray(matrix), overwrite_a=True, clean=False)
         potri(factor, overwrite_c=True)
         if atoms >= size:
-            for pairs, other in ((row.pairs, gamma[None]),):
-                product = kron_apply(pairs, other)
-                kron_apply([r.conj().T for r in pairs], product)
+            product = kron_apply(row.pairs, gamma[None])
+            kron_apply([r.conj().T for r in row.pairs], product)
 
     return fastest(calls)[1]
 

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.files import replaced
 from pipeline.interruption import held_back
 from pipeline.pacing import Queue
 from pipeline.request import prepare
@@ -40,7 +41,7 @@ class Counts:
     Attributes
     ----------
     total : int
-        Cells asked for, in whole blocks.
+        Cells asked for, in whole blocks; of a shard, its own.
     before : int
         Of these, there before the run.
     done : int
@@ -92,14 +93,31 @@ class Run:
         return not (self.missing or self.damaged or self.stopped or self.counts.failed)
 
 
-def blocks_to_do(
+class Share(NamedTuple):
+    """What a run has to see to of one series.
+
+    Attributes
+    ----------
+    series : Series
+    blocks : int
+        How many, done or not.
+    todo : list of int
+        Numbers of those that are not done.
+    """
+
+    series: Series
+    blocks: int
+    todo: list[int]
+
+
+def shares_of(
     store: Store,
     campaign: Campaign,
     *,
     retry_failed: bool = False,
     shard: tuple[int, int] = (0, 1),
-) -> list[tuple[Series, list[int]]]:
-    """What a campaign still needs: block numbers by series.
+) -> list[Share]:
+    """What a campaign still needs, series by series.
 
     Parameters
     ----------
@@ -117,7 +135,8 @@ def blocks_to_do(
     for series in series_of(campaign):
         count = series.block_count(campaign.campaign.realizations)
         mine = [i for i in range(count) if next(number) % shard[1] == shard[0]]
-        found.append((series, [i for i in mine if series.key(i) not in done]))
+        todo = [i for i in mine if series.key(i) not in done]
+        found.append(Share(series, len(mine), todo))
     return found
 
 
@@ -178,9 +197,9 @@ def run(
     if client is None:
         check_cluster(cluster, campaign.cluster)
     store, campaign = prepare(campaign, store, folder)
-    todo = blocks_to_do(store, campaign, retry_failed=retry_failed, shard=shard or (0, 1))
-    work = _Work(store, campaign, todo, retry_failed, progress)
-    if any(indices for _, indices in todo):
+    shares = shares_of(store, campaign, retry_failed=retry_failed, shard=shard or (0, 1))
+    work = _Work(store, campaign, shares, retry_failed, progress)
+    if any(share.todo for share in shares):
         found: AbstractContextManager[Any]
         if client is None:
             found = connect(cluster, workers=workers, settings=campaign.cluster, store=store.path)
@@ -213,13 +232,13 @@ class _Work:
         self,
         store: Store,
         campaign: Campaign,
-        todo: list[tuple[Series, list[int]]],
+        shares: list[Share],
         replace: bool,
         progress: Progress | None,
     ) -> None:
-        self._store, self._campaign, self._todo, self._replace = store, campaign, todo, replace
+        self._store, self._campaign, self._shares, self._replace = store, campaign, shares, replace
         self._progress = progress or (lambda _: None)
-        self.counts = _counts(todo, campaign.campaign.realizations)
+        self.counts = _counts(shares)
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
         self._progress(self.counts)
@@ -229,15 +248,15 @@ class _Work:
         from pipeline.graph import FanOut
 
         check_workers(client, self._store.path)
-        for series, _ in self._todo:
-            make_shippable(series)
+        for share in self._shares:
+            make_shippable(share.series)
         name = f"{platform.node()}-{os.getpid()}"
         running = self._store.path / "running"
         running.mkdir(exist_ok=True)
         stop = (running / f"{name}.stop").resolve()
         self._queue = Queue(
             self._store.path.resolve(),
-            self._todo,
+            [(share.series, share.todo) for share in self._shares],
             sum(client.nthreads().values()),
             limit=self._campaign.limits.seconds_per_realization,
             replace=self._replace,
@@ -273,18 +292,16 @@ class _Work:
             self._progress(self.counts)
             state = {"host": platform.node(), "pid": os.getpid(), "started": started}
             state |= {"updated": time.time(), **dataclasses.asdict(self.counts)}
-            aside = path.with_suffix(".new")
-            with contextlib.suppress(OSError):  # a full disk ends the run elsewhere
-                aside.write_text(json.dumps(state))
-                os.replace(aside, path)
+            # A full disk ends the run elsewhere.
+            with contextlib.suppress(OSError), replaced(path) as temporary:
+                temporary.write_text(json.dumps(state))
 
         return tick
 
 
-def _counts(todo: Iterable[tuple[Series, list[int]]], realizations: int) -> Counts:
+def _counts(shares: Iterable[Share]) -> Counts:
     counts = Counts()
-    for series, indices in todo:
-        blocks = series.block_count(realizations)
+    for series, blocks, todo in shares:
         counts.total += blocks * series.batch
-        counts.before += (blocks - len(indices)) * series.batch
+        counts.before += (blocks - len(todo)) * series.batch
     return counts

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -16,6 +18,17 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a temporary file's name, and put that file in the place of `path` at the end."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -25,39 +38,35 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _written(path: Path, data: bytes) -> Path:
-    """A synced temporary file beside `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write or replace a file: readers see the old or the new one, whole."""
-    temporary = _written(path, data)
-    os.replace(temporary, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as temporary:
+        _write_synced(temporary, data)
     sync(path.parent)
 
 
 def create_durably(path: Path, data: bytes) -> bool:
     """Write a file that is not there yet; False where somebody else made it first."""
-    temporary = _written(path, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
     try:
-        os.link(temporary, path)  # unlike a rename, fails where the name is taken
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
+        _write_synced(temporary, data)
+        try:
+            os.link(temporary, path)  # unlike a rename, fails where the name is taken
+        except FileExistsError:
             return False
-        os.rename(temporary, path)
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            os.rename(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
@@ -72,14 +81,11 @@ def replace_text(path: Path, text: str) -> None:
     InputError
         It cannot be written.
     """
-    temporary = temporary_beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.blocks import Series
 from pipeline.campaign import Campaign
 from pipeline.cluster import check_cluster, job_script, usable_cores
 from pipeline.cube import CELLS_PER_CHUNK, variables_of
-from pipeline.driver import blocks_to_do
+from pipeline.driver import Share, shares_of
 from pipeline.errors import in_one_line
 from pipeline.request import default_store, extended, rehearse
 from pipeline.settings import ClusterSettings, Jobs
@@ -146,11 +146,14 @@ def plan(
         opened = Store.create(path, campaign)
         last = opened.last_request()
         campaign = extended(last, campaign) if last is not None else campaign
-    todo = blocks_to_do(Store(path), campaign)
+    shares = shares_of(Store(path), campaign)
     site = _Site.of(campaign.cluster, cluster, workers, path)
     workers = site.workers
     process.prepare()
-    plans = [_solver_plan(label, todo, campaign) for label in campaign.solvers]
+    plans = [
+        _solver_plan(label, [s for s in shares if s.series.label == label])
+        for label in campaign.solvers
+    ]
     cells = sum(p.blocks * p.batch for p in plans)
     blocks = sum(p.blocks for p in plans)
     cell_bytes = _bytes_per_cell(campaign)
@@ -203,25 +206,21 @@ class _Site:
         return cls(workers or jobs * cores, memory, jobs, script)
 
 
-def _solver_plan(
-    label: str, todo: list[tuple[Series, list[int]]], campaign: Campaign
-) -> SolverPlan:
-    mine = [(series, indices) for series, indices in todo if series.label == label]
-    total = [series.block_count(campaign.campaign.realizations) for series, _ in mine]
-    left = np.array([len(indices) for _, indices in mine])
-    at = np.unique(np.linspace(0, len(mine) - 1, CALIBRATION_POINTS).round().astype(int))
+def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:
+    blocks, left = sum(s.blocks for s in shares), np.array([len(s.todo) for s in shares])
+    at = np.unique(np.linspace(0, len(shares) - 1, CALIBRATION_POINTS).round().astype(int))
     measured, memory, trouble = [0.0] * len(at), 0.0, ""
     try:
-        measured = [_seconds_per_block(mine[i][0]) for i in at]
-        memory = _block_bytes(mine[0][0])
+        measured = [_seconds_per_block(shares[i].series) for i in at]
+        memory = _block_bytes(shares[0].series)
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
-    per_block = np.interp(np.arange(len(mine)), at, measured)
+    per_block = np.interp(np.arange(len(shares)), at, measured)
     return SolverPlan(
         label=label,
-        batch=mine[0][0].batch,
-        blocks=sum(total),
-        blocks_done=sum(total) - int(left.sum()),
+        batch=shares[0].series.batch,
+        blocks=blocks,
+        blocks_done=blocks - int(left.sum()),
         seconds=float(per_block @ left),
         seconds_per_block=float(per_block.max()),
         bytes=memory,

@@ -247,6 +247,7 @@ def test_shards_share_the_blocks_out(tiny, tmp_path, client):
     for part in (2, 0, 1):
         result = pipeline.run(campaign, store, client, shard=(part, 3))
         assert result.cube is None
+        assert (result.counts.before, result.counts.total) == (0, result.counts.done)
         done.append(result.counts.done)
         assert not (store / "LATEST").exists()
     assert sum(done) == 24

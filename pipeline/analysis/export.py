@@ -13,7 +13,7 @@ import xarray as xr
 from pipeline.analysis.cells import check, plain
 from pipeline.cube import CELLS_PER_CHUNK, chunks_for, slabs
 from pipeline.errors import InputError
-from pipeline.files import temporary_beside
+from pipeline.files import replaced
 
 
 def export(results: xr.Dataset, path: str | Path) -> list[str]:
@@ -46,15 +46,11 @@ def export(results: xr.Dataset, path: str | Path) -> list[str]:
         raise InputError(f"{path}: expected a file ending in {', '.join(writers)}")
     if not path.parent.is_dir():  # each library has its own, longer words for it
         raise InputError(f"{path}: there is no folder {path.parent}")
-    temporary = temporary_beside(path)
     try:
-        left_out = writers[path.suffix](results, temporary)
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            return writers[path.suffix](results, temporary)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return left_out
 
 
 def _netcdf(results: xr.Dataset, path: Path) -> list[str]:
