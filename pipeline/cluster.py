@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.interruption import blocked_in_children, interruptible
+from pipeline.interruption import blocked_in_children, handlers_kept, interruptible
 from pipeline.settings import ClusterSettings, Jobs
 
 log = logging.getLogger("kronsbl")
@@ -220,7 +220,8 @@ def slurm_cluster(settings: ClusterSettings, folder: Path, store: Path) -> Any:
     import yaml
 
     options = job_options(settings, folder, store)
-    from dask_jobqueue.slurm import SLURMCluster
+    with handlers_kept():
+        from dask_jobqueue.slurm import SLURMCluster
 
     # Read by the nannies, whose defaults would otherwise overwrite the environment.
     worker_config = {"distributed": {"nanny": {"pre-spawn-environ": WORKER_ENVIRONMENT}}}
@@ -290,7 +291,8 @@ def job_options(settings: ClusterSettings, folder: Path, store: Path) -> dict[st
 def job_script(settings: ClusterSettings, store: Path) -> str:
     """The sbatch script that a run would submit, without credentials."""
     options = job_options(settings, store.resolve() / ".private-…", store)
-    from dask_jobqueue.slurm import SLURMJob
+    with handlers_kept():
+        from dask_jobqueue.slurm import SLURMJob
 
     job = SLURMJob(scheduler="tls://driver:port", name="kronsbl", **options)
     return str(job.job_script())

@@ -82,6 +82,18 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Import a package that has handlers of its own: dask-jobqueue exits at Ctrl-C, with 0."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+@contextmanager
 def blocked_in_children() -> Iterator[None]:
     """Ctrl-C at a terminal does not reach processes that threads started herein start.
 

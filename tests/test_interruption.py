@@ -5,11 +5,20 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from pipeline.interruption import PATIENCE, held_back, interruptible
+from pipeline.interruption import PATIENCE, handlers_kept, held_back, interruptible
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt() -> None:
@@ -81,3 +90,22 @@ def test_other_threads_are_not_concerned():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_packages_do_not_take_the_handlers():
+    before = signal.getsignal(signal.SIGINT)
+    with handlers_kept():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_slurm_settings_leave_the_handlers_alone(tmp_path):
+    program = """
+import signal
+from pathlib import Path
+from pipeline.cluster import job_script
+from pipeline.settings import ClusterSettings
+job_script(ClusterSettings(cores=1, memory="1GB", walltime="01:00:00", jobs=1), Path("."))
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)

@@ -154,13 +154,14 @@ def test_real_time_limit(tiny, tmp_path):
     assert_same_numbers(open_results(tmp_path / "s").load(), without_sleep(tiny, tmp_path / "o"))
 
 
-def test_interrupted_driver_leaves_no_jobs(tiny, tmp_path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_interrupted_driver_leaves_no_jobs(tiny, tmp_path, sent, code):
     study = write(work(tiny, 0.2, 400), tmp_path)
     run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
     wait_for(lambda: blocks(tmp_path / "s") > 5)
-    run.send_signal(signal.SIGTERM)
+    run.send_signal(sent)
     status, _, err = finish(run, 60)
-    assert status == 143
+    assert status == code
     assert err.splitlines()[-1].endswith("the same command goes on where this one was")
     wait_for(lambda: not jobs("RUNNING,PENDING,COMPLETING"), 30)
     assert (open_results(tmp_path / "s").status != 0).any()
