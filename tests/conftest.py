@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -27,6 +28,8 @@ TINY = {
 def pytest_configure():
     """As in a worker: threads that wait for each other make small solves a hundred times slower."""
     process.prepare()
+    # Shells start background jobs, and all that these start, deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
