@@ -36,11 +36,27 @@ def write(tables, tmp_path, **site):
     return path
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_left():
+    """A test that fails leaves nothing behind that would disturb the next."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
+
+
 def kronsbl(*arguments, **options):
     command = [str(BIN / "kronsbl"), *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    STARTED.append(
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        )
     )
+    return STARTED[-1]
 
 
 def finish(process, timeout=120):
@@ -114,7 +130,7 @@ def test_credentials_are_for_this_user_alone(tiny, tmp_path):
 
 
 def test_cancelled_job_is_replaced(tiny, tmp_path):
-    study = write(work(tiny), tmp_path)
+    study = write(work(tiny, 0.2, 200), tmp_path)  # enough to see the other job come
     run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
     wait_for(lambda: blocks(tmp_path / "s") > 5)
     first = jobs()
