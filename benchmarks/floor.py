@@ -115,7 +115,8 @@ def kron_floor(key, measurements, name, rng):
             np.linalg.eigh(stack)
         kron_apply(stacks, data)
         kron_apply(w, data)
-        kron_apply(weights, d)
+        if name != "ksbl":  # needs sums over the variances only
+            kron_apply(weights, d)
 
     def m_step_calls():
         if name == "svd_krosbl":
@@ -125,9 +126,10 @@ def kron_floor(key, measurements, name, rng):
                 np.linalg.eigh(unfolded @ unfolded.swapaxes(1, 2))
                 rest = rest[:, 0]
         elif name == "ksbl":
-            flat = moment.reshape(batch, -1, sizes[-1])
-            flat @ np.ones((batch, sizes[-1], 1))
-            np.ones((batch, 1, sizes[0])) @ moment.reshape(batch, sizes[0], -1)
+            for tensor in (moment, d):  # of the means, and of the variances
+                first, last = tensor.shape[1], tensor.shape[-1]
+                tensor.reshape(batch, -1, last) @ np.ones((batch, last, 1))
+                np.ones((batch, 1, first)) @ tensor.reshape(batch, first, -1)
 
     return fastest(lambda: (e_step_calls(), m_step_calls()))[1]
 
