@@ -153,7 +153,7 @@ def leading_vectors(matrices: Array) -> Array:
 
 def squares(vectors: Array) -> Array:
     """Squared norms of (B, n) vectors, (B,)."""
-    return np.einsum("bn,bn->b", vectors, vectors)
+    return np.vecdot(vectors, vectors)
 
 
 def norm2(vectors: Sequence[Array]) -> Array:
@@ -166,16 +166,18 @@ def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
 
     Notes
     -----
-    ‖a‖² + ‖b‖² − 2⟨a, b⟩ would lose all digits below 1e-8. The difference is telescoped instead,
-    Δ1⊗b2⊗b3 + a1⊗Δ2⊗b3 + a1⊗a2⊗Δ3 with a the old and b the new, and its norm taken from the
-    Gram matrix of the terms, which is the product of one small Gram matrix per factor.
+    ‖b‖² + ‖a‖² − 2⟨a, b⟩ would lose all digits below 1e-8. The difference is telescoped instead:
+    that of the first i factors is (difference so far) ⊗ b_i + (a_1 ⊗ … ⊗ a_{i−1}) ⊗ Δ_i, with a
+    the old, b the new and Δ_i = b_i − a_i. Its square needs inner products of vectors only.
     """
-    count, grams = len(new), []
-    for i, (b, a) in enumerate(zip(new, old, strict=True)):
-        terms = np.empty((len(b), count, b.shape[1]))
-        terms[:, :i], terms[:, i], terms[:, i + 1 :] = b[:, None], b - a, a[:, None]
-        grams.append(terms @ terms.swapaxes(1, 2))
-    return np.maximum(reduce(np.multiply, grams).sum(axis=(1, 2)), 0.0)
+    square, overlap, size = 0.0, 0.0, 1.0  # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
+    for b, a in zip(new, old, strict=True):
+        delta = b - a
+        aa, ad, dd = np.vecdot(a, a), np.vecdot(a, delta), np.vecdot(delta, delta)
+        ab, bd = aa + ad, ad + dd
+        square = square * (ab + bd) + 2.0 * overlap * bd + size * dd
+        overlap, size = overlap * ab + size * ad, size * aa
+    return np.maximum(square, 0.0)
 
 
 def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
