@@ -15,7 +15,6 @@ from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.export import places_of, rows_of
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.summaries import (
-    Ranking,
     changed_rankings,
     has_gaps,
     latencies,
@@ -46,7 +45,7 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
             "Over the realizations that all solvers have finished at a point (but those that have "
             "finished none there):",
             _common_figures(shared),
-            *_ranking_lines(changed_rankings(figures, shared)),
+            *ranking_lines(figures, shared),
         ]
     parts += _reading_lines(results, shown)
     timed = latencies(results)
@@ -56,26 +55,25 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
 
 
 def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
-    measure, axes = figures.attrs["measure"], places_of(figures)
+    measure = figures.attrs["measure"]
     others = [  # a mean ± error would say little about a mean squared error
         m
         for m in measures_of(results)
         if m != measure and results[m].dims == results.status.dims and not is_power(m)
     ]
     figures = figures.merge(means_of(results, others), combine_attrs="override")
-    title = _title(measure)
     failures = bool(figures.failed.any())
-    columns = ["cells", f"median {title}", f"mean {title}", *(f"{m}\n± error" for m in others)]
+    columns = ["cells", *_headings(measure), *(f"{m}\n± error" for m in others)]
     columns += ["ms, batched\n(5–95 %)", "iterations\n(5–95 %)", "at\nmax."]
-    table = new_table(axes, [*columns, *(["failed"] if failures else [])], tight=True)
+    columns += ["failed"] if failures else []
+    table = new_table(places_of(figures), columns, tight=True)
     for words, one in _rows(figures):
         asked = int(one["cells"] + one["missing"])
         _add(
             table,
             *words,
             f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
-            _interval(one, "median", measure),
-            _interval(one, "mean", measure) + ("*" if one["dominated"] else " "),
+            *_measured(one, measure),
             *(_with_error(float(one[m]), float(one[f"{m}_se"])) for m in others),
             _ranged(one["runtime"] * 1e3, one["runtime_quantile"] * 1e3),
             _ranged(one["iterations"], one["iterations_quantile"]),
@@ -100,24 +98,18 @@ def _linear_figures(figures: xr.Dataset) -> Table:
 def _spread(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
     levels = [f"{100 * level:g} %" for level in figures["quantile"].values]
-    power = is_power(measure)
-    mean = [f"mean of {measure} in dB\n[95 %]"] if power else []
-    table = new_table(places_of(figures), [*mean, *(f"{measure}\n{level}" for level in levels)])
+    unit = ", dB" if is_power(measure) else ""
+    table = new_table(places_of(figures), [f"{measure}{unit}\n{level}" for level in levels])
     for words, one in _rows(figures):
-        levels = [_number(value, measure) for value in one["quantiles"]]
-        bounds = (one["db_mean"], one["db_low"], one["db_high"])
-        _add(table, *words, *([_bracketed(*map(_decibels, bounds))] if power else []), *levels)
+        _add(table, *words, *(_number(value, measure) for value in one["quantiles"]))
     return table
 
 
 def _common_figures(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
-    title = _title(measure)
-    table = new_table(places_of(figures), ["cells", f"median {title}", f"mean {title}"])
+    table = new_table(places_of(figures), ["cells", *_headings(measure)])
     for words, one in _rows(figures):
-        mark = "*" if one["dominated"] else " "
-        texts = [_interval(one, name, measure) for name in ("median", "mean")]
-        _add(table, *words, str(int(one["used"])), texts[0], texts[1] + mark)
+        _add(table, *words, str(int(one["used"])), *_measured(one, measure))
     return table
 
 
@@ -137,7 +129,11 @@ def latency_table(figures: xr.Dataset) -> Table:
     return table
 
 
-def _ranking_lines(changes: list[Ranking]) -> list[str]:
+def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
+    """Where the ranking over the common cells is another; see `changed_rankings`."""
+    changes = changed_rankings(everything, shared)
+    if not changes:
+        return ["All cells and the common ones rank the solvers alike, at every point."]
     lines = []
     for change in changes[:MOST_LINES]:
         where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
@@ -225,8 +221,21 @@ def _rows(figures: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
         yield [str(row[name]) for name in places], row
 
 
-def _title(measure: str) -> str:
-    return f"{measure}, dB\n[95 %]" if is_power(measure) else f"{measure}\n[95 %]"
+def _headings(measure: str) -> list[str]:
+    """Of the columns of `_measured`."""
+    unit = ", dB" if is_power(measure) else ""
+    titles = [f"{name} {measure}{unit}\n[95 %]" for name in ("median", "mean")]
+    return [*titles, f"mean of {measure} in dB\n[95 %]"] if is_power(measure) else titles
+
+
+def _measured(one: Row, measure: str) -> list[str]:
+    """A measure by its median, its mean, and the mean of its decibels."""
+    texts = [_interval(one, name, measure) for name in ("median", "mean")]
+    texts[1] += "*" if one["dominated"] else " "
+    if not is_power(measure):
+        return texts
+    bounds = (one["db_mean"], one["db_low"], one["db_high"])
+    return [*texts, _bracketed(*map(_decibels, bounds))]
 
 
 def _or_dash(value: Any, form: Callable[[float], str]) -> str:

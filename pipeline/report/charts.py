@@ -107,13 +107,15 @@ def _alt(title: str, axis: xr.DataArray, value: xr.DataArray) -> str:
 
 def _heat_maps(results: xr.Dataset, measure: str, summary: xr.Dataset) -> list[Part]:
     x, y = (results[axis] for axis in describing.free_axes(results))
-    values = _narrow(summary["median"])
+    bounds = _bounds(summary, "median")
+    values = bounds[0]
     finite = values.values[np.isfinite(values.values)]
     log = style.wants_log(values, results[measure].attrs.get("better", "lower"))
     limits = (style.log_limits(values) if log else None) or (finite.min(), finite.max())
     parts: list[Part] = []
     for solver in values.solver.values:
-        model = interactive.heat_map(values.sel(solver=solver), x, y, limits, log=log)
+        of_solver = [b.sel(solver=solver) for b in bounds]
+        model = interactive.heat_map(of_solver, x, y, limits, log=log)
         title = f"{measure.upper()}, median, {solver}"
         caption = (
             f"Colour: {describing.label_of(results[measure])}, the same scale for all solvers."
