@@ -144,7 +144,7 @@ def test_two_parameters_give_heat_maps_and_curves_once_one_is_fixed(cubes):
         10 * np.log10(float(summary[f"mean{end}"])) for end in ("", "_low", "_high")
     )
     assert f"{level:.1f} ±{(high - low) / 2:.1f}".replace("-", "−") in texts(figure)
-    assert "half the width of its 95 % interval" in texts(figure)
+    assert "numbers in dB, ± half of the 95 % interval" in texts(figure)
     with pytest.raises(InputError, match="--measurements_0 3"):
         plots.draw(cube, "curves")
     figure = plots.draw(cube, point={"measurements_0": 4})

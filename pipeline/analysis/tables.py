@@ -25,6 +25,7 @@ from pipeline.tables import new_table, size
 
 Row = dict[str, Any]
 MOST_ROWS, MOST_LINES = 500, 10
+ENDS = ("", "_low", "_high")
 
 
 def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
@@ -121,7 +122,7 @@ def latency_table(figures: xr.Dataset) -> Table:
         ["timed", "median latency, ms\n[95 %]", *(["peak memory"] if memory else [])],
     )
     for words, one in _rows(figures):
-        bounds = (_g(one[f"latency{end}"] * 1e3) for end in ("", "_low", "_high"))
+        bounds = (_g(one[f"latency{end}"] * 1e3) for end in ENDS)
         peak = (
             [size(float(one["peak_memory"])) if one["peak_memory"] > 0 else "–"] if memory else []
         )
@@ -173,7 +174,7 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
     measure, reference = figures.attrs["measure"], figures.attrs["reference"]
     unit = ", dB" if is_power(measure) else ""
     columns = ["pairs", f"mean difference{unit}\n[95 %]", f"median difference{unit}\n[95 %]"]
-    columns += ["won", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
+    columns += ["won, %\n[95 %]", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
     table = new_table(places_of(figures), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
     for words, one in _rows(figures):
@@ -182,12 +183,13 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
             *words,
             str(int(one["pairs"])),
             *(
-                _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ("", "_low", "_high")))
+                _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ENDS))
                 for name in ("difference", "median_difference")
             ),
-            *(_or_dash(one[name], "{:.0%}".format) for name in ("won", "tied")),
+            _bracketed(*(_or_dash(100 * one[f"won{e}"], "{:.0f}".format) for e in ENDS)),
+            _or_dash(one["tied"], "{:.0%}".format),
             _or_dash(one["p_holm"], "{:.2g}".format),
-            _bracketed(*(_g(one[f"speed{end}"]) for end in ("", "_low", "_high"))),
+            _bracketed(*(_g(one[f"speed{end}"]) for end in ENDS)),
         )
     sign = "negative" if figures.attrs["better"] == "lower" else "positive"
     lines = [
@@ -256,7 +258,7 @@ def _number(value: Any, measure: str) -> str:
 
 
 def _interval(one: Row, name: str, measure: str) -> str:
-    return _bracketed(*(_number(one[f"{name}{end}"], measure) for end in ("", "_low", "_high")))
+    return _bracketed(*(_number(one[f"{name}{end}"], measure) for end in ENDS))
 
 
 def _bracketed(value: str, low: str, high: str) -> str:

@@ -214,11 +214,12 @@ def heat_maps(
         if log:
             style.log_axis(bar.ax.yaxis, limits)
         told = describing.statistic_text(statistic, cells).split(", 95")[0]
-        bar.set_label(f"{describing.label_of(results[measure])}, {told}")
-        notes = describing.dominated(summary) if statistic == "mean" else []
+        label = f"{describing.label_of(results[measure])}, {told}"
         if one[statistic].size <= MOST_NUMBERS:
             unit = " in dB" if is_power(measure) else ""
-            notes.append(f"numbers: {told}{unit}, and half the width of its 95 % interval")
+            label += f"\nnumbers{unit}, ± half of the 95 % interval"
+        bar.set_label(label)
+        notes = describing.dominated(summary) if statistic == "mean" else []
         notes += ["hatched: no value there"] if len(finite) < values.size else []
         style.finish(figure, results, {}, "", notes)
     return figure

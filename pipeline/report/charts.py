@@ -46,11 +46,9 @@ def measures(
         for point in _panels(results, along):
             for statistic in ("mean", "median"):
                 here = summary.sel(point)
-                bounds = _bounds(here, statistic)
-                told = f"{_capital(describing.STATISTICS[statistic])}."
-                parts.append(
-                    _curves(results, along, bounds, measure, point, statistic, told, looks)
-                )
+                title = f"{measure.upper()}, {statistic}{_at(results, point)}"
+                axis = results["solver" if along is None else along]
+                parts.append(_curves(axis, results[measure], here, statistic, title, looks))
         if len(describing.free_axes(results)) == 2:
             parts += _heat_maps(results, measure, summary)
     return parts
@@ -75,22 +73,25 @@ def _capital(text: str) -> str:
 
 
 def _curves(
-    results: xr.Dataset,
-    along: str | None,
-    bounds: Bounds,
-    measure: str,
-    point: Mapping[str, Any],
+    axis: xr.DataArray,
+    variable: xr.DataArray,
+    summary: xr.Dataset,
     statistic: str,
-    told: str,
+    title: str,
     looks: style.Looks,
 ) -> Chart:
-    axis = results["solver" if along is None else along]
-    variable = results[measure]
-    log = style.wants_log(bounds[0], variable.attrs.get("better", "lower"))
-    label = describing.label_of(variable)
-    model = interactive.over_axis(axis, bounds, label, looks, log=log)
-    title = f"{measure.upper()}, {statistic}{_at(results, point)}"
-    return Chart(title, model, looks, told, _alt(title, axis, bounds[0]))
+    bounds = _bounds(summary, statistic)
+    value, low, _ = bounds
+    log = style.wants_log(value, variable.attrs.get("better", "lower"))
+    model = interactive.over_axis(axis, bounds, describing.label_of(variable), looks, log=log)
+    told = [
+        describing.STATISTICS[statistic],
+        *(describing.dominated(summary) if statistic == "mean" else []),
+        *describing.without_interval(value, low),
+        *(style.off_axis(value, style.log_limits(np.stack(bounds))) if log else []),
+    ]
+    caption = " ".join(f"{_capital(text)}." for text in told)
+    return Chart(title, model, looks, caption, _alt(title, axis, value))
 
 
 def _alt(title: str, axis: xr.DataArray, value: xr.DataArray) -> str:

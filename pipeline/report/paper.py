@@ -175,10 +175,10 @@ def verdict_table(study: Study) -> Table:
             v.measure,
             v.solver,
             *(Cell(tables.plain(v.point[axis]), float(v.point[axis])) for axis in axes),
-            *(cell for sample in (v.ours, v.theirs) for cell in _sample(sample)),
+            v.text,
             _apart(v.apart),
             Cell(f"{v.p_value:.2g}", v.p_value),
-            v.text,
+            *(cell for sample in (v.ours, v.theirs) for cell in _sample(sample)),
         ]
         for v in study.verdicts
     ]
@@ -188,7 +188,7 @@ def verdict_table(study: Study) -> Table:
         "all comparisons of the study (Holm); below 0.01 the two are not consistent."
     )
     figures = [f"{name} {who}" for who in ("ours", "published") for name in ("median", "mean")]
-    columns = ["measure", "solver", *heads, *figures, "apart", "p", "verdict"]
+    columns = ["measure", "solver", *heads, "verdict", "apart", "p", *figures]
     return Table(caption, columns, rows)
 
 
