@@ -118,23 +118,28 @@ def over_axis(
     for solver, look in looks.items():
         if solver not in bounds[0].solver.values:
             continue
-        value, low, high = (_along(b, solver, axis) for b in bounds)
-        columns = {
-            "x": at,
-            "value": value,
-            "low": np.maximum(low, floor),
-            "high": high,
-            "at": [describing.value_text(axis, v) for v in values],
-            "said": [_interval(v, a, b) for v, a, b in zip(value, low, high, strict=True)],
-            "solver": [solver] * len(at),
-        }
-        data = ColumnDataSource(columns)
+        data = ColumnDataSource({"x": at} | _columns(axis, bounds, solver, floor))
         plot.varea("x", "low", "high", source=data, color=look.colour, alpha=0.15, name=solver)
         plot.line("x", "value", source=data, name=solver, **line(look))
         marks.append(plot.scatter("x", "value", source=data, name=solver, **mark(look)))
     tips = [("solver", "@solver"), ("at", "@at"), ("value", "@said")]
     plot.add_tools(HoverTool(renderers=marks, tooltips=tips))
     return plot
+
+
+def _columns(
+    axis: xr.DataArray, bounds: Sequence[xr.DataArray], solver: str, floor: float
+) -> dict[str, Any]:
+    """What is drawn and said of a solver; no band goes below `floor`."""
+    value, low, high = (_along(b, solver, axis) for b in bounds)
+    return {
+        "value": value,
+        "low": np.maximum(low, floor),
+        "high": high,
+        "at": [describing.value_text(axis, v) for v in axis.values],
+        "said": [_interval(v, a, b) for v, a, b in zip(value, low, high, strict=True)],
+        "solver": [solver] * len(value),
+    }
 
 
 def _along(bound: xr.DataArray, solver: str, axis: xr.DataArray) -> Any:
