@@ -16,6 +16,7 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.blocks import Block, Series, digest, series_of
 from pipeline.campaign import Campaign
+from pipeline.scenarios import Scenario
 from pipeline.store import DamagedBlock, Store
 from pipeline.timing import timing_key, timings_of
 from solvers import Status
@@ -294,7 +295,6 @@ class CubeBuilder:
             failures[message] = failures.get(message, 0) + count
 
     def _coordinates(self, group: Any, widths: Mapping[str, int]) -> None:
-        scenario = self.campaign.scenario_at(next(self.campaign.points()))
         columns: dict[str, tuple[NDArray[Any], dict[str, str]]] = {
             "solver": (
                 np.array([e.label for e in self.campaign.entries], np.dtypes.StringDType()),
@@ -308,7 +308,7 @@ class CubeBuilder:
         for axis in self.campaign.axes:
             is_text = isinstance(axis.values[0], str)
             values = np.array(axis.values, np.dtypes.StringDType() if is_text else None)
-            units, long_name = scenario.units.get(axis.key, ("1", axis.key.replace("_", " ")))
+            units, long_name = self._scenario.units.get(axis.key, ("1", axis.key.replace("_", " ")))
             columns[axis.dimension] = (values, {"units": units, "long_name": long_name})
         for name, width in widths.items():
             start = 1 if name == "iteration" else 0
@@ -325,6 +325,10 @@ class CubeBuilder:
             )
             array[:] = values
 
+    @property
+    def _scenario(self) -> Scenario[Any]:
+        return self.campaign.scenario_at(next(self.campaign.points()))
+
     def _attributes(self) -> dict[str, Any]:
         header = self.campaign.campaign
         facts = {name: ", ".join(sorted(values)) for name, values in sorted(self.facts.items())}
@@ -333,6 +337,12 @@ class CubeBuilder:
             "title": f"kronsbl campaign {header.name}",
             "campaign": tomli_w.dumps(self.campaign.tables()),
             "scenario": self.campaign.scenario_use,
+            "parameters": json.dumps(
+                {
+                    name: {"units": units, "long_name": long_name}
+                    for name, (units, long_name) in self._scenario.units.items()
+                }
+            ),
             "seed": header.seed,
             "batch": json.dumps({e.label: e.batch for e in self.campaign.entries}),
             "solvers": json.dumps(

@@ -214,6 +214,7 @@ def test_swapping_the_reference_mirrors_everything():
     np.testing.assert_allclose(one.difference, -other.difference)
     np.testing.assert_allclose(one.difference_low, -other.difference_high)
     np.testing.assert_allclose(one.won, 1 - other.won - other.tied)
+    np.testing.assert_allclose(one.won_low, 1 - other.won_high)
     np.testing.assert_allclose(one.p_value, other.p_value)
     np.testing.assert_allclose(one.speed_low, 1 / other.speed_high)
 
@@ -242,6 +243,8 @@ def test_speed_needs_two_batches():
     ds = cube(2, 1, batch=json.dumps({"s0": 5, "s1": 30}))
     assert np.isnan(compare(ds, "s0").speed_low).all()
     assert np.isfinite(compare(ds, "s0").speed).all()
+    ds.attrs["batch"] = json.dumps({"s0": 3, "s1": 5})  # two batches of both
+    assert np.isnan(compare(ds, "s0").speed_low).all()
 
 
 def test_the_test_is_scipys():

@@ -146,3 +146,16 @@ def test_median_and_comparison_keep_their_promise():
     speed = coverage.simulate_speed(200, 400)
     assert speed["from batches"] > 0.91
     assert speed["as if independent"] < 0.75
+
+
+@pytest.mark.parametrize("number", [1, 6, 40])
+def test_shares_keep_their_promise_whatever_the_probability(number):
+    hits = np.arange(number + 1)
+    low, high = intervals.share_interval(hits, np.full(number + 1, number))
+    for p in np.linspace(0, 1, 101):
+        chances = scipy.stats.binom.pmf(hits, number, p)
+        assert chances[(low <= p) & (p <= high)].sum() >= 0.95
+    share = hits / number
+    assert np.all((low <= share) & (share <= high))
+    np.testing.assert_allclose(low, 1 - high[::-1])  # winning and losing mirror each other
+    assert np.isnan(intervals.share_interval(np.zeros(1), np.zeros(1))).all()

@@ -8,6 +8,7 @@ from matplotlib import colors
 
 import pipeline
 from pipeline import Campaign, plots
+from pipeline.analysis import summarize
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.cli import drawing, main
 from pipeline.errors import InputError
@@ -114,6 +115,15 @@ def test_many_solvers_all_look_different():
     assert len({(look.colour, look.marker) for look in looks.values()}) == 20
 
 
+def test_a_solver_of_several_studies_has_one_look_and_none_have_the_same_in_a_study():
+    studies = [["am", "svd", "alone"], ["own", "svd", "other"], ["komp", "am"]]
+    looks = style.looks_across(studies)
+    assert [looks["am"], looks["svd"]] == list(style.looks_of("ab").values())
+    for labels in studies:
+        assert len({looks[label] for label in labels}) == len(labels)
+    assert looks["komp"].colour == style.COLOURS[1]  # free there: svd is in other studies
+
+
 def test_convergence_has_a_panel_per_point(cubes):
     figure = plots.draw(cubes["plain"], "convergence", "cost")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["SNR = 10 dB", "SNR = 20 dB"]
@@ -129,6 +139,12 @@ def test_two_parameters_give_heat_maps_and_curves_once_one_is_fixed(cubes):
     image = figure.axes[0].images[0].get_array()
     expected = cube.nmse.sel(solver="svd").mean("realization").transpose("measurements_0", "snr_db")
     np.testing.assert_allclose(image, expected)
+    summary = summarize(cube).sel(solver="svd", snr_db=10, measurements_0=3)
+    level, low, high = (
+        10 * np.log10(float(summary[f"mean{end}"])) for end in ("", "_low", "_high")
+    )
+    assert f"{level:.1f} ±{(high - low) / 2:.1f}".replace("-", "−") in texts(figure)
+    assert "numbers in dB, ± half of the 95 % interval" in texts(figure)
     with pytest.raises(InputError, match="--measurements_0 3"):
         plots.draw(cube, "curves")
     figure = plots.draw(cube, point={"measurements_0": 4})
@@ -186,6 +202,7 @@ def test_one_realization_has_no_bands_and_nothing_swept_no_axis(cubes):
     figure = plots.draw(cube)
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["svd", "oracle"]
     assert "1 realization" in texts(figure)
+    assert "too few realizations for an interval: 2 points" in texts(figure)
 
 
 def test_one_solver_is_enough(cubes):
@@ -231,7 +248,7 @@ def test_a_solver_gone_astray_leaves_the_others_on_the_axis():
     assert style.off_axis(values, limits) == []
     far = np.array([0.0, 1e-30, 1e-3, 1e-3, 1e-2, np.inf])
     [note] = style.off_axis(far, style.log_limits(far))
-    assert note.startswith("3 points")
+    assert note.startswith("points off the axis: 2 below 4e-12, 1 above ")
 
 
 @pytest.mark.parametrize(
@@ -312,3 +329,5 @@ def test_settings_name_what_is_fixed(cubes):
         "synthetic: measurements of the first factor = 5, dims 5×5×5, measurements ·×4×5, "
         "sparsity 2"
     )
+    plain = cubes["single"]
+    assert describing.setting(plain).endswith("sparsity 2, SNR = 10 dB")

@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 import tomli_w
+import xarray as xr
 from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, InputError
 from pipeline.analysis.published import compare_published, read_published
 from pipeline.cli import main
-from pipeline.report.paper import Study, paper_page
+from pipeline.plots import describing, style
+from pipeline.report.page import swatch
+from pipeline.report.paper import Study, paper_page, verdict_table, write_figures
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,20 @@ def test_a_single_trial_tells_little(cube, tmp_path):
     verdicts = compare_published(cube, published)
     assert not any(v.telling or v.consistent for v in verdicts)
     assert all(np.isfinite(v.apart) for v in verdicts)
+    published = write(tmp_path / "p.csv", cube, lambda v, _: v[:2])  # 4 · 2 / 861 < 0.01
+    assert all(v.telling for v in compare_published(cube, published))
+    few = cube.isel(realization=slice(38))  # 4 · 2 / 780 > 0.01, though 2 / 780 is not
+    assert not any(v.telling for v in compare_published(few, published))
+
+
+def test_equal_trials_are_not_apart(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, _: np.ones_like(v))
+    same = cube.load().copy(deep=True)
+    same["nmse"] = xr.ones_like(cube.nmse)
+    study = Study("same", "", same, published, compare_published(same, published))
+    table = verdict_table(study)
+    apart = table.columns.index("apart")
+    assert {row[apart].text for row in table.rows} == {"–"}
 
 
 def test_points_that_are_not_in_the_cube_are_left_out(cube, tmp_path):
@@ -127,3 +144,23 @@ def test_page_without_published_numbers(cube, tmp_path):
     page = paper_page("Paper", [Study.of(file, cube)])
     assert "A study of our own." in page
     assert "Published:" not in page
+
+
+def test_studies_of_a_paper_share_looks_and_settings(cube, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("# A study.\n")
+    (tmp_path / "published").mkdir()
+    write(tmp_path / "published" / "own.csv", cube, lambda v, _: v)
+    study = Study.of(own, cube)
+    assert describing.name_of(study.published) == "published: small"
+    assert describing.setting(study.published) == describing.setting(cube)
+    other = Study("other", "", cube.isel(solver=[1]))
+    first, second = style.looks_of(["oracle", "svd"]).values()  # oracle is in both
+    page = paper_page("Paper", [study, other])
+    in_first, in_other = page.split("Study: other")[-2:]
+    assert swatch(first) in in_first
+    assert swatch(first) in in_other
+    assert swatch(second) not in in_other
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    assert len(write_figures([other, study], folder)) == 3

@@ -3,12 +3,14 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
 
 import pipeline
 from pipeline import report
+from pipeline.analysis import summarize, to_db
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.plots import style
@@ -101,17 +103,33 @@ def test_labels_are_words_and_not_markup(cube):
 
 
 def test_tables_hold_the_figures_of_the_summary(cube):
-    from pipeline.analysis import summarize
-
     section = next(s for s in report.sections_of(cube) if s.title == "Summary")
     table = next(part for part in section.parts if isinstance(part, report.Table))
     assert table.columns[:2] == ["solver", "SNR (dB)"]
     assert "95 %" in table.caption
     one = summarize(cube, "nmse").sel(solver="svd", snr_db=10)
     row = next(r for r in table.rows if r[0] == "svd" and r[1].key == 10)
-    assert row[2].key == pytest.approx(float(one["mean"]))
-    assert row[3].key == pytest.approx(float(one["median"]))
-    assert row[4].text == "6"
+    assert row[2].key == pytest.approx(to_db(float(one["mean"])))
+    assert row[3].key == pytest.approx(to_db(float(one["median"])))
+    assert row[4].text.startswith(f"{float(one['db_mean']):.2f}".replace("-", "−"))
+    assert row[5].text == "6"
+
+
+def test_gaps_give_the_common_figures_and_what_they_change(cube):
+    cube = cube.copy(deep=True)
+    oracle = list(cube.solver.values).index("oracle")
+    cube.nmse.values[:] = np.where(np.arange(6) < 3, 1.0, 0.01)
+    cube.nmse.values[oracle] *= 2
+    cube.status.values[:] = 1
+    cube.status.values[oracle, :, :3] = 16
+    cube.srr.values[:] = 0.5
+    cube.srr.values[0, 0, 5] = np.nan
+    text = page_of(cube).text
+    assert "over the realizations that all solvers have finished" in text
+    assert "Ranking by the median differs at snr_db = 10: oracle, svd" in text
+    assert "srr is NaN in 1 cells that ended well" in text
+    cube["status"][:] = 1
+    assert "that all solvers have finished" not in page_of(cube.drop_vars("srr")).text
 
 
 def test_unfinished_cubes_say_how_far_they_are(cube):
@@ -140,7 +158,7 @@ def test_other_shapes_of_studies(client, tmp_path):
         pipeline.run(campaign_with(**change), tmp_path / name, client)
         page = page_of(pipeline.open_results(tmp_path / name))
         assert page.figures >= 6
-        assert ("heat map" in page.text or "SNR = 10 dB" in page.text) == (name == "grid")
+        assert ("heat map" in page.text or "mean, SNR = 10 dB" in page.text) == (name == "grid")
 
 
 def test_latency_has_a_section_for_its_hosts(cube, text):
@@ -148,7 +166,7 @@ def test_latency_has_a_section_for_its_hosts(cube, text):
     page = page_of(with_latency(cube))
     for word in ("Latency on blade", "Latency on pi", "peak memory (MB)", "latency (ms)"):
         assert word in page.text
-    assert "2e+03 [2e+03, 2e+03]" in page.text
+    assert "2000 [2000, 2000]" in page.text
 
 
 def test_pages_of_several_studies_share_looks(cube):

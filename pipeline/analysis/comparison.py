@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from solvers import Status
 FIGURES = (
     *("difference", "difference_low", "difference_high"),
     *("median_difference", "median_difference_low", "median_difference_high"),
-    *("pairs", "won", "tied", "p_value"),
+    *("pairs", "won", "won_low", "won_high", "tied", "p_value"),
 )
 SPEED = ("speed", "speed_low", "speed_high")
 FEWEST_BATCHES = 3
@@ -50,9 +51,9 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
             for mean squared errors, in the measure's own units otherwise.
         ``median_difference``, ``median_difference_low``, ``median_difference_high``
             Their median, with its interval between two order statistics.
-        ``won``, ``tied``
-            Shares of the pairs in which the solver is the better one, and in which the two are
-            equal.
+        ``won``, ``won_low``, ``won_high``, ``tied``
+            Shares of the pairs in which the solver is the better one, with Clopper and Pearson's
+            interval, and in which the two are equal.
         ``p_value``, ``p_holm``
             Of Wilcoxon's signed-rank test that the differences are symmetric about 0; after
             Holm's correction for all comparisons in this dataset.
@@ -123,13 +124,14 @@ def _pairs(solver: NDArray[Any], base: NDArray[Any], *, power: bool, lower: bool
         difference = np.where(solver == base, 0.0, scaled(solver) - scaled(base))
     difference = np.where(there, difference, np.nan)
     pairs = there.sum(axis=-1)
+    won = ((solver < base) if lower else (solver > base)).sum(axis=-1)
     share = np.where(pairs > 0, 1.0 / np.maximum(pairs, 1), np.nan)
     figures = (
         *(intervals.mean(difference), *intervals.t_interval(difference)),
         intervals.quantiles(difference, (0.5,))[..., 0],
         *intervals.median_interval(difference),
         pairs,
-        ((solver < base) if lower else (solver > base)).sum(axis=-1) * share,
+        *(won * share, *intervals.share_interval(won, pairs)),
         (there & (solver == base)).sum(axis=-1) * share,
         np.apply_along_axis(_signed_rank, -1, difference),
     )
@@ -153,10 +155,10 @@ def _batches(results: xr.Dataset) -> dict[str, int]:
 def _speeds(
     times: xr.DataArray, reference: str, others: list[str], batches: dict[str, int]
 ) -> dict[str, xr.DataArray]:
-    """Runtime ratios to the reference; clusters are the larger of the two solvers' batches."""
+    """Runtime ratios to the reference; clusters are whole batches of both solvers."""
     ratios = []
     for label in others:
-        size = max(batches.get(label, 1), batches.get(reference, 1))
+        size = math.lcm(batches.get(label, 1), batches.get(reference, 1))
         ratios.append(
             over_realizations(
                 functools.partial(speed_ratio, size=size),

@@ -101,6 +101,18 @@ def median_interval(values: Array) -> Interval:
     return np.where(known, low[..., 0], np.nan), np.where(known, high[..., 0], np.nan)
 
 
+@_quiet
+def share_interval(hits: Array, number: Array) -> Interval:
+    """Interval of a probability, from how many of independent trials had it happen.
+
+    Clopper and Pearson (1934): whatever the probability, at least 0.95. NaN for no trials.
+    """
+    low = scipy.stats.beta.ppf(_TAIL, hits, number - hits + 1.0)
+    high = scipy.stats.beta.isf(_TAIL, hits + 1.0, number - hits)
+    low, high = np.where(hits == 0, 0.0, low), np.where(hits == number, 1.0, high)
+    return np.where(number > 0, low, np.nan), np.where(number > 0, high, np.nan)
+
+
 def mean_interval(values: Array) -> Interval:
     """Bootstrap interval of the mean, bias-corrected and accelerated (BCa).
 

@@ -22,6 +22,8 @@ from solvers import Status
 
 SIGNIFICANCE = 0.01
 """Over all comparisons of a study, after Holm's correction."""
+SETTING = ("campaign", "scenario", "parameters")
+"""Attributes that say what was studied, in a cube and in what was published of it."""
 
 
 class Sample(NamedTuple):
@@ -55,6 +57,8 @@ class Verdict(NamedTuple):
         of the difference, from the Monte Carlo error of both.
     p_value : float
         Of Mann and Whitney's rank test, after Holm's correction over the study.
+    telling : bool
+        Whether there are trials enough for the corrected test to find any difference.
     """
 
     measure: str
@@ -64,12 +68,7 @@ class Verdict(NamedTuple):
     theirs: Sample
     apart: float
     p_value: float
-
-    @property
-    def telling(self) -> bool:
-        """Whether there are trials enough for the rank test to find any difference."""
-        orders = math.comb(self.ours.trials + self.theirs.trials, self.theirs.trials)
-        return 2 / orders < SIGNIFICANCE
+    telling: bool = False
 
     @property
     def consistent(self) -> bool:
@@ -118,7 +117,8 @@ def read_published(path: Path, results: xr.Dataset) -> xr.Dataset:
         cube[name] = cube[there[0]] * np.nan
     # Nothing but the measure tells that a trial took place.
     cube["status"] = cube[there[0]].notnull() * int(Status.CONVERGED)
-    return cube.assign_attrs(source=_comments(path), title=results.attrs.get("title", ""))
+    kept = {name: results.attrs[name] for name in SETTING if name in results.attrs}
+    return cube.assign_attrs(kept, source=_comments(path))
 
 
 def published_table(path: Path, axes: Sequence[str], measures: Sequence[str]) -> Any:
@@ -188,7 +188,16 @@ def compare_published(results: xr.Dataset, published: xr.Dataset) -> list[Verdic
             ours[ours < resolution] = 0.0
             found.append(_verdict(measure, str(solver), at, ours, theirs))
     corrected = holm(np.array([v.p_value for v in found]))
-    return [v._replace(p_value=float(p)) for v, p in zip(found, corrected, strict=True)]
+    return [
+        v._replace(p_value=float(p), telling=_smallest_p(v) * len(found) < SIGNIFICANCE)
+        for v, p in zip(found, corrected, strict=True)
+    ]
+
+
+def _smallest_p(verdict: Verdict) -> float:
+    """The rank test's p-value where all trials of one side lie below all of the other."""
+    ours, theirs = verdict.ours.trials, verdict.theirs.trials
+    return 2 / math.comb(ours + theirs, theirs)
 
 
 def _values(sample: xr.DataArray) -> NDArray[Any]:

@@ -15,7 +15,6 @@ from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.export import places_of, rows_of
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.summaries import (
-    Ranking,
     changed_rankings,
     has_gaps,
     latencies,
@@ -26,6 +25,7 @@ from pipeline.tables import new_table, size
 
 Row = dict[str, Any]
 MOST_ROWS, MOST_LINES = 500, 10
+ENDS = ("", "_low", "_high")
 
 
 def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
@@ -46,7 +46,7 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
             "Over the realizations that all solvers have finished at a point (but those that have "
             "finished none there):",
             _common_figures(shared),
-            *_ranking_lines(changed_rankings(figures, shared)),
+            *ranking_lines(figures, shared),
         ]
     parts += _reading_lines(results, shown)
     timed = latencies(results)
@@ -56,26 +56,25 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
 
 
 def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
-    measure, axes = figures.attrs["measure"], places_of(figures)
+    measure = figures.attrs["measure"]
     others = [  # a mean ± error would say little about a mean squared error
         m
         for m in measures_of(results)
         if m != measure and results[m].dims == results.status.dims and not is_power(m)
     ]
     figures = figures.merge(means_of(results, others), combine_attrs="override")
-    title = _title(measure)
     failures = bool(figures.failed.any())
-    columns = ["cells", f"median {title}", f"mean {title}", *(f"{m}\n± error" for m in others)]
+    columns = ["cells", *_headings(measure), *(f"{m}\n± error" for m in others)]
     columns += ["ms, batched\n(5–95 %)", "iterations\n(5–95 %)", "at\nmax."]
-    table = new_table(axes, [*columns, *(["failed"] if failures else [])], tight=True)
+    columns += ["failed"] if failures else []
+    table = new_table(places_of(figures), columns, tight=True)
     for words, one in _rows(figures):
         asked = int(one["cells"] + one["missing"])
         _add(
             table,
             *words,
             f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
-            _interval(one, "median", measure),
-            _interval(one, "mean", measure) + ("*" if one["dominated"] else " "),
+            *_measured(one, measure),
             *(_with_error(float(one[m]), float(one[f"{m}_se"])) for m in others),
             _ranged(one["runtime"] * 1e3, one["runtime_quantile"] * 1e3),
             _ranged(one["iterations"], one["iterations_quantile"]),
@@ -100,24 +99,18 @@ def _linear_figures(figures: xr.Dataset) -> Table:
 def _spread(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
     levels = [f"{100 * level:g} %" for level in figures["quantile"].values]
-    power = is_power(measure)
-    mean = [f"mean of {measure} in dB\n[95 %]"] if power else []
-    table = new_table(places_of(figures), [*mean, *(f"{measure}\n{level}" for level in levels)])
+    unit = ", dB" if is_power(measure) else ""
+    table = new_table(places_of(figures), [f"{measure}{unit}\n{level}" for level in levels])
     for words, one in _rows(figures):
-        levels = [_number(value, measure) for value in one["quantiles"]]
-        bounds = (one["db_mean"], one["db_low"], one["db_high"])
-        _add(table, *words, *([_bracketed(*map(_decibels, bounds))] if power else []), *levels)
+        _add(table, *words, *(_number(value, measure) for value in one["quantiles"]))
     return table
 
 
 def _common_figures(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
-    title = _title(measure)
-    table = new_table(places_of(figures), ["cells", f"median {title}", f"mean {title}"])
+    table = new_table(places_of(figures), ["cells", *_headings(measure)])
     for words, one in _rows(figures):
-        mark = "*" if one["dominated"] else " "
-        texts = [_interval(one, name, measure) for name in ("median", "mean")]
-        _add(table, *words, str(int(one["used"])), texts[0], texts[1] + mark)
+        _add(table, *words, str(int(one["used"])), *_measured(one, measure))
     return table
 
 
@@ -129,7 +122,7 @@ def latency_table(figures: xr.Dataset) -> Table:
         ["timed", "median latency, ms\n[95 %]", *(["peak memory"] if memory else [])],
     )
     for words, one in _rows(figures):
-        bounds = (_g(one[f"latency{end}"] * 1e3) for end in ("", "_low", "_high"))
+        bounds = (_g(one[f"latency{end}"] * 1e3) for end in ENDS)
         peak = (
             [size(float(one["peak_memory"])) if one["peak_memory"] > 0 else "–"] if memory else []
         )
@@ -137,7 +130,11 @@ def latency_table(figures: xr.Dataset) -> Table:
     return table
 
 
-def _ranking_lines(changes: list[Ranking]) -> list[str]:
+def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
+    """Where the ranking over the common cells is another; see `changed_rankings`."""
+    changes = changed_rankings(everything, shared)
+    if not changes:
+        return ["All cells and the common ones rank the solvers alike, at every point."]
     lines = []
     for change in changes[:MOST_LINES]:
         where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
@@ -177,7 +174,7 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
     measure, reference = figures.attrs["measure"], figures.attrs["reference"]
     unit = ", dB" if is_power(measure) else ""
     columns = ["pairs", f"mean difference{unit}\n[95 %]", f"median difference{unit}\n[95 %]"]
-    columns += ["won", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
+    columns += ["won, %\n[95 %]", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
     table = new_table(places_of(figures), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
     for words, one in _rows(figures):
@@ -186,12 +183,13 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
             *words,
             str(int(one["pairs"])),
             *(
-                _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ("", "_low", "_high")))
+                _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ENDS))
                 for name in ("difference", "median_difference")
             ),
-            *(_or_dash(one[name], "{:.0%}".format) for name in ("won", "tied")),
+            _bracketed(*(_or_dash(100 * one[f"won{e}"], "{:.0f}".format) for e in ENDS)),
+            _or_dash(one["tied"], "{:.0%}".format),
             _or_dash(one["p_holm"], "{:.2g}".format),
-            _bracketed(*(_g(one[f"speed{end}"]) for end in ("", "_low", "_high"))),
+            _bracketed(*(_g(one[f"speed{end}"]) for end in ENDS)),
         )
     sign = "negative" if figures.attrs["better"] == "lower" else "positive"
     lines = [
@@ -225,8 +223,21 @@ def _rows(figures: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
         yield [str(row[name]) for name in places], row
 
 
-def _title(measure: str) -> str:
-    return f"{measure}, dB\n[95 %]" if is_power(measure) else f"{measure}\n[95 %]"
+def _headings(measure: str) -> list[str]:
+    """Of the columns of `_measured`."""
+    unit = ", dB" if is_power(measure) else ""
+    titles = [f"{name} {measure}{unit}\n[95 %]" for name in ("median", "mean")]
+    return [*titles, f"mean of {measure} in dB\n[95 %]"] if is_power(measure) else titles
+
+
+def _measured(one: Row, measure: str) -> list[str]:
+    """A measure by its median, its mean, and the mean of its decibels."""
+    texts = [_interval(one, name, measure) for name in ("median", "mean")]
+    texts[1] += "*" if one["dominated"] else " "
+    if not is_power(measure):
+        return texts
+    bounds = (one["db_mean"], one["db_low"], one["db_high"])
+    return [*texts, _bracketed(*map(_decibels, bounds))]
 
 
 def _or_dash(value: Any, form: Callable[[float], str]) -> str:
@@ -247,7 +258,7 @@ def _number(value: Any, measure: str) -> str:
 
 
 def _interval(one: Row, name: str, measure: str) -> str:
-    return _bracketed(*(_number(one[f"{name}{end}"], measure) for end in ("", "_low", "_high")))
+    return _bracketed(*(_number(one[f"{name}{end}"], measure) for end in ENDS))
 
 
 def _bracketed(value: str, low: str, high: str) -> str:

@@ -64,10 +64,9 @@ def paper(
     files = sorted(folder.glob("*.toml"))
     if not files:
         raise InputError(f"{folder}: no campaign files (*.toml) in there")
-    if figures is not None and not figures.is_dir():
-        raise InputError(f"{figures}: no such folder")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}")
+    for folder_of_output in (figures or output.parent, output.parent):
+        if not folder_of_output.is_dir():
+            raise InputError(f"{folder_of_output}: there is no such folder")
     campaigns = {file: Campaign.load(file, realizations=realizations) for file in files}
     for file, campaign in campaigns.items():  # found out before the work, not after
         check_published(file, campaign)

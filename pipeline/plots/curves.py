@@ -81,6 +81,7 @@ def measure_curves(
         if not handles:
             ax.set_title(told)
         notes = describing.dominated(summary) if statistic == "mean" else []
+        notes += describing.without_interval(value, low)
         style.finish(figure, results, handles, told, [*notes, *hidden])
     return figure
 
@@ -112,13 +113,13 @@ def _lines(
     at = style.swept_axis(ax, axis)
     order = np.argsort(at)
     handles = {}
-    for label, look in looks.items():
-        if label not in bounds[0].solver.values:
-            continue
+    solvers = [str(s) for s in bounds[0].solver.values]
+    for label in solvers:
+        look = looks[label]
         value, low, high = (b.sel(solver=label).values.reshape(-1)[order] for b in bounds)
         empty = not np.isfinite(value).any()
         (line,) = ax.plot(at[order], value, **look.line, zorder=3)
-        ax.fill_between(at[order], low, high, **style.band(look, len(looks)), zorder=1.5)
+        ax.fill_between(at[order], low, high, **style.band(look, len(solvers)), zorder=1.5)
         handles[f"{label} (no data)" if empty else label] = line
     return handles
 
@@ -190,20 +191,19 @@ def tradeoff(
         figure, axes = style.canvas()
         ax = axes[0, 0]
         handles = {
-            label: _path(ax, summary.sel(solver=label), axis, look, statistic)
-            for label, look in looks.items()
-            if label in summary.solver.values
+            label: _path(ax, summary.sel(solver=label), axis, looks[label], statistic)
+            for label in map(str, summary.solver.values)
         }
         ax.set_xlabel("mean runtime per realization")
         ax.set_ylabel(style.axis_label(results[measure]))
-        style.log_axis(ax.xaxis, style.log_limits(summary.runtime), "s")
+        style.log_axis(ax.xaxis, style.log_limits(summary.runtime), "s", ticks=5)
         if style.wants_log(summary[statistic], better):
             bounds = np.stack([summary[statistic + end] for end in ("", "_low", "_high")])
             style.log_axis(ax.yaxis, style.log_limits(bounds))
         over = []
         if axis is not None:
             ends = results[axis].values[[0, -1]]
-            label = results[axis].attrs.get("long_name", axis)
+            label = describing.label_of(results[axis])
             over = [f"a line per solver: {label} from {ends[0]} (open) to {ends[1]}"]
         title = "\n".join([describing.statistic_text(statistic, cells), *over])
         style.finish(figure, results, handles, title, describing.runtime_notes(results))

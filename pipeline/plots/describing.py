@@ -65,8 +65,9 @@ def tables_of(results: xr.Dataset) -> dict[str, Any]:
 
 
 def name_of(results: xr.Dataset) -> str:
-    """The campaign's name."""
-    return str(tables_of(results).get("campaign", {}).get("name", "campaign"))
+    """The campaign's name, or another that was given to the cube."""
+    named = tables_of(results).get("campaign", {}).get("name", "campaign")
+    return str(results.attrs.get("name", named))
 
 
 def label_of(variable: xr.DataArray) -> str:
@@ -102,8 +103,16 @@ def setting(results: xr.Dataset) -> str:
     }
     fixed |= {axis: results[axis].item() for axis in axes_of(results) if results.sizes[axis] == 1}
     words = [point_text(results, {name: value}) for name, value in fixed.items()]
-    words += [f"{name.replace('_', ' ')} {_plain(value)}" for name, value in parameters.items()]
+    words += [_parameter_text(results, name, value) for name, value in parameters.items()]
     return ": ".join(filter(None, [results.attrs.get("scenario"), ", ".join(words)]))
+
+
+def _parameter_text(results: xr.Dataset, name: str, value: Any) -> str:
+    """``SNR = 25 dB`` where a parameter has a unit, ``sparsity 3`` elsewhere."""
+    about = json.loads(results.attrs.get("parameters", "{}")).get(name, {})
+    if about.get("units", "1") != "1":
+        return value_text(xr.DataArray(value, attrs=about), value)
+    return f"{name.replace('_', ' ')} {_plain(value)}"
 
 
 def _plain(value: Any) -> str:
@@ -187,6 +196,12 @@ def dominated(summary: xr.Dataset) -> list[str]:
     names = [str(s) for s in summary.solver.values if int(at.sel(solver=s))]
     shown = _listed(_few(names), names)
     return [f"means that rest on a few realizations (see the median): {shown}"]
+
+
+def without_interval(value: xr.DataArray, low: xr.DataArray) -> list[str]:
+    """A note on figures that have no interval."""
+    count = int((value.notnull() & low.isnull()).sum())
+    return [f"too few realizations for an interval: {count} points"] if count else []
 
 
 def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:

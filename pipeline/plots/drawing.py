@@ -9,7 +9,7 @@ import xarray as xr
 
 from pipeline.analysis import check, default_measure
 from pipeline.errors import InputError
-from pipeline.plots import curves, describing, panels
+from pipeline.plots import curves, describing, panels, style
 from solvers.registry import suggest
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def draw(
     statistic: str = "mean",
     cells: str = "all",
     point: Mapping[str, Any] | None = None,
+    looks: style.Looks | None = None,
 ) -> Figure:
     """Draw a cube, finished or not.
 
@@ -67,6 +68,8 @@ def draw(
         "all", or "common": at each point only the realizations that all solvers have finished.
     point
         Values of swept parameters, to draw what the cube has there.
+    looks
+        Look of each solver; by default by place on the solver axis.
 
     Returns
     -------
@@ -93,13 +96,14 @@ def draw(
     if not bool((results.status > 0).any()):
         raise InputError("nothing to draw: no cell of this cube has been run there")
     of_statistic: dict[str, Any] = {"statistic": statistic, "cells": cells}
+    looks = looks or style.looks_of(results.solver.values)
     drawn: dict[str, Callable[[], Figure]] = {
-        "curves": lambda: curves.measure_curves(results, measure, **of_statistic),
+        "curves": lambda: curves.measure_curves(results, measure, **of_statistic, looks=looks),
         "heatmap": lambda: panels.heat_maps(results, measure, **of_statistic),
-        "cdf": lambda: panels.cdf(results, measure),
-        "runtime": lambda: curves.costs(results, cells=cells),
-        "tradeoff": lambda: curves.tradeoff(results, measure, **of_statistic),
-        "convergence": lambda: panels.convergence(results, measure),
-        "latency": lambda: panels.latency(results),
+        "cdf": lambda: panels.cdf(results, measure, looks=looks),
+        "runtime": lambda: curves.costs(results, cells=cells, looks=looks),
+        "tradeoff": lambda: curves.tradeoff(results, measure, **of_statistic, looks=looks),
+        "convergence": lambda: panels.convergence(results, measure, looks=looks),
+        "latency": lambda: panels.latency(results, looks=looks),
     }
     return drawn[kind]()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PANELS = 12
 """More panels are no figure any more."""
+MOST_NUMBERS = 42
+"""In a heat map of more fields no numbers are written."""
 
 
 def points_of(results: xr.Dataset) -> list[dict[str, Any]]:
@@ -44,7 +46,10 @@ def _grid(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
 
 
 def _per_point(
-    results: xr.Dataset, kind: str, draw: Callable[[Axes, xr.Dataset, str, style.Look], Any]
+    results: xr.Dataset,
+    kind: str,
+    draw: Callable[[Axes, xr.Dataset, str, style.Look], Any],
+    looks: style.Looks | None,
 ) -> tuple[Figure, list[Axes], dict[str, Any]]:
     """A panel per point, in each what `draw` makes of every solver's realizations there."""
     points = points_of(results)
@@ -56,20 +61,20 @@ def _per_point(
         )
     figure, axes = _grid(len(points), (3.0, 2.7))
     handles: dict[str, Any] = {}
-    looks = style.looks_of(results.solver.values)
+    looks = looks or style.looks_of(results.solver.values)
     wide = 30 if len(points) > 1 else 60  # characters that a panel has room for
     for ax, point in zip(axes, points, strict=True):
         ax.set_title(textwrap.fill(describing.point_text(results, point), wide))
-        for label, look in looks.items():
-            line = draw(ax, describing.sample(results, label, point), label, look)
+        for label in map(str, results.solver.values):
+            line = draw(ax, describing.sample(results, label, point), label, looks[label])
             if line is not None:
                 handles[label] = line
-    ordered = {label: handles[label] for label in looks if label in handles}
+    ordered = {s: handles[s] for s in map(str, results.solver.values) if s in handles}
     return figure, axes, ordered
 
 
 def _outer_labels(axes: list[Axes], x: str, y: str) -> None:
-    """Axis labels at the left and below only, the same limits everywhere."""
+    """Axis labels at the left and below only."""
     for ax in axes:
         place = ax.get_subplotspec()
         assert place is not None
@@ -79,7 +84,7 @@ def _outer_labels(axes: list[Axes], x: str, y: str) -> None:
         ax.set_xlabel(x if number + columns >= len(axes) else "")
 
 
-def cdf(results: xr.Dataset, measure: str = "nmse") -> Figure:
+def cdf(results: xr.Dataset, measure: str = "nmse", *, looks: style.Looks | None = None) -> Figure:
     """Empirical distribution of a measure over the realizations, a panel per point.
 
     Raises
@@ -102,7 +107,7 @@ def cdf(results: xr.Dataset, measure: str = "nmse") -> Figure:
         return line
 
     with style.rc():
-        figure, axes, handles = _per_point(results, "cdf", draw)
+        figure, axes, handles = _per_point(results, "cdf", draw, looks)
         values = np.concatenate(everything) if everything else np.empty(0)
         log = style.wants_log(values, results[measure].attrs.get("better", "lower"))
         limits = style.log_limits(values) if log else None
@@ -120,7 +125,9 @@ def cdf(results: xr.Dataset, measure: str = "nmse") -> Figure:
     return figure
 
 
-def convergence(results: xr.Dataset, measure: str = "nmse") -> Figure:
+def convergence(
+    results: xr.Dataset, measure: str = "nmse", *, looks: style.Looks | None = None
+) -> Figure:
     """Median and quartiles of a trace per EM iteration, a panel per point.
 
     Parameters
@@ -149,7 +156,7 @@ def convergence(results: xr.Dataset, measure: str = "nmse") -> Figure:
         return line
 
     with style.rc():
-        figure, axes, handles = _per_point(results, "convergence", draw)
+        figure, axes, handles = _per_point(results, "convergence", draw, looks)
         for ax in axes:
             ends = [np.asarray(line.get_xdata())[-1] for line in ax.lines]
             last = float(max(ends, default=1))
@@ -185,10 +192,10 @@ def heat_maps(
         have = ", ".join(axes_names) or "none"
         raise InputError(f"heatmap: needs two swept parameters that vary, this cube has: {have}")
     x, y = axes_names
-    values = summarize(results, measure, cells=cells)[statistic].squeeze()
+    summary = summarize(results, measure, cells=cells).squeeze()
+    values = summary[statistic]
     finite = values.values[np.isfinite(values.values)]
     log = style.wants_log(values, results[measure].attrs.get("better", "lower"))
-    in_db = is_power(measure)
     labels = [str(s) for s in results.solver.values]
     with style.rc():
         figure, axes = _grid(len(labels), (3.3, 3.0))
@@ -196,8 +203,11 @@ def heat_maps(
         low, high = limits or (finite.min(initial=np.inf), finite.max(initial=-np.inf))
         norm = (LogNorm if log else Normalize)(vmin=low, vmax=high, clip=True)
         for ax, label in zip(axes, labels, strict=True):
-            one = values.sel(solver=label) if "solver" in values.dims else values
-            image = _map(ax, one.transpose(y, x), norm, in_db)
+            one = summary.sel(solver=label) if "solver" in values.dims else summary
+            one = one.transpose(y, x, ...)
+            image = _map(ax, one[statistic], norm)
+            if one[statistic].size <= MOST_NUMBERS:
+                _write_values(ax, one, statistic, norm)
             ax.set_title(textwrap.fill(label, 30))
         _outer_labels(axes, style.axis_label(results[x], 28), style.axis_label(results[y], 28))
         bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
@@ -205,15 +215,18 @@ def heat_maps(
             style.log_axis(bar.ax.yaxis, limits)
         told = describing.statistic_text(statistic, cells).split(", 95")[0]
         label = f"{describing.label_of(results[measure])}, {told}"
-        bar.set_label(f"{label}\nnumbers in dB" if in_db else label)
-        gaps = ["hatched: no value there"] if len(finite) < values.size else []
-        style.finish(figure, results, {}, "", gaps)
+        if one[statistic].size <= MOST_NUMBERS:
+            unit = " in dB" if is_power(measure) else ""
+            label += f"\nnumbers{unit}, ± half of the 95 % interval"
+        bar.set_label(label)
+        notes = describing.dominated(summary) if statistic == "mean" else []
+        notes += ["hatched: no value there"] if len(finite) < values.size else []
+        style.finish(figure, results, {}, "", notes)
     return figure
 
 
-def _map(ax: Axes, values: xr.DataArray, norm: Any, in_db: bool) -> Any:
-    """One heat map, the value written into each field."""
-    rows, columns = values.shape
+def _map(ax: Axes, values: xr.DataArray, norm: Any) -> Any:
+    """One heat map."""
     ax.grid(False)
     ax.set_facecolor("#eeeeee")
     ax.patch.set_hatch("///")
@@ -224,14 +237,26 @@ def _map(ax: Axes, values: xr.DataArray, norm: Any, in_db: bool) -> Any:
         at = np.arange(0, values.sizes[dim], every)
         shown = values[dim].values[::every]
         axis.set_ticks(at, [f"{v:g}" if not style.is_text(shown) else str(v) for v in shown])
-    if rows * columns <= 80:
-        for (row, column), value in np.ndenumerate(values.values):
-            if np.isfinite(value):
-                text = f"{to_db(value):.1f}" if in_db else f"{value:.2g}"
-                text = text.replace("-", "−")
-                ink = "white" if norm(value) < 0.55 else "black"
-                ax.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
     return image
+
+
+def _write_values(ax: Axes, summary: xr.Dataset, statistic: str, norm: Any) -> None:
+    """The value into each field of a heat map, with half the width of its interval."""
+    in_db = is_power(summary.attrs["measure"])
+    values, low, high = (summary[statistic + end].values for end in ("", "_low", "_high"))
+    with np.errstate(invalid="ignore"):  # of zeros in dB
+        shown, half = (
+            (to_db(values), (to_db(high) - to_db(low)) / 2) if in_db else (values, (high - low) / 2)
+        )
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isfinite(value):
+            continue
+        text = f"{shown[row, column]:.1f}" if in_db else f"{value:.2g}"
+        if np.isfinite(half[row, column]):
+            text += f"\n±{half[row, column]:.1f}" if in_db else f"\n±{half[row, column]:.1g}"
+        ink = "white" if norm(value) < 0.55 else "black"
+        centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
+        ax.text(column, row, text.replace("-", "−"), color=ink, **centred)
 
 
 def latency(results: xr.Dataset, *, looks: style.Looks | None = None) -> Figure:

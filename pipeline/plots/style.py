@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,14 +84,32 @@ Looks = Mapping[str, Look]
 
 def looks_of(labels: Iterable[Any]) -> dict[str, Look]:
     """A look for each label, by its place; dashed once the colours are used up."""
-    return {
-        str(label): Look(
-            COLOURS[number % len(COLOURS)],
-            MARKERS[number % len(MARKERS)],
-            DASHES[number // len(COLOURS) % len(DASHES)],
-        )
-        for number, label in enumerate(labels)
-    }
+    return {str(label): _look(number) for number, label in enumerate(labels)}
+
+
+def looks_across(studies: Iterable[Iterable[Any]]) -> dict[str, Look]:
+    """A look for each label of several cubes, the same in all of them.
+
+    Labels that several cubes have come first; one that a single cube has takes the first look that
+    is free there.
+    """
+    cubes = [list(map(str, labels)) for labels in studies]
+    counts = Counter(itertools.chain(*cubes))
+    shared = [label for label, count in counts.items() if count > 1]
+    numbers = {label: number for number, label in enumerate(shared)}
+    for labels in cubes:
+        taken = {numbers[label] for label in labels if label in numbers}
+        free = (number for number in itertools.count() if number not in taken)
+        numbers |= {label: next(free) for label in labels if label not in numbers}
+    return {label: _look(number) for label, number in numbers.items()}
+
+
+def _look(number: int) -> Look:
+    return Look(
+        COLOURS[number % len(COLOURS)],
+        MARKERS[number % len(MARKERS)],
+        DASHES[number // len(COLOURS) % len(DASHES)],
+    )
 
 
 def axis_label(variable: xr.DataArray, width: int = 40) -> str:
@@ -116,9 +136,10 @@ def off_axis(values: Any, limits: tuple[float, float] | None) -> list[str]:
     if limits is None:
         return []
     values = np.asarray(values, float)
-    count = int((values < limits[0]).sum() + (values > limits[1]).sum())
-    ends = f"{limits[0]:.0e} or above {limits[1]:.0e}"
-    return [f"{count} points below {ends} are off the axis"] if count else []
+    low, high = limits
+    outside = (("below", low, values < low), ("above", high, values > high))
+    said = [f"{at.sum()} {where} {end:.0e}" for where, end, at in outside if at.any()]
+    return [f"points off the axis: {', '.join(said)}"] if said else []
 
 
 def wants_log(values: Any, better: str = "lower") -> bool:

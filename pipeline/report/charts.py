@@ -46,11 +46,9 @@ def measures(
         for point in _panels(results, along):
             for statistic in ("mean", "median"):
                 here = summary.sel(point)
-                bounds = _bounds(here, statistic)
-                told = f"{_capital(describing.STATISTICS[statistic])}."
-                parts.append(
-                    _curves(results, along, bounds, measure, point, statistic, told, looks)
-                )
+                title = f"{measure.upper()}, {statistic}{_at(results, point)}"
+                axis = results["solver" if along is None else along]
+                parts.append(_curves(axis, results[measure], here, statistic, title, looks))
         if len(describing.free_axes(results)) == 2:
             parts += _heat_maps(results, measure, summary)
     return parts
@@ -75,22 +73,25 @@ def _capital(text: str) -> str:
 
 
 def _curves(
-    results: xr.Dataset,
-    along: str | None,
-    bounds: Bounds,
-    measure: str,
-    point: Mapping[str, Any],
+    axis: xr.DataArray,
+    variable: xr.DataArray,
+    summary: xr.Dataset,
     statistic: str,
-    told: str,
+    title: str,
     looks: style.Looks,
 ) -> Chart:
-    axis = results["solver" if along is None else along]
-    variable = results[measure]
-    log = style.wants_log(bounds[0], variable.attrs.get("better", "lower"))
-    label = describing.label_of(variable)
-    model = interactive.over_axis(axis, bounds, label, looks, log=log)
-    title = f"{measure.upper()}, {statistic}{_at(results, point)}"
-    return Chart(title, model, looks, told, _alt(title, axis, bounds[0]))
+    bounds = _bounds(summary, statistic)
+    value, low, _ = bounds
+    log = style.wants_log(value, variable.attrs.get("better", "lower"))
+    model = interactive.over_axis(axis, bounds, describing.label_of(variable), looks, log=log)
+    told = [
+        describing.STATISTICS[statistic],
+        *(describing.dominated(summary) if statistic == "mean" else []),
+        *describing.without_interval(value, low),
+        *(style.off_axis(value, style.log_limits(np.stack(bounds))) if log else []),
+    ]
+    caption = " ".join(f"{_capital(text)}." for text in told)
+    return Chart(title, model, looks, caption, _alt(title, axis, value))
 
 
 def _alt(title: str, axis: xr.DataArray, value: xr.DataArray) -> str:
@@ -107,13 +108,15 @@ def _alt(title: str, axis: xr.DataArray, value: xr.DataArray) -> str:
 
 def _heat_maps(results: xr.Dataset, measure: str, summary: xr.Dataset) -> list[Part]:
     x, y = (results[axis] for axis in describing.free_axes(results))
-    values = _narrow(summary["median"])
+    bounds = _bounds(summary, "median")
+    values = bounds[0]
     finite = values.values[np.isfinite(values.values)]
     log = style.wants_log(values, results[measure].attrs.get("better", "lower"))
     limits = (style.log_limits(values) if log else None) or (finite.min(), finite.max())
     parts: list[Part] = []
     for solver in values.solver.values:
-        model = interactive.heat_map(values.sel(solver=solver), x, y, limits, log=log)
+        of_solver = [b.sel(solver=solver) for b in bounds]
+        model = interactive.heat_map(of_solver, x, y, limits, log=log)
         title = f"{measure.upper()}, median, {solver}"
         caption = (
             f"Colour: {describing.label_of(results[measure])}, the same scale for all solvers."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,23 +118,28 @@ def over_axis(
     for solver, look in looks.items():
         if solver not in bounds[0].solver.values:
             continue
-        value, low, high = (_along(b, solver, axis) for b in bounds)
-        columns = {
-            "x": at,
-            "value": value,
-            "low": np.maximum(low, floor),
-            "high": high,
-            "at": [describing.value_text(axis, v) for v in values],
-            "said": [_interval(v, a, b) for v, a, b in zip(value, low, high, strict=True)],
-            "solver": [solver] * len(at),
-        }
-        data = ColumnDataSource(columns)
+        data = ColumnDataSource({"x": at} | _columns(axis, bounds, solver, floor))
         plot.varea("x", "low", "high", source=data, color=look.colour, alpha=0.15, name=solver)
         plot.line("x", "value", source=data, name=solver, **line(look))
         marks.append(plot.scatter("x", "value", source=data, name=solver, **mark(look)))
     tips = [("solver", "@solver"), ("at", "@at"), ("value", "@said")]
     plot.add_tools(HoverTool(renderers=marks, tooltips=tips))
     return plot
+
+
+def _columns(
+    axis: xr.DataArray, bounds: Sequence[xr.DataArray], solver: str, floor: float
+) -> dict[str, Any]:
+    """What is drawn and said of a solver; no band goes below `floor`."""
+    value, low, high = (_along(b, solver, axis) for b in bounds)
+    return {
+        "value": value,
+        "low": np.maximum(low, floor),
+        "high": high,
+        "at": [describing.value_text(axis, v) for v in axis.values],
+        "said": [_interval(v, a, b) for v, a, b in zip(value, low, high, strict=True)],
+        "solver": [solver] * len(value),
+    }
 
 
 def _along(bound: xr.DataArray, solver: str, axis: xr.DataArray) -> Any:
@@ -143,7 +149,7 @@ def _along(bound: xr.DataArray, solver: str, axis: xr.DataArray) -> Any:
     return bound.sel(solver=solver).values.reshape(-1)
 
 
-def _interval(value: float, low: float, high: float) -> str:
+def _interval(value: Any, low: Any, high: Any) -> str:
     if not np.isfinite(value):
         return "–"
     return f"{value:.4g} [{low:.4g}, {high:.4g}]" if np.isfinite(low) else f"{value:.4g}"
@@ -274,19 +280,25 @@ def traces(found: dict[str, xr.Dataset], label: str, looks: style.Looks, *, log:
 
 
 def heat_map(
-    values: xr.DataArray, x: xr.DataArray, y: xr.DataArray, limits: Any, *, log: bool
+    bounds: Sequence[xr.DataArray],
+    x: xr.DataArray,
+    y: xr.DataArray,
+    limits: Any,
+    *,
+    log: bool,
 ) -> figure:
-    """A measure of one solver over two swept parameters."""
+    """A measure of one solver, with low and high, over two swept parameters."""
     from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, LogColorMapper
     from bokeh.palettes import Cividis256
     from bokeh.plotting import figure
 
     columns = {"x": [], "y": [], "value": [], "said": [], "at": []}  # type: dict[str, list[Any]]
-    for (i, j), value in np.ndenumerate(values.transpose(y.name, x.name).values):
+    values, low, high = (b.transpose(y.name, x.name).values for b in bounds)
+    for (i, j), value in np.ndenumerate(values):
         columns["x"].append(_name(x.values[j]))
         columns["y"].append(_name(y.values[i]))
         columns["value"].append(value)
-        columns["said"].append(f"{value:.3g}")
+        columns["said"].append(_interval(value, low[i, j], high[i, j]))
         point = (describing.value_text(x, x.values[j]), describing.value_text(y, y.values[i]))
         columns["at"].append(", ".join(point))
     mapper = (LogColorMapper if log else LinearColorMapper)(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Study:
         if not source.exists():
             return cls(file.stem, about, results)
         published = read_published(source, results)
+        published.attrs["name"] = f"published: {describing.name_of(results)}"
         return cls(file.stem, about, results, published, compare_published(results, published))
 
 
@@ -73,7 +75,13 @@ def check_published(file: Path, campaign: Campaign) -> None:
 def paper_page(title: str, studies: Sequence[Study]) -> str:
     """One page about all studies, as HTML."""
     subtitle = "; ".join([f"{len(studies)} studies", *agreement(studies)])
-    return page(title, [overview(studies), *map(section, studies)], subtitle)
+    looks = looks_of(studies)
+    return page(title, [overview(studies), *(section(s, looks) for s in studies)], subtitle)
+
+
+def looks_of(studies: Sequence[Study]) -> style.Looks:
+    """One look per solver, in all figures of all studies."""
+    return style.looks_across(study.results.solver.values for study in studies)
 
 
 def agreement(studies: Sequence[Study]) -> list[str]:
@@ -113,10 +121,10 @@ def overview(studies: Sequence[Study]) -> Section:
     )
 
 
-def section(study: Study) -> Section:
+def section(study: Study, looks: style.Looks) -> Section:
     """Figures and verdicts of one study."""
     results = study.results
-    looks = style.looks_of([str(label) for label in results.solver.values])
+    looks = {label: looks[label] for label in map(str, results.solver.values)}
     parts: list[Part] = [Text(study.about)]
     parts += [Text(f"{n[0].upper()}{n[1:]}.", warning=True) for n in describing.notes(results)]
     names = [m for m in measures_of(results) if results[m].ndim == results.status.ndim]
@@ -167,10 +175,10 @@ def verdict_table(study: Study) -> Table:
             v.measure,
             v.solver,
             *(Cell(tables.plain(v.point[axis]), float(v.point[axis])) for axis in axes),
-            *(cell for sample in (v.ours, v.theirs) for cell in _sample(sample)),
-            Cell(f"{v.apart:+.1f}".replace("-", "−"), v.apart),
-            Cell(f"{v.p_value:.2g}", v.p_value),
             v.text,
+            _apart(v.apart),
+            Cell(f"{v.p_value:.2g}", v.p_value),
+            *(cell for sample in (v.ours, v.theirs) for cell in _sample(sample)),
         ]
         for v in study.verdicts
     ]
@@ -180,8 +188,14 @@ def verdict_table(study: Study) -> Table:
         "all comparisons of the study (Holm); below 0.01 the two are not consistent."
     )
     figures = [f"{name} {who}" for who in ("ours", "published") for name in ("median", "mean")]
-    columns = ["measure", "solver", *heads, *figures, "apart", "p", "verdict"]
+    columns = ["measure", "solver", *heads, "verdict", "apart", "p", *figures]
     return Table(caption, columns, rows)
+
+
+def _apart(errors: float) -> Cell:
+    if math.isnan(errors):  # all trials of both are equal
+        return Cell("–", 0.0)
+    return Cell(f"{errors:+.1f}".replace("-", "−"), errors)
 
 
 def _sample(sample: Sample) -> list[Cell | str]:
@@ -196,9 +210,11 @@ def write_figures(studies: Sequence[Study], folder: Path) -> list[Path]:
     """Figures of all studies as PNG files, the published ones too."""
     from pipeline import plots
 
+    looks = looks_of(studies)
+
     def draw(name: str, cube: xr.Dataset, **options: Any) -> Path:
         path = folder / f"paper-{name}.png"
-        plots.save(plots.draw(cube, **options), path)
+        plots.save(plots.draw(cube, **options, looks=looks), path)
         return path
 
     written = []

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import axes_of, is_power, to_db
+from pipeline.analysis import axes_of, has_gaps, is_power, summarize, to_db
+from pipeline.analysis.tables import ranking_lines
 from pipeline.plots import describing
-from pipeline.report.page import Cell, Part, Table
+from pipeline.report.page import Cell, Part, Table, Text
 
 ROWS = 2000
 """A longer table is cut."""
@@ -41,40 +42,76 @@ def _cut(rows: list[list[Cell | str]]) -> tuple[list[list[Cell | str]], str]:
 
 def summary_tables(results: xr.Dataset, summaries: Mapping[str, xr.Dataset]) -> list[Part]:
     """A table per measure, and one of costs and cells."""
-    axes = axes_of(results)
-    heads = ["solver", *(describing.label_of(results[a]) for a in axes)]
     parts: list[Part] = []
     for measure, summary in summaries.items():
-        in_db = is_power(measure)
-        name = describing.label_of(results[measure])
-        rows = [
-            [*leading, *(_figure(one, s, in_db) for s in ("mean", "median")), count(one.used)]
-            for leading, one in _points(summary, axes)
-        ]
-        rows, cut = _cut(rows)
-        unit = " in dB (10 log₁₀ of mean and median)" if in_db else ""
-        marked = bool(summary.dominated.any())
-        caption = (
-            f"{name[0].upper()}{name[1:]}{unit}, each with its 95 % interval: bootstrap for the "
-            "mean, distribution-free for the median."
-            + (" *: the mean rests on a few realizations." if marked else "")
-        )
-        heading = f"{measure}{' (dB)' if in_db else ''}"
-        columns = [*heads, f"mean {heading}", f"median {heading}", "realizations"]
-        parts.append(Table(caption + cut, columns, rows))
-    parts.append(_costs(next(iter(summaries.values())), heads, axes))
+        parts.append(_figures(results, summary))
+        if bool(summary.undefined.any()):
+            number = int(summary.undefined.sum())
+            parts.append(
+                Text(f"{measure} is NaN in {number} cells that ended well; they are left out.")
+            )
+        if has_gaps(results, measure):
+            shared = summarize(results, measure, cells="common")
+            parts.append(_figures(results, shared))
+            parts += [Text(line) for line in ranking_lines(summary, shared)]
+    parts.append(_costs(results, next(iter(summaries.values()))))
     return parts
 
 
+def _heads(results: xr.Dataset) -> list[str]:
+    return ["solver", *(describing.label_of(results[axis]) for axis in axes_of(results))]
+
+
+def _figures(results: xr.Dataset, summary: xr.Dataset) -> Table:
+    """Mean and median of a measure, and the mean of its decibels."""
+    measure = summary.attrs["measure"]
+    in_db = is_power(measure)
+    rows: list[list[Cell | str]] = [
+        [
+            *leading,
+            *(_figure(one, name, in_db) for name in ("mean", "median")),
+            *([_interval(one.db_mean, one.db_low, one.db_high, in_db=True)] if in_db else []),
+            count(one.used),
+        ]
+        for leading, one in _points(summary, axes_of(results))
+    ]
+    rows, cut = _cut(rows)
+    heading = f"{measure}{' (dB)' if in_db else ''}"
+    columns = [f"mean {heading}", f"median {heading}"]
+    columns += [f"mean of {measure} in dB"] if in_db else []
+    caption = _figures_caption(describing.label_of(results[measure]), summary, in_db)
+    return Table(caption + cut, [*_heads(results), *columns, "realizations"], rows)
+
+
+def _figures_caption(name: str, summary: xr.Dataset, in_db: bool) -> str:
+    over = " over the realizations that all solvers have finished"
+    return "".join(
+        [
+            f"{name[0].upper()}{name[1:]}",
+            over if summary.attrs["cells"] == "common" else "",
+            ": mean and median, 10 log₁₀ of each, and the mean of the decibels" if in_db else "",
+            ", each with its 95 % interval: bootstrap for the mean, "
+            "distribution-free for the median",
+            ", Student's for the mean of the decibels." if in_db else ".",
+            " *: the mean rests on a few realizations." if summary.dominated.any() else "",
+        ]
+    )
+
+
 def _figure(one: xr.Dataset, statistic: str, in_db: bool) -> Cell:
-    """A figure with its interval."""
-    value, low, high = (float(one[statistic + end]) for end in ("", "_low", "_high"))
+    """The mean, marked where few trials make it, or the median."""
+    bounds = [one[statistic + end] for end in ("", "_low", "_high")]
+    mark = "*" if statistic == "mean" and bool(one.dominated) else ""
+    return _interval(*(map(to_db, bounds) if in_db else bounds), in_db=in_db, mark=mark)
+
+
+def _interval(value: Any, low: Any, high: Any, *, in_db: bool, mark: str = "") -> Cell:
+    """A figure with its interval, as far as there is one."""
     if np.isnan(value):
         return Cell("–", float("inf"))
-    shown = [_number(to_db(v) if in_db else v, in_db) for v in (value, low, high)]
-    star = "*" if statistic == "mean" and bool(one.dominated) else ""
+    shown = [_number(float(v), in_db) for v in (value, low, high)]
     interval = "" if np.isnan(low) else f" [{shown[1]}, {shown[2]}]"
-    return Cell(f"{shown[0]}{star}{interval}", value)
+    return Cell(f"{shown[0]}{mark}{interval}", float(value))
 
 
 def _number(value: float, in_db: bool) -> str:
@@ -86,17 +123,19 @@ def count(value: Any) -> Cell:
     return Cell(str(int(value)), int(value))
 
 
-def _costs(summary: xr.Dataset, heads: list[str], axes: list[str]) -> Table:
+def _costs(results: xr.Dataset, summary: xr.Dataset) -> Table:
     rows = []
-    for leading, one in _points(summary, axes):
+    for leading, one in _points(summary, axes_of(results)):
         time, steps = float(one.runtime), float(one.iterations)
         low, high = (float(one.runtime_quantile.sel(quantile=q)) for q in (0.25, 0.75))
         none = Cell("–", float("inf"))
         rows.append(
             [
                 *leading,
-                none if np.isnan(time) else Cell(f"{time * 1e3:.3g}", time),
-                none if np.isnan(low) else Cell(f"{low * 1e3:.3g} – {high * 1e3:.3g}", low),
+                none if np.isnan(time) else Cell(_milliseconds(time), time),
+                none
+                if np.isnan(low)
+                else Cell(f"{_milliseconds(low)} – {_milliseconds(high)}", low),
                 none if np.isnan(steps) else Cell(f"{steps:.1f}", steps),
                 *(count(one[n]) for n in ("cells", "missing", "failed", "unconverged")),
             ]
@@ -111,9 +150,13 @@ def _costs(summary: xr.Dataset, heads: list[str], axes: list[str]) -> Table:
     columns = ["runtime (ms)", "quartiles (ms)", "iterations"]
     return Table(
         caption + cut,
-        [*heads, *columns, "run", "missing", "failed", "not converged"],
+        [*_heads(results), *columns, "run", "missing", "failed", "not converged"],
         rows,
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
 
 
 def latency_table(results: xr.Dataset, found: xr.Dataset) -> Table:
@@ -122,14 +165,14 @@ def latency_table(results: xr.Dataset, found: xr.Dataset) -> Table:
     rows = []
     for host in found.timing_host.values:
         for leading, one in _points(found.sel(timing_host=host), axes):
-            low, value, high = (float(one[f"latency{end}"]) * 1e3 for end in ("_low", "", "_high"))
-            interval = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
-            row = [str(host), *leading, Cell(f"{value:.3g}{interval}", value)]
+            low, value, high = (float(one[f"latency{end}"]) for end in ("_low", "", "_high"))
+            interval = "" if np.isnan(low) else f" [{_milliseconds(low)}, {_milliseconds(high)}]"
+            row = [str(host), *leading, Cell(f"{_milliseconds(value)}{interval}", value)]
             if "peak_memory" in one:
                 row.append(Cell(f"{float(one.peak_memory) / 1e6:.3g}", float(one.peak_memory)))
             rows.append([*row, count(one.timed)])
     memory = ["peak memory (MB)"] if "peak_memory" in found else []
-    heads = ["host", "solver", *(describing.label_of(results[a]) for a in axes)]
+    heads = ["host", *_heads(results)]
     caption = "Latency of one realization, median with its 95 % distribution-free interval."
     rows, cut = _cut(rows)
     return Table(caption + cut, [*heads, "latency (ms)", *memory, "timed"], rows)

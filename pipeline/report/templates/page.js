@@ -18,7 +18,9 @@ for (const button of document.querySelectorAll(".legend button")) {
 
 function key(row, column) {
   const cell = row.cells[column];
-  return "key" in cell.dataset ? Number(cell.dataset.key) : cell.textContent;
+  // Python's "inf" stands for what is not there; it goes to the end.
+  return "key" in cell.dataset ? Number(cell.dataset.key.replace("inf", "Infinity"))
+                               : cell.textContent;
 }
 
 for (const button of document.querySelectorAll("th button")) {
