@@ -16,9 +16,9 @@ from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
     Counts,
+    Decibels,
     Measure,
     Positive,
-    Real,
     Scenario,
     Truth,
     noise_variance,
@@ -51,17 +51,18 @@ class Synthetic(Scenario[Truth]):
     complex_valued : bool
         Circular complex dictionary, gains and noise instead of real ones.
     snr_reference : tuple of int, optional
-        Rows per factor over which the signal power for the SNR is taken, at least
-        `measurements`; so that a sweep over `measurements` keeps the noise as it is.
+        Rows per factor over which noise is drawn and the signal power for the SNR is taken, at
+        least `measurements`; so that a sweep over `measurements` keeps the noise as it is.
 
     Notes
     -----
     Source: He and Joseph, arXiv 2307.14719, the synthetic study; ``noisy_compare.m`` and
-    ``known_unknown_nsq.m`` of the authors' code. Rows, nonzeros and noise are nested: more
-    measurements extend the rows drawn for fewer, a sparser support is a part of a denser one.
+    ``known_unknown_nsq.m`` of the authors' code. Draws are nested: more measurements extend the
+    rows drawn for fewer (their noise too, in the first factor, and in all with a
+    `snr_reference`), a sparser support is a part of a denser one.
     """
 
-    snr_db: Real
+    snr_db: Decibels
     dims: Counts = (15, 15, 15)
     measurements: Counts = (8, 12, 15)
     sparsity: Count | Counts = 3
@@ -70,7 +71,7 @@ class Synthetic(Scenario[Truth]):
     complex_valued: Annotated[bool, Field(strict=True)] = False
     snr_reference: Counts | None = None
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
@@ -143,7 +144,7 @@ class Synthetic(Scenario[Truth]):
         power = (np.abs(clean.reshape(batch, -1)) ** 2).mean(axis=1)
         noise_var = noise_variance(power, self.snr_db)
         cut = tuple(slice(m) for m in self.measurements)
-        unit = [self._normal(r, self.measurements) for r in streams(seed, "noise", realizations)]
+        unit = [self._normal(r, rows)[cut] for r in streams(seed, "noise", realizations)]
         scale = np.sqrt(noise_var).reshape(-1, *[1] * len(self.dims))
         problem = Problem(
             y=clean[:, *cut] + scale * np.stack(unit),
