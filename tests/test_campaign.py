@@ -8,6 +8,8 @@ import pytest
 
 from pipeline import Campaign, InputError
 from pipeline.blocks import Series, blocks_of, canonical, series_of
+from pipeline.scenarios import Synthetic
+from solvers.kron_sbl import SVDKroSBL
 
 NAN = float("nan")
 ROOT = Path(__file__).parent.parent
@@ -225,6 +227,12 @@ class TestKeys:
     def test_changes_with_what_decides_the_numbers(self, tiny, path, value):
         before = self.keys(tiny)["svd", (10,)]
         at(path, value)(tiny)
+        assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
+
+    @pytest.mark.parametrize("owner", [Synthetic, SVDKroSBL])
+    def test_changes_with_versions(self, tiny, owner, monkeypatch):
+        before = self.keys(tiny)["svd", (10,)]
+        monkeypatch.setattr(owner, "version", owner.version + 1)
         assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
 
     def test_all_different(self, tiny):

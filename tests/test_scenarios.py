@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import solvers
+from pipeline import metrics
 from pipeline.scenarios import REGISTRY, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
 from solvers.kron import kron_apply
@@ -139,6 +140,29 @@ def test_scores():
     broken = dataclasses.replace(estimate, x=np.nan * truth.x)
     assert np.isnan(SMALL.score(truth, problem, broken)["nmse"]).all()
     assert np.isnan(SMALL.score(truth, problem, broken)["srr"]).all()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "rate"),
+    [
+        ([0.5, -3.0, 0.0, 0.0, 0.0], 1.0),
+        ([0.0, 3.0, 0.0, 0.0, 0.0], 1 / 2),  # one missed
+        ([1.0, 3.0, 0.1, 0.0, 0.0], 2 / 3),  # one too many
+        ([0.0, 3.0, 0.1, 0.1, 0.0], 1 / 4),  # both
+        ([1.0, 2.0, 0.0021, 0.0019, -0.0021], 2 / 4),  # above 1e-3 of the largest
+        ([0.0, 0.0, 1.0, 0.0, 0.0], 0.0),
+    ],
+)
+def test_support_recovery_counts_what_is_missed_and_what_is_spurious(estimate, rate):
+    truth = np.array([[1.0, 2.0, 0.0, 0.0, 0.0]])
+    assert metrics.support_recovery(np.array([estimate]), truth).tolist() == [pytest.approx(rate)]
+
+
+def test_nothing_found_where_nothing_is_there():
+    nothing = np.zeros((1, 5))
+    assert metrics.support_recovery(nothing, nothing).tolist() == [1]
+    assert metrics.nmse(nothing, nothing).tolist() == [0]
+    assert metrics.nmse(nothing + 1, nothing).tolist() == [np.inf]
 
 
 @pytest.mark.parametrize(
