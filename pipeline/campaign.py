@@ -243,6 +243,11 @@ def _check_axes(axes: tuple[Axis, ...], fields: Mapping[str, Any]) -> None:
             raise ValueError(f"{where}: values must be finite, got {list(axis.values)}")
         if len(set(axis.values)) < len(axis.values):
             raise ValueError(f"{where}: duplicate values in {list(axis.values)}")
+    keys = {axis.key for axis in axes}
+    for key in keys:
+        whole, dot, _ = key.partition(".")
+        if dot and whole in keys:
+            raise ValueError(f"sweep.{key}: {whole!r} is swept as well; sweep one or the other")
     dimensions = [axis.dimension for axis in axes]
     for dimension in dimensions:
         if dimensions.count(dimension) > 1:
@@ -268,7 +273,7 @@ def _assign(
     whole = parameters.get(name, fields[name])
     if not isinstance(whole, list | tuple):
         raise ValueError(f"sweep.{key}: {name} is not a list; sweep {name!r} itself")
-    if not element.isdecimal() or int(element) >= len(whole):
+    if element not in map(str, range(len(whole))):
         raise ValueError(f"sweep.{key}: {name} has elements 0 to {len(whole) - 1}")
     parameters[name] = [*whole[: int(element)], value, *whole[int(element) + 1 :]]
 

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline import provenance
 from pipeline.campaign import Campaign
 from pipeline.errors import InputError
@@ -27,7 +29,8 @@ def rehearse(campaign: Campaign) -> None:
     """
     scenario = campaign.scenario_at(next(campaign.points()))
     try:
-        problem, _ = scenario.draw([0], campaign.campaign.seed)
+        with np.errstate(all="ignore"):  # a problem that is not finite says so itself
+            problem, _ = scenario.draw([0], campaign.campaign.seed)
     except Exception as error:
         raise InputError(
             f"scenario {campaign.scenario_use}: {type(error).__name__} while drawing "

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 Whole = Annotated[int, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Realizations = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 NAME = r"^\w[\w.+-]*$"
 Name = Annotated[str, Field(strict=True, pattern=NAME, max_length=100)]
 Word = Annotated[str, Field(strict=True, min_length=1)]
@@ -28,7 +29,7 @@ class Header(Table):
 
     name: Name
     seed: Whole
-    realizations: Count
+    realizations: Realizations
     batch: Count = DEFAULT_BATCH
 
 

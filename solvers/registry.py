@@ -63,16 +63,9 @@ class Registry:
         """
         if name in self._built_in:
             return self._built_in[name]
-        if name in self._entry_points:
-            found = self._entry_points[name].load()
-        elif ":" in name:
-            module, _, attribute = name.partition(":")
-            try:
-                found = getattr(importlib.import_module(module), attribute)
-            except (ImportError, AttributeError, ValueError) as error:
-                raise ValueError(f"cannot import {self._kind} {name!r}: {error}") from error
-        else:
+        if name not in self._entry_points and ":" not in name:
             raise ValueError(f"unknown {self._kind} {name!r}; {suggest(name, self.names())}")
+        found = self._load(name)
         lacks = [method for method in self._methods if not hasattr(found, method)]
         if not (isinstance(found, type) and dataclasses.is_dataclass(found)) or lacks:
             needs = ", ".join(f"{method}()" for method in self._methods)
@@ -80,6 +73,17 @@ class Registry:
                 f"{name!r} is no {self._kind}: expected a frozen dataclass with {needs}"
             )
         return found
+
+    def _load(self, name: str) -> Any:
+        """What an entry point, or ``module:Class``, leads to."""
+        try:
+            if name in self._entry_points:
+                return self._entry_points[name].load()
+            module, _, attribute = name.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # running other people's modules may raise anything
+            why = f"{type(error).__name__}: {error}"
+            raise ValueError(f"cannot import {self._kind} {name!r}: {why}") from error
 
     def create(self, name: str, options: Mapping[str, Any]) -> Any:
         """Build what `name` stands for.

@@ -191,21 +191,44 @@ def test_structured_gram_and_its_adjoint():
     np.testing.assert_allclose(2 * quadratic_forms(pairs, half, (3, 2)), forms)
 
 
-def test_going_without_the_dense_dictionary():
-    """Memory of a classic SBL iteration is a few M×M matrices, whatever ΠN is."""
-    m, (rows, columns) = 14 * 12 * 15, ((14, 12, 15), (15, 15, 15))
-    wide = (40, 30, 20)
-    for dims, iterations in ((columns, 2), (wide, 1)):
-        rng = np.random.default_rng(49)
-        factors = [rng.standard_normal((a, b)) for a, b in zip(rows, dims, strict=True)]
-        problem = Problem(rng.standard_normal((1, *rows)), factors, [0.1])
-        tracemalloc.start()
-        solvers.create("csbl", max_iterations=iterations).solve(problem)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 6 * 8 * m**2 + 200 * 8 * np.prod(dims)
-        if dims == wide:
-            assert peak < 8 * m * np.prod(dims)
+def peak_memory(name, dims, batch, **options):
+    """Bytes that a solver holds at most, on a problem of M = 2520 measurements."""
+    rng = np.random.default_rng(49)
+    rows = (14, 12, 15)
+    factors = [rng.standard_normal((a, b)) for a, b in zip(rows, dims, strict=True)]
+    problem = Problem(rng.standard_normal((batch, *rows)), factors, np.full(batch, 0.1))
+    solver = solvers.create(name, **options)
+    tracemalloc.start()
+    solver.solve(problem)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("dims", [(15, 15, 15), (40, 30, 20)])
+@pytest.mark.parametrize(("name", "prune"), [("csbl", 0.0), ("csbl", 0.5), ("pc_sbl", None)])
+def test_unstructured_priors_go_without_the_dense_dictionary(name, prune, dims):
+    """A few M×M matrices are held, with less to spare than one of M×ΠN would take."""
+    m, options = 14 * 12 * 15, {} if prune is None else {"prune": prune}
+    bound = 4 * 8 * m**2 + 100 * 8 * np.prod(dims)
+    assert bound < 3 * 8 * m**2 + 8 * m * np.prod(dims)
+    assert peak_memory(name, dims, 1, max_iterations=2, **options) < bound
+
+
+@pytest.mark.parametrize("dims", [(15, 15, 15), (40, 30, 20)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {"max_iterations": 3}) for name in ("am_krosbl", "svd_krosbl", "ksbl")),
+        ("pc_krosbl", {"max_iterations": 3}),
+        ("omp", {"max_atoms": 5}),
+        ("komp", {"sparsity": 5}),
+    ],
+)
+def test_kronecker_solvers_hold_a_few_tensors_of_the_batch(name, options, dims):
+    batch, m = 10, 14 * 12 * 15
+    peak = peak_memory(name, dims, batch, **options)
+    assert peak < 16 * 8 * batch * (m + np.prod(dims))
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.8, 1.0, 3.0])

@@ -1,12 +1,15 @@
 """Campaign files: valid, or one line that names the key."""
 
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline import Campaign, InputError
 from pipeline.blocks import Series, blocks_of, canonical, series_of
+from pipeline.scenarios import Synthetic
+from solvers.kron_sbl import SVDKroSBL
 
 NAN = float("nan")
 ROOT = Path(__file__).parent.parent
@@ -42,6 +45,7 @@ DROP = object()
         (("campaign", "name"), "", "campaign.name: "),
         (("campaign", "realizations"), 0, "campaign.realizations: "),
         (("campaign", "realizations"), "100", "campaign.realizations: "),
+        (("campaign", "realizations"), 10**22, "campaign.realizations: "),
         (("campaign", "batch"), 0, "campaign.batch: "),
         (("campaign",), DROP, "campaign: missing"),
         (("campaign",), 3, "campaign: "),
@@ -64,7 +68,8 @@ DROP = object()
         (("sweep", "dims"), [[5, 5, 5]], "sweep.dims: values must be all numbers"),
         (("sweep", "measurements.3"), [4], "sweep.measurements.3: measurements has elements 0"),
         (("sweep", "measurements.x"), [4], "sweep.measurements.x: measurements has elements 0"),
-        (("sweep", "snr_db.0"), [4], "sweep.snr_db.0: snr_db is not a list"),
+        (("sweep", "measurements.00"), [4], "sweep.measurements.00: measurements has elements 0"),
+        (("sweep", "sparsity.0"), [4], "sweep.sparsity.0: sparsity is not a list"),
         (("sweep", "sparsity"), [2, 6], "at sweep snr_db = 10, sparsity = 6"),
         (("sweep",), DROP, "scenario: snr_db: missing"),
         (("solvers",), {}, "solvers: no solver given"),
@@ -94,6 +99,32 @@ def test_a_misspelt_key_is_named_before_the_one_it_should_be(tiny):
     tiny["campaign"]["sed"] = tiny["campaign"].pop("seed")
     with pytest.raises(InputError, match=r"sed: unknown key .* did you mean 'seed'"):
         Campaign.from_tables(tiny)
+
+
+def test_a_list_is_not_swept_whole_and_by_element(tiny):
+    tiny["scenario"]["sparsity"] = [2, 2, 2]
+    tiny["sweep"] |= {"sparsity.0": [1, 2], "sparsity": [1, 2]}
+    with pytest.raises(InputError, match=r"sweep\.sparsity\.0: 'sparsity' is swept as well"):
+        Campaign.from_tables(tiny)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def f(:", "cannot import solver 'broken_solvers:Half': SyntaxError"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("", "has no attribute 'Half'"),
+    ],
+)
+def test_module_that_cannot_be_imported(tiny, tmp_path, monkeypatch, code, message):
+    (tmp_path / "broken_solvers.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_solvers", raising=False)
+    tiny["solvers"]["half"] = {"use": "broken_solvers:Half"}
+    with pytest.raises(InputError, match=r"^campaign: solvers\.half: ") as caught:
+        Campaign.from_tables(tiny)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +227,12 @@ class TestKeys:
     def test_changes_with_what_decides_the_numbers(self, tiny, path, value):
         before = self.keys(tiny)["svd", (10,)]
         at(path, value)(tiny)
+        assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
+
+    @pytest.mark.parametrize("owner", [Synthetic, SVDKroSBL])
+    def test_changes_with_versions(self, tiny, owner, monkeypatch):
+        before = self.keys(tiny)["svd", (10,)]
+        monkeypatch.setattr(owner, "version", owner.version + 1)
         assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
 
     def test_all_different(self, tiny):

@@ -123,6 +123,25 @@ def test_watch_sees_what_the_estimate_reports():
     np.testing.assert_allclose(trace.cost[np.arange(4), estimate.iterations - 1], costs, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", KRONECKER)
+def test_change_is_measured_against_gamma_before_pruning(name):
+    """A solve that ends after iteration k has γ as it is before the pruning that would follow."""
+    problem, _ = sparse_problem(3, seed=13)
+    options = {"prune": 0.05, "tolerance": 0.0}
+    trace, pruned = Trace(), False
+    solvers.create(name, max_iterations=20, **options).solve(problem, watch=trace)
+    gamma = [np.ones((3, *problem.dims))]
+    for k in range(1, 21):
+        estimate = solvers.create(name, max_iterations=k, **options).solve(problem)
+        gamma.append(outer(estimate.gamma))
+        moved = np.linalg.norm((gamma[k] - gamma[k - 1]).reshape(3, -1), axis=1)
+        change = moved / np.linalg.norm(gamma[k - 1].reshape(3, -1), axis=1)
+        np.testing.assert_allclose(trace.change[:, k - 1], change, rtol=1e-6, atol=1e-13)
+        shares = [g / g.max(axis=1, keepdims=True) for g in estimate.gamma]
+        pruned |= any(((share > 0) & (share < 0.05)).any() for share in shares)
+    assert pruned
+
+
 def test_going_on_from_an_estimate_is_one_long_solve():
     problem, _ = sparse_problem(3, seed=8)
     options = {"prune": 0.0, "tolerance": 0.0}

@@ -100,6 +100,17 @@ def test_truth_is_sparse_on_the_grid():
     assert power.mean() == pytest.approx(SMALL._scale**2, rel=0.1)
 
 
+def test_spreads_do_not_wrap_around_the_end_of_the_grid():
+    paths = [SMALL.paths(realization, 4) for realization in range(200)]
+    for side, width in zip(("irs_arrival", "bs_arrival"), SMALL.spreads, strict=True):
+        angles = np.array([path[side] for path in paths])
+        assert (np.diff(angles, axis=1) == 1).all()
+        # Every place where they fit, and no other.
+        assert set(angles[:, 0]) == set(range(SMALL.grid - width + 1))
+    for side in ("ue_departure", "irs_departure"):
+        assert {int(path[side]) for path in paths} == set(range(SMALL.grid))
+
+
 def test_patterns_fixed_for_the_campaign():
     fixed = dataclasses.replace(PAPER, patterns="fixed")
     problem, _ = fixed.draw(range(4), 7)

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import solvers
+from pipeline import metrics
 from pipeline.scenarios import REGISTRY, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
 from solvers.kron import kron_apply
@@ -93,13 +94,25 @@ def test_snr_sweep_reuses_channel_and_unit_noise():
     np.testing.assert_allclose((low.y - clean), 10 * (high.y - clean), rtol=1e-8, atol=1e-10)
 
 
-def test_more_measurements_extend_fewer():
-    fixed = {"snr_reference": (6, 5, 6)}
+@pytest.mark.parametrize("measurements", [(6, 5, 6), (4, 7, 6), (6, 7, 8)])
+def test_more_measurements_extend_fewer(measurements):
+    fixed = {"snr_reference": (6, 7, 8)}
     few, _ = dataclasses.replace(SMALL, **fixed).draw([4], seed=1)
-    many, _ = dataclasses.replace(SMALL, measurements=(6, 5, 6), **fixed).draw([4], seed=1)
+    many, _ = dataclasses.replace(SMALL, measurements=measurements, **fixed).draw([4], seed=1)
     np.testing.assert_array_equal(many.noise_var, few.noise_var)
-    np.testing.assert_allclose(many.y[:, :4], few.y, rtol=1e-12)
-    np.testing.assert_array_equal(many.factors[0][:, :4], few.factors[0])
+    np.testing.assert_allclose(many.y[:, :4, :5, :6], few.y, rtol=1e-12)
+    for rows, more, fewer in zip(SMALL.measurements, many.factors, few.factors, strict=True):
+        np.testing.assert_array_equal(more[:, :rows], fewer)
+
+
+def test_more_measurements_of_the_first_factor_extend_the_noise():
+    few, few_truth = SMALL.draw([4], seed=1)
+    many, many_truth = dataclasses.replace(SMALL, measurements=(6, 5, 6)).draw([4], seed=1)
+    unit = [
+        (p.y - kron_apply(p.factors, t.x)) / np.sqrt(p.noise_var[0])
+        for p, t in ((few, few_truth), (many, many_truth))
+    ]
+    np.testing.assert_allclose(unit[1][:, :4], unit[0], rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("gains", ["product", "independent"])
@@ -130,6 +143,29 @@ def test_scores():
 
 
 @pytest.mark.parametrize(
+    ("estimate", "rate"),
+    [
+        ([0.5, -3.0, 0.0, 0.0, 0.0], 1.0),
+        ([0.0, 3.0, 0.0, 0.0, 0.0], 1 / 2),  # one missed
+        ([1.0, 3.0, 0.1, 0.0, 0.0], 2 / 3),  # one too many
+        ([0.0, 3.0, 0.1, 0.1, 0.0], 1 / 4),  # both
+        ([1.0, 2.0, 0.0021, 0.0019, -0.0021], 2 / 4),  # above 1e-3 of the largest
+        ([0.0, 0.0, 1.0, 0.0, 0.0], 0.0),
+    ],
+)
+def test_support_recovery_counts_what_is_missed_and_what_is_spurious(estimate, rate):
+    truth = np.array([[1.0, 2.0, 0.0, 0.0, 0.0]])
+    assert metrics.support_recovery(np.array([estimate]), truth).tolist() == [pytest.approx(rate)]
+
+
+def test_nothing_found_where_nothing_is_there():
+    nothing = np.zeros((1, 5))
+    assert metrics.support_recovery(nothing, nothing).tolist() == [1]
+    assert metrics.nmse(nothing, nothing).tolist() == [0]
+    assert metrics.nmse(nothing + 1, nothing).tolist() == [np.inf]
+
+
+@pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"sparsity": 9}, "sparsity 9 is larger than the dimension 6"),
@@ -138,6 +174,8 @@ def test_scores():
         ({"dims": (0, 7, 5)}, "greater than or equal to 1"),
         ({"snr_db": float("nan")}, "finite"),
         ({"snr_db": "20"}, "valid number"),
+        ({"snr_db": 1e4}, "less than or equal to 300"),
+        ({"snr_db": -1e4}, "greater than or equal to -300"),
         ({"gains": "unit"}, "'product' or 'independent'"),
     ],
 )

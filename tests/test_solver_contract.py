@@ -61,6 +61,25 @@ def test_a_batch_is_its_rows(solver, measurements, dims, complex_valued, shared)
         assert alone.status[0] == whole.status[row]
 
 
+def test_a_large_batch_is_its_rows(solver):
+    """Large batches have algebra of their own, `leading_vectors` say."""
+    few, _ = sparse_problem(20, sparsity=1, seed=33, unit_gains=True)
+    many, _ = sparse_problem(20, sparsity=4, seed=34, unit_gains=True)
+    parts = zip(
+        (few.y, *few.factors, few.noise_var, few.prior_variance),
+        (many.y, *many.factors, many.noise_var, many.prior_variance),
+        strict=True,
+    )
+    y, *factors, noise_var, prior = (np.concatenate(pair) for pair in parts)
+    problem = Problem(y, factors, noise_var, prior)
+    whole = solver.solve(problem)
+    assert_contract(problem, whole)
+    for row in range(0, problem.batch, 9):
+        alone = solver.solve(problem.take([row]))
+        assert_close(alone.x[0], whole.x[row], 1e-10)
+        assert alone.iterations[0] == whole.iterations[row]
+
+
 def test_order_of_the_rows_does_not_matter(solver):
     problem, _ = sparse_problem(5, seed=22)
     order = np.array([3, 0, 4, 2, 1])

@@ -17,6 +17,8 @@ from solvers import Estimate, Problem
 Count = Annotated[int, Field(strict=True, ge=1)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+# Further apart than double precision reaches, and far from overflowing as a ratio.
+Decibels = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-300, le=300)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 PARAMETERS = ConfigDict(extra="forbid")

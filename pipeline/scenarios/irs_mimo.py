@@ -15,8 +15,8 @@ from pydantic.dataclasses import dataclass as parameters
 from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
+    Decibels,
     Measure,
-    Real,
     Scenario,
     Truth,
     noise_variance,
@@ -125,7 +125,7 @@ class IrsMimo(Scenario[ChannelTruth]):
     realization only.
     """
 
-    snr_db: Real
+    snr_db: Decibels
     ue_antennas: Count = 6
     bs_antennas: Count = 16
     irs_elements: Count = 256

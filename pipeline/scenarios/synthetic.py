@@ -16,9 +16,9 @@ from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
     Counts,
+    Decibels,
     Measure,
     Positive,
-    Real,
     Scenario,
     Truth,
     noise_variance,
@@ -51,17 +51,18 @@ class Synthetic(Scenario[Truth]):
     complex_valued : bool
         Circular complex dictionary, gains and noise instead of real ones.
     snr_reference : tuple of int, optional
-        Rows per factor over which the signal power for the SNR is taken, at least
-        `measurements`; so that a sweep over `measurements` keeps the noise as it is.
+        Rows per factor over which noise is drawn and the signal power for the SNR is taken, at
+        least `measurements`; so that a sweep over `measurements` keeps the noise as it is.
 
     Notes
     -----
     Source: He and Joseph, arXiv 2307.14719, the synthetic study; ``noisy_compare.m`` and
-    ``known_unknown_nsq.m`` of the authors' code. Rows, nonzeros and noise are nested: more
-    measurements extend the rows drawn for fewer, a sparser support is a part of a denser one.
+    ``known_unknown_nsq.m`` of the authors' code. Draws are nested: more measurements extend the
+    rows drawn for fewer (their noise too, in the first factor, and in all with a
+    `snr_reference`), a sparser support is a part of a denser one.
     """
 
-    snr_db: Real
+    snr_db: Decibels
     dims: Counts = (15, 15, 15)
     measurements: Counts = (8, 12, 15)
     sparsity: Count | Counts = 3
@@ -70,7 +71,7 @@ class Synthetic(Scenario[Truth]):
     complex_valued: Annotated[bool, Field(strict=True)] = False
     snr_reference: Counts | None = None
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
@@ -115,41 +116,24 @@ class Synthetic(Scenario[Truth]):
 
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, Truth]:
         """Dictionary, x and noise of some realizations; see `Scenario.draw`."""
-        batch = len(realizations)
         rows = self.snr_reference or self.measurements
-        factors = []
-        supports = np.ones((batch, *[1] * len(self.dims)), bool)
-        orders = []
-        for i, (m, n, k) in enumerate(zip(rows, self.dims, self.nonzeros, strict=True)):
-            factors.append(
-                np.stack(
-                    [
-                        self._normal(r, (m, n))
-                        for r in streams(seed, f"dictionary.{i}", realizations)
-                    ]
-                )
-            )
-            order = np.stack(
-                [r.permutation(n) for r in streams(seed, f"support.{i}", realizations)]
-            )
-            orders.append(order[:, :k])
-            marginal = np.zeros((batch, n), bool)
-            np.put_along_axis(marginal, order[:, :k], True, axis=1)
-            supports = supports & marginal.reshape(
-                batch, *[-1 if j == i else 1 for j in range(len(self.dims))]
-            )
-        x = self._gains(realizations, seed, orders)
+        factors = [
+            self._normal(seed, f"dictionary.{i}", realizations, shape)
+            for i, shape in enumerate(zip(rows, self.dims, strict=True))
+        ]
+        positions = self._positions(realizations, seed)
+        x = self._gains(realizations, seed, positions)
         clean = kron_apply(factors, x)
-        power = (np.abs(clean.reshape(batch, -1)) ** 2).mean(axis=1)
+        power = (np.abs(clean.reshape(len(x), -1)) ** 2).mean(axis=1)
         noise_var = noise_variance(power, self.snr_db)
-        cut = tuple(slice(m) for m in self.measurements)
-        unit = [self._normal(r, self.measurements) for r in streams(seed, "noise", realizations)]
-        scale = np.sqrt(noise_var).reshape(-1, *[1] * len(self.dims))
+        scale = np.sqrt(noise_var).reshape(-1, *[1] * len(rows))
+        unit = self._normal(seed, "noise", realizations, rows)
+        cut = (slice(None), *(slice(m) for m in self.measurements))
         problem = Problem(
-            y=clean[:, *cut] + scale * np.stack(unit),
+            y=clean[cut] + scale * unit[cut],
             factors=tuple(a[:, :m] for a, m in zip(factors, self.measurements, strict=True)),
             noise_var=noise_var,
-            prior_variance=supports * self._entry_variance,
+            prior_variance=self._support(positions) * self._entry_variance,
         )
         return problem, Truth(x)
 
@@ -158,30 +142,44 @@ class Synthetic(Scenario[Truth]):
         """Variance of an entry of x on the support."""
         return self.gain_variance ** (len(self.dims) if self.gains == "product" else 1)
 
-    def _normal(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
-        return normal(rng, shape, complex_valued=self.complex_valued)
+    def _normal(
+        self, seed: int, ingredient: str, realizations: Sequence[int], shape: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Standard normal numbers of the scenario's kind, (B, *shape)."""
+        generators = streams(seed, ingredient, realizations)
+        return np.stack([normal(g, shape, complex_valued=self.complex_valued) for g in generators])
+
+    def _positions(self, realizations: Sequence[int], seed: int) -> list[NDArray[Any]]:
+        """Where the nonzeros of each factor are, (B, K_i); fewer are the first of more."""
+        return [
+            np.stack([g.permutation(n)[:k] for g in streams(seed, f"support.{i}", realizations)])
+            for i, (n, k) in enumerate(zip(self.dims, self.nonzeros, strict=True))
+        ]
+
+    def _support(self, positions: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+        """The Kronecker product of the factors' supports, (B, N_1, …, N_I)."""
+        marginals = [np.zeros((len(p), n), bool) for n, p in zip(self.dims, positions, strict=True)]
+        for marginal, places in zip(marginals, positions, strict=True):
+            np.put_along_axis(marginal, places, True, axis=1)
+        return outer(marginals)
 
     def _gains(
-        self, realizations: Sequence[int], seed: int, orders: Sequence[NDArray[Any]]
+        self, realizations: Sequence[int], seed: int, positions: Sequence[NDArray[Any]]
     ) -> NDArray[Any]:
-        """x, (B, N_1, …, N_I); `orders` are the positions of the nonzeros, (B, K_i)."""
+        """x, (B, N_1, …, N_I), with its nonzeros at `positions`."""
         batch, scale = len(realizations), np.sqrt(self.gain_variance)
         dtype = complex if self.complex_valued else float
         if self.gains == "product":
-            parts = []
-            for i, (n, order) in enumerate(zip(self.dims, orders, strict=True)):
-                drawn = [self._normal(r, (n,)) for r in streams(seed, f"gains.{i}", realizations)]
-                part = np.zeros((batch, n), dtype)
-                np.put_along_axis(part, order, scale * np.stack(drawn)[:, : order.shape[1]], axis=1)
-                parts.append(part)
+            parts = [np.zeros((batch, n), dtype) for n in self.dims]
+            for i, (part, places) in enumerate(zip(parts, positions, strict=True)):
+                drawn = self._normal(seed, f"gains.{i}", realizations, part.shape[1:])
+                np.put_along_axis(part, places, scale * drawn[:, : places.shape[1]], axis=1)
             return outer(parts)
         x = np.zeros((batch, *self.dims), dtype)
-        cut = tuple(slice(order.shape[1]) for order in orders)
-        for row, rng in enumerate(streams(seed, "gains", realizations)):
-            # One gain per entry of a full support, so that a sparser one uses a part of them.
-            x[row][np.ix_(*[order[row] for order in orders])] = (
-                scale * self._normal(rng, self.dims)[cut]
-            )
+        # One gain per entry of a full support, so that a sparser one uses a part of them.
+        drawn = scale * self._normal(seed, "gains", realizations, self.dims)
+        for row, gains in enumerate(drawn[:, *(slice(k) for k in self.nonzeros)]):
+            x[row][np.ix_(*[places[row] for places in positions])] = gains
         return x
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
