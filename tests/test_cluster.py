@@ -16,7 +16,8 @@ import tomli_w
 
 import pipeline
 from pipeline import Campaign, InputError, Store
-from pipeline.cluster import check_workers, connect, private_folder
+from pipeline.cluster import check_workers, connect
+from pipeline.cluster.slurm import private_folder
 from pipeline.settings import ClusterSettings
 from tests.storm import OwnCluster
 
