@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import json
 import os
 import socket
 import subprocess
@@ -18,7 +20,9 @@ import pipeline
 from pipeline import Campaign, InputError, Store
 from pipeline.cluster import check_workers, connect
 from pipeline.cluster.slurm import private_folder
+from pipeline.errors import WrongWorker
 from pipeline.settings import ClusterSettings
+from pipeline.work import Task
 from tests.storm import OwnCluster
 
 BIN = Path(sys.executable).parent
@@ -97,17 +101,13 @@ def test_the_test_above_would_notice_an_open_door(own_cluster):
 
 
 def test_unencrypted_cluster_is_used_with_a_warning(tiny, tmp_path, own_cluster, caplog):
-    import json
-
     campaign = Campaign.from_tables(tiny)
-    by_file = pipeline.run(campaign, tmp_path / "one", cluster=str(own_cluster.file))
-    assert by_file.ok
     address = json.loads(own_cluster.file.read_text())["address"]
     assert address.startswith("tcp://")
-    assert "neither encrypted nor authenticated" not in caplog.text
-    by_address = pipeline.run(campaign, tmp_path / "two", cluster=address)
-    assert by_address.ok
-    assert "neither encrypted nor authenticated" in caplog.text
+    for number, where in enumerate([str(own_cluster.file), address]):
+        caplog.clear()
+        assert pipeline.run(campaign, tmp_path / str(number), cluster=where).ok
+        assert f"{address} is neither encrypted nor authenticated" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,40 @@ def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
     with pytest.raises(pipeline.errors.ClusterLost, match="no worker for 3 s"):
         pipeline.run(campaign, store, cluster=str(own_cluster.file), progress=strike)
     assert len(Store.open(store).keys()) > 5
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_files_that_are_no_scheduler_files(tmp_path, text):
+    file = tmp_path / "scheduler.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match="json: no scheduler file"), connect(str(file)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("jobs", {"minimum": 3, "maximum": 2}, "minimum 3 is more than maximum 2"),
+        ("walltime", "4h", "expected [days-]hours:minutes:seconds, as in"),
+        ("walltime", "00:00:00", "expected [days-]hours:minutes:seconds, as in"),
+        ("memory", "32 gigs", "cluster.memory: expected a size such as \"32GB\", got '32 gigs'"),
+    ],
+)
+def test_settings_that_cannot_be_meant(tiny, tmp_path, key, value, message):
+    whole = {"cores": 1, "memory": "1GB", "walltime": "01:00:00", "jobs": 1}
+    tiny["cluster"] = {**whole, key: value}
+    with pytest.raises(InputError) as caught:
+        pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster="slurm")
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_worker_of_another_version_that_comes_later(tiny, tmp_path, client, monkeypatch):
+    monkeypatch.setattr("pipeline.pacing.Task", functools.partial(Task, version="99.0"))
+    monkeypatch.setattr("pipeline.driver.check_workers", lambda *_: None)
+    with pytest.raises(WrongWorker, match=r"runs kronsbl .*, this is 99\.0: use the same"):
+        pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client)
 
 
 def test_worker_of_another_version(tmp_path, client, monkeypatch):

@@ -56,10 +56,8 @@ def connect(
         manager = local.processes(workers)
     elif cluster == "slurm":
         manager = slurm.jobs(settings, store or Path.cwd())
-    elif "://" in cluster:
-        manager = existing.scheduler(address=cluster)
     else:
-        manager = existing.scheduler(scheduler_file=cluster)
+        manager = existing.scheduler(cluster if "://" in cluster else existing.address_in(cluster))
     with manager as client:
         queue = slurm.queue if cluster == "slurm" else None
         wait_for_a_worker(client, settings.start_timeout, queue)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
@@ -14,22 +16,36 @@ SECONDS_TO_CONNECT = 10
 log = logging.getLogger("kronsbl")
 
 
+def address_in(file: str) -> str:
+    """The address in a scheduler file.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    try:
+        return str(json.loads(Path(file).read_text())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"--cluster {file}: no scheduler file, as dask scheduler --scheduler-file writes them"
+        ) from None
+
+
 @contextmanager
-def scheduler(**where: str) -> Iterator[Any]:
-    """A client of the scheduler at an ``address``, or of that of a ``scheduler_file``."""
+def scheduler(address: str) -> Iterator[Any]:
+    """A client of the scheduler at that address."""
     from distributed import Client
 
-    [target] = where.values()
+    if address.startswith("tcp://"):
+        log.warning(
+            "%s is neither encrypted nor authenticated: whoever reaches that port can run code "
+            "there as you",
+            address,
+        )
     try:
-        client = Client(**where, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"--cluster {target}: cannot be reached: {error}") from None
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"--cluster {address}: cannot be reached: {error}") from None
     with client:
-        address = str(client.scheduler_info()["address"])
-        if address.startswith("tcp://"):
-            log.warning(
-                "%s is neither encrypted nor authenticated: whoever reaches that port can run "
-                "code there as you",
-                address,
-            )
         yield client

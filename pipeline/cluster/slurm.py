@@ -121,7 +121,10 @@ def _cluster(settings: ClusterSettings, folder: Path, store: Path) -> Any:
         from pipeline.cluster.jobs import Cluster
 
     _write_credentials(folder)
-    logs(settings, store).mkdir(parents=True, exist_ok=True)
+    try:
+        logs(settings, store).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cluster.log_directory: {error}") from None
     try:
         return Cluster(
             **job_options(settings, folder, store),
