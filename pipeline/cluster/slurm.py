@@ -225,7 +225,7 @@ def job_script(settings: ClusterSettings, store: Path) -> str:
     with handlers_kept():
         from pipeline.cluster.jobs import Job
 
-    options = job_options(settings, store.resolve() / f".private-…{TEMPORARY}", store)
+    options = job_options(settings, store.resolve() / f".private-XXXXXXXX{TEMPORARY}", store)
     job: Any = Job(scheduler="tls://DRIVER:PORT", name=f"{NAME}-0", **options)
     return str(job.job_script())
 
