@@ -70,7 +70,7 @@ class Limits(Table):
 class Jobs(Table):
     """How many jobs to keep running: between two numbers, as the work asks for."""
 
-    minimum: Whole
+    minimum: Count
     maximum: Count
 
 

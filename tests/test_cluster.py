@@ -178,6 +178,7 @@ def test_files_that_are_no_scheduler_files(tmp_path, text):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("jobs", {"minimum": 0, "maximum": 2}, "cluster.jobs"),
         ("jobs", {"minimum": 3, "maximum": 2}, "minimum 3 is more than maximum 2"),
         ("walltime", "4h", "expected [days-]hours:minutes:seconds, as in"),
         ("walltime", "00:00:00", "expected [days-]hours:minutes:seconds, as in"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
@@ -52,15 +54,26 @@ class Cluster(SLURMCluster):
 class Upkeep(Adaptive):
     """Submits again what is not in the queue any more, for whatever reason.
 
+    Parameters
+    ----------
+    keys
+        Folder with the credentials of the run.
+
+    Notes
+    -----
     By itself Dask notices the loss of a job's worker, but only where jobs have one worker each,
     and does not notice jobs that ended before their workers came or that sbatch refused.
     """
 
     cluster: Any
-    looked = 0.0
+
+    def __init__(self, *args: Any, keys: Path, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.keys, self.looked = keys, 0.0
 
     async def target(self) -> Any:
         """How many workers there should be."""
+        os.utime(self.keys)  # not abandoned, however old: `kronsbl gc` looks at this
         if (
             time.monotonic() - self.looked > SECONDS_BETWEEN_LOOKS
             and self.requested - self.observed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import importlib.util
 import shlex
 import shutil
@@ -90,7 +91,7 @@ def jobs(settings: ClusterSettings, store: Path) -> Iterator[Any]:
 
         _try_submitting(cluster.job_script())
         cluster.adapt(
-            Adaptive=Upkeep,
+            Adaptive=functools.partial(Upkeep, keys=folder),
             minimum_jobs=minimum,
             maximum_jobs=maximum,
             interval="2s",
