@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import distributed
 import psutil
 import pytest
@@ -110,20 +111,47 @@ def test_unencrypted_cluster_is_used_with_a_warning(tiny, tmp_path, own_cluster,
         assert f"{address} is neither encrypted nor authenticated" in caplog.text
 
 
+def test_encrypted_cluster_is_used_with_credentials_of_dasks_configuration(
+    tiny, tmp_path, client, caplog
+):
+    campaign, address = Campaign.from_tables(tiny), client.scheduler_info()["address"]
+    assert address.startswith("tls://")
+    keys = client.cluster.security
+    tls = {"cert": keys.tls_client_cert, "key": keys.tls_client_key}
+    with dask.config.set(
+        {"distributed.comm.tls.ca-file": keys.tls_ca_file, "distributed.comm.tls.client": tls}
+    ):
+        assert pipeline.run(campaign, tmp_path / "store", cluster=address).ok
+    assert "neither encrypted" not in caplog.text
+    with pytest.raises(InputError, match="no credentials"):
+        pipeline.run(campaign, tmp_path / "other", cluster=address)
+
+
 @pytest.mark.parametrize(
     ("cluster", "message"),
     [
         ("cloud", "neither local, slurm, an address"),
         ("nowhere.json", "neither local, slurm, an address"),
-        ("tls://127.0.0.1:1", "cannot be reached"),
+        ("tls://127.0.0.1:1", "no credentials; name them in Dask's configuration"),
+        ("tcp://127.0.0.1:1", "cannot be reached"),
         ("gopher://127.0.0.1:1", "cannot be reached"),
         ("slurm", "needs cores, memory, walltime, jobs in the table [cluster], for example: cores"),
     ],
 )
-def test_clusters_that_are_none(tiny, tmp_path, cluster, message):
+def test_clusters_that_are_none(tiny, tmp_path, cluster, message, monkeypatch):
+    monkeypatch.setattr("pipeline.cluster.existing.SECONDS_TO_CONNECT", 2)
     with pytest.raises(InputError) as caught:
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster=cluster)
     assert message in str(caught.value)
+
+
+def test_scheduler_that_cannot_be_reached_is_one_line(tiny, tmp_path, kronsbl):
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
+    done = kronsbl("run", "study.toml", "--cluster", "tcp://127.0.0.1:1", "--quiet")
+    assert done.returncode == 2
+    warning, error = done.stderr.splitlines()
+    assert "neither encrypted nor authenticated" in warning
+    assert error.startswith("kronsbl: --cluster tcp://127.0.0.1:1: cannot be reached: ")
 
 
 def test_no_slurm_on_this_machine(tiny, tmp_path, monkeypatch):
