@@ -183,7 +183,7 @@ def run(
     ------
     InputError
         The campaign, the store or the cluster cannot be used; nothing has been computed.
-    OSError, ClusterLost
+    OSError, ClusterLost, WrongWorker
         Something broke on the way. What had been computed is stored; running again goes on.
 
     Notes

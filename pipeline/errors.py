@@ -12,3 +12,7 @@ def in_one_line(error: BaseException) -> str:
 
 class ClusterLost(Exception):
     """The cluster went away with work still in flight."""
+
+
+class WrongWorker(Exception):
+    """A worker that must not work on this campaign came in the middle of it."""

@@ -51,6 +51,8 @@ class FanOut:
             The cluster was lost; what had finished is stored.
         OSError
             A worker could not write a block (disk full, say).
+        WrongWorker
+            One that came later runs another kronsbl, or does not see the store.
         """
         try:
             self._refill()

@@ -13,7 +13,8 @@ import numpy as np
 from pipeline import process
 from pipeline.blocks import Series
 from pipeline.campaign import Campaign
-from pipeline.cluster import check_cluster, job_script, usable_cores
+from pipeline.cluster import check_cluster, slurm
+from pipeline.cluster.local import usable_cores
 from pipeline.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.driver import Share, shares_of
 from pipeline.errors import in_one_line
@@ -197,13 +198,10 @@ class _Site:
 
             workers = workers or usable_cores()
             return cls(workers, float(MEMORY_LIMIT) / workers)
-        from dask.utils import parse_bytes
-
-        script = job_script(settings, path)
+        script = slurm.job_script(settings, path)
         jobs = settings.jobs.maximum if isinstance(settings.jobs, Jobs) else settings.jobs or 0
         cores = settings.cores or 1
-        memory = parse_bytes(settings.memory or "0") / cores
-        return cls(workers or jobs * cores, memory, jobs, script)
+        return cls(workers or jobs * cores, slurm.memory_per_worker(settings), jobs, script)
 
 
 def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 60.0
 
 
+class _Clock:
+    """Seconds of work: the time until workers have come does not count."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, counts: Counts) -> float:
+        now = time.monotonic()
+        if not counts.done:
+            self._start = now
+        return now - self._start
+
+
 def _workers(counts: Counts) -> str:
     return f"{counts.workers} worker{'s' if counts.workers != 1 else ''}"
 
@@ -63,7 +76,7 @@ def _bar(console: Console) -> Iterator[Callback]:
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    start = time.monotonic()
+    clock = _Clock()
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("solving", total=None, rate="", workers="", failed="")
 
@@ -72,7 +85,7 @@ def _bar(console: Console) -> Iterator[Callback]:
                 task,
                 total=counts.total,
                 completed=counts.before + counts.done,
-                rate=_rate(counts, time.monotonic() - start),
+                rate=_rate(counts, clock(counts)),
                 workers=_workers(counts) if counts.workers else "",
                 failed=f"{counts.failed} failed" if counts.failed else "",
             )
@@ -82,15 +95,15 @@ def _bar(console: Console) -> Iterator[Callback]:
 
 @contextmanager
 def _lines(console: Console) -> Iterator[Callback]:
-    start, last, seen = time.monotonic(), -SECONDS_BETWEEN_LINES, None
+    clock, last, line, shown = _Clock(), -SECONDS_BETWEEN_LINES, "", ""
 
     def update(counts: Counts) -> None:
-        nonlocal last, seen
-        seen = counts
+        nonlocal last, line, shown
+        line = _line(counts, clock(counts))
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            console.print(_line(counts, last - start), highlight=False)
+            last, shown = time.monotonic(), line
+            console.print(line, highlight=False)
 
     yield update
-    if seen is not None and seen.done:
-        console.print(_line(seen, time.monotonic() - start), highlight=False)
+    if line != shown:
+        console.print(line, highlight=False)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    field_validator,
+)
 
 Whole = Annotated[int, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -13,9 +22,23 @@ Realizations = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 NAME = r"^\w[\w.+-]*$"
 Name = Annotated[str, Field(strict=True, pattern=NAME, max_length=100)]
 Word = Annotated[str, Field(strict=True, min_length=1)]
-WallTime = Annotated[str, Field(strict=True, pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")]
-
 DEFAULT_BATCH = 50
+
+
+def _seconds(walltime: str) -> float:
+    """Of ``[days-]hours:minutes:seconds``."""
+    days, _, clock = walltime.rpartition("-")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _meant(walltime: str) -> str:
+    if not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", walltime) or not _seconds(walltime):
+        raise ValueError('expected [days-]hours:minutes:seconds, as in "04:00:00"')
+    return walltime
+
+
+WallTime = Annotated[StrictStr, AfterValidator(_meant)]
 
 
 class Table(BaseModel):
@@ -48,7 +71,7 @@ class Limits(Table):
 class Jobs(Table):
     """How many jobs to keep running: between two numbers, as the work asks for."""
 
-    minimum: Whole
+    minimum: Count
     maximum: Count
 
 
@@ -94,9 +117,14 @@ class ClusterSettings(Table):
     lifetime: Seconds | None = None
     start_timeout: Seconds = 3600.0
 
+    @field_validator("jobs")
+    @classmethod
+    def _in_order(cls, jobs: int | Jobs | None) -> int | Jobs | None:
+        if isinstance(jobs, Jobs) and jobs.minimum > jobs.maximum:
+            raise ValueError(f"minimum {jobs.minimum} is more than maximum {jobs.maximum}")
+        return jobs
+
     @property
     def seconds(self) -> float:
         """Wall time in seconds."""
-        days, _, clock = (self.walltime or "0:00:00").rpartition("-")
-        hours, minutes, seconds = map(int, clock.split(":"))
-        return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+        return _seconds(self.walltime or "0:00:00")

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pipeline.blocks import Block, canonical
 from pipeline.campaign import Campaign
 from pipeline.errors import InputError, in_one_line
-from pipeline.files import create_durably, sync, write_durably
+from pipeline.files import TEMPORARY, create_durably, sync, write_durably
 from solvers import Status
 
 FORMAT = 1
@@ -170,8 +170,12 @@ class Store:
         try:
             if store.path.exists() and not store.path.is_dir():
                 raise InputError(f"{path}: is a file; a store is a folder")
+            # In this order: another process may be making the same store now.
+            others = store.path.exists() and any(
+                not entry.name.endswith(TEMPORARY) for entry in store.path.iterdir()
+            )
             if not (store.path / "campaign.toml").exists():
-                if store.path.exists() and any(store.path.iterdir()):
+                if others:
                     raise InputError(
                         f"{path}: a folder with other things in it; "
                         "take an empty or a new one as store"

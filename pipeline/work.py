@@ -17,15 +17,12 @@ import cloudpickle
 
 from pipeline import provenance
 from pipeline.blocks import Block, Series
+from pipeline.errors import WrongWorker
 from pipeline.outcome import Failure, outcome, solve_block
 from pipeline.store import Store
 
 GRACE_SECONDS = 1.0
 VERSION = provenance.package_version("kronsbl")
-
-
-class WrongWorker(Exception):
-    """A worker that must not work on this campaign."""
 
 
 class Report(NamedTuple):
@@ -145,7 +142,10 @@ def run_task(task: Task) -> Report:
     many were done, from the first.
     """
     if task.version != VERSION:
-        raise WrongWorker(f"a worker runs kronsbl {VERSION}, the driver {task.version}")
+        raise WrongWorker(
+            f"worker on {platform.node()} runs kronsbl {VERSION}, this is {task.version}: use the "
+            "same environment on both sides"
+        )
     if not (task.store / "campaign.toml").exists():
         raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     store = Store(task.store)

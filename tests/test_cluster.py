@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import distributed
 import psutil
 import pytest
@@ -16,8 +19,11 @@ import tomli_w
 
 import pipeline
 from pipeline import Campaign, InputError, Store
-from pipeline.cluster import check_workers, connect, private_folder
+from pipeline.cluster import check_workers, connect
+from pipeline.cluster.slurm import private_folder
+from pipeline.errors import WrongWorker
 from pipeline.settings import ClusterSettings
+from pipeline.work import Task
 from tests.storm import OwnCluster
 
 BIN = Path(sys.executable).parent
@@ -96,17 +102,29 @@ def test_the_test_above_would_notice_an_open_door(own_cluster):
 
 
 def test_unencrypted_cluster_is_used_with_a_warning(tiny, tmp_path, own_cluster, caplog):
-    import json
-
     campaign = Campaign.from_tables(tiny)
-    by_file = pipeline.run(campaign, tmp_path / "one", cluster=str(own_cluster.file))
-    assert by_file.ok
     address = json.loads(own_cluster.file.read_text())["address"]
     assert address.startswith("tcp://")
-    assert "neither encrypted nor authenticated" not in caplog.text
-    by_address = pipeline.run(campaign, tmp_path / "two", cluster=address)
-    assert by_address.ok
-    assert "neither encrypted nor authenticated" in caplog.text
+    for number, where in enumerate([str(own_cluster.file), address]):
+        caplog.clear()
+        assert pipeline.run(campaign, tmp_path / str(number), cluster=where).ok
+        assert f"{address} is neither encrypted nor authenticated" in caplog.text
+
+
+def test_encrypted_cluster_is_used_with_credentials_of_dasks_configuration(
+    tiny, tmp_path, client, caplog
+):
+    campaign, address = Campaign.from_tables(tiny), client.scheduler_info()["address"]
+    assert address.startswith("tls://")
+    keys = client.cluster.security
+    tls = {"cert": keys.tls_client_cert, "key": keys.tls_client_key}
+    with dask.config.set(
+        {"distributed.comm.tls.ca-file": keys.tls_ca_file, "distributed.comm.tls.client": tls}
+    ):
+        assert pipeline.run(campaign, tmp_path / "store", cluster=address).ok
+    assert "neither encrypted" not in caplog.text
+    with pytest.raises(InputError, match="no credentials"):
+        pipeline.run(campaign, tmp_path / "other", cluster=address)
 
 
 @pytest.mark.parametrize(
@@ -114,15 +132,26 @@ def test_unencrypted_cluster_is_used_with_a_warning(tiny, tmp_path, own_cluster,
     [
         ("cloud", "neither local, slurm, an address"),
         ("nowhere.json", "neither local, slurm, an address"),
-        ("tls://127.0.0.1:1", "cannot be reached"),
+        ("tls://127.0.0.1:1", "no credentials; name them in Dask's configuration"),
+        ("tcp://127.0.0.1:1", "cannot be reached"),
         ("gopher://127.0.0.1:1", "cannot be reached"),
         ("slurm", "needs cores, memory, walltime, jobs in the table [cluster], for example: cores"),
     ],
 )
-def test_clusters_that_are_none(tiny, tmp_path, cluster, message):
+def test_clusters_that_are_none(tiny, tmp_path, cluster, message, monkeypatch):
+    monkeypatch.setattr("pipeline.cluster.existing.SECONDS_TO_CONNECT", 2)
     with pytest.raises(InputError) as caught:
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster=cluster)
     assert message in str(caught.value)
+
+
+def test_scheduler_that_cannot_be_reached_is_one_line(tiny, tmp_path, kronsbl):
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
+    done = kronsbl("run", "study.toml", "--cluster", "tcp://127.0.0.1:1", "--quiet")
+    assert done.returncode == 2
+    warning, error = done.stderr.splitlines()
+    assert "neither encrypted nor authenticated" in warning
+    assert error.startswith("kronsbl: --cluster tcp://127.0.0.1:1: cannot be reached: ")
 
 
 def test_no_slurm_on_this_machine(tiny, tmp_path, monkeypatch):
@@ -164,6 +193,41 @@ def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
     with pytest.raises(pipeline.errors.ClusterLost, match="no worker for 3 s"):
         pipeline.run(campaign, store, cluster=str(own_cluster.file), progress=strike)
     assert len(Store.open(store).keys()) > 5
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_files_that_are_no_scheduler_files(tmp_path, text):
+    file = tmp_path / "scheduler.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match="json: no scheduler file"), connect(str(file)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("jobs", {"minimum": 0, "maximum": 2}, "cluster.jobs"),
+        ("jobs", {"minimum": 3, "maximum": 2}, "minimum 3 is more than maximum 2"),
+        ("walltime", "4h", "expected [days-]hours:minutes:seconds, as in"),
+        ("walltime", "00:00:00", "expected [days-]hours:minutes:seconds, as in"),
+        ("memory", "32 gigs", "cluster.memory: expected a size such as \"32GB\", got '32 gigs'"),
+    ],
+)
+def test_settings_that_cannot_be_meant(tiny, tmp_path, key, value, message):
+    whole = {"cores": 1, "memory": "1GB", "walltime": "01:00:00", "jobs": 1}
+    tiny["cluster"] = {**whole, key: value}
+    with pytest.raises(InputError) as caught:
+        pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster="slurm")
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_worker_of_another_version_that_comes_later(tiny, tmp_path, client, monkeypatch):
+    monkeypatch.setattr("pipeline.pacing.Task", functools.partial(Task, version="99.0"))
+    monkeypatch.setattr("pipeline.driver.check_workers", lambda *_: None)
+    with pytest.raises(WrongWorker, match=r"runs kronsbl .*, this is 99\.0: use the same"):
+        pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client)
 
 
 def test_worker_of_another_version(tmp_path, client, monkeypatch):

@@ -29,7 +29,7 @@ import pipeline
 import solvers
 from pipeline import Campaign
 from pipeline.cli import main
-from pipeline.cluster import SLURM_EXAMPLE, job_script
+from pipeline.cluster.slurm import EXAMPLE, job_script
 from pipeline.cube import variables_of
 from pipeline.settings import ClusterSettings
 from solvers.registry import REGISTRY, Registry
@@ -251,7 +251,7 @@ class TestSlurm:
     def test_every_setting_is_there(self):
         rows = self.rows()
         assert set(rows) == set(ClusterSettings.model_fields)
-        assert {name for name, default in rows.items() if default == "required"} == {*SLURM_EXAMPLE}
+        assert {name for name, default in rows.items() if default == "required"} == {*EXAMPLE}
         assert float(rows["start_timeout"]) == ClusterSettings().start_timeout
 
     def test_campaign_gives_a_job_script(self, tmp_path):

@@ -103,7 +103,7 @@ def test_slurm_settings_leave_the_handlers_alone(tmp_path):
     program = """
 import signal
 from pathlib import Path
-from pipeline.cluster import job_script
+from pipeline.cluster.slurm import job_script
 from pipeline.settings import ClusterSettings
 job_script(ClusterSettings(cores=1, memory="1GB", walltime="01:00:00", jobs=1), Path("."))
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

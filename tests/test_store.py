@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,6 +22,23 @@ def campaign(tiny):
 @pytest.fixture
 def store(tmp_path, campaign):
     return Store.create(tmp_path / "store", campaign)
+
+
+def test_several_processes_make_the_same_store_at_once(tmp_path, campaign):
+    """As the shards of an array job do, which SLURM starts together."""
+    together = threading.Barrier(8)
+
+    def make(folder):
+        together.wait()
+        store = Store.create(folder, campaign)
+        store.add_request(campaign, {})
+        return store.path
+
+    with ThreadPoolExecutor(8) as pool:
+        for round_ in range(30):
+            folder = tmp_path / str(round_)
+            assert set(pool.map(make, 8 * [folder])) == {folder}
+            assert Store.open(folder).last_request() == campaign
 
 
 def test_a_block_comes_back_as_it_was(store, campaign):

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import ClusterLost, InputError
+from pipeline.errors import ClusterLost, InputError, WrongWorker
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -51,7 +51,7 @@ class Commands(Command, click.Group):
             return super().invoke(ctx)
         except InputError as error:
             _end(str(error), BAD_INPUT)
-        except (OSError, ClusterLost) as error:
+        except (OSError, ClusterLost, WrongWorker) as error:
             _end(f"{error}; what was done is kept, the same command goes on", FAILED)
         except Terminated:
             _end("terminated; the same command goes on where this one was", TERMINATED)

@@ -1,17 +1,21 @@
 """Campaigns on a real SLURM: end to end, cancelled, out of time, refused."""
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import tomli_w
 
 from pipeline import Campaign, Store, open_results
+from tests.test_cluster import is_http, lets_in, listening
 from tests.test_mishaps import assert_same_numbers, undisturbed
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("slurm")]
@@ -125,12 +129,17 @@ def test_credentials_are_for_this_user_alone(tiny, tmp_path):
     keys = [p for p in folder.iterdir() if p.name.endswith("_key.pem")]
     assert len(keys) == 3
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in keys)
+    # However long a campaign takes, nobody sweeps them out meanwhile.
+    os.utime(folder, (0, 0))
+    wait_for(lambda: folder.stat().st_mtime > 0, 10)
     assert finish(run)[0] == 0
     assert not folder.exists()
 
 
-def test_cancelled_job_is_replaced(tiny, tmp_path):
-    study = write(work(tiny, 0.2, 200), tmp_path)  # enough to see the other job come
+@pytest.mark.parametrize("cores", [1, 2])
+def test_cancelled_job_is_replaced(tiny, tmp_path, cores):
+    # Enough to see the other job come.
+    study = write(work(tiny, 0.2 * cores, 200), tmp_path, cores=cores)
     run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
     wait_for(lambda: blocks(tmp_path / "s") > 5)
     first = jobs()
@@ -139,6 +148,57 @@ def test_cancelled_job_is_replaced(tiny, tmp_path):
     status, _, err = finish(run)
     assert status == 0, err
     assert_same_numbers(open_results(tmp_path / "s").load(), without_sleep(tiny, tmp_path / "o"))
+
+
+def test_job_that_ends_before_its_worker_comes_is_replaced(tiny, tmp_path):
+    once = tmp_path / "once"
+    study = write(tiny, tmp_path, jobs=1, prologue=[f"mkdir {once} && exit 1"])
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    status, _, err = finish(run)
+    assert status == 0, err
+    assert once.exists()
+
+
+def test_sbatch_that_refuses_what_it_said_it_would_take(tiny, tmp_path):
+    """As at a limit of jobs per user, which --test-only does not know of."""
+    fake, real = tmp_path / "bin" / "sbatch", shutil.which("sbatch")
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\ncase $1 in --test-only) exec {real} "$@";; esac\n'
+        f'mkdir {tmp_path}/once 2> /dev/null || exec {real} "$@"\n'
+        "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1\n"
+    )
+    fake.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}
+    study = write(tiny, tmp_path, jobs=1)
+    command = ["run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet"]
+    status, _, err = finish(kronsbl(*command, env=environment))
+    assert status == 0, err  # it was tried again
+    assert err.splitlines() == [
+        "sbatch refuses a job: sbatch: error: QOSMaxSubmitJobPerUserLimit",
+    ]
+
+
+def test_nobody_gets_in_without_the_credentials(tiny, tmp_path):
+    outside = [
+        name
+        for name, addresses in psutil.net_if_addrs().items()
+        if any(a.family == socket.AF_INET and a.address[:4] != "127." for a in addresses)
+    ]
+    study = write(work(tiny, 0.2, 200), tmp_path, jobs=1, interface=[*outside, "lo"][0])
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    wait_for(lambda: blocks(tmp_path / "s") > 2)
+    [job] = jobs()
+    pids = subprocess.run(["scontrol", "listpids", job], capture_output=True, text=True, check=True)
+    first = int(pids.stdout.splitlines()[1].split()[0])
+    for process in (psutil.Process(run.pid), psutil.Process(first)):
+        addresses = listening(process)
+        dashboards = {a for a in addresses if is_http(a)}
+        assert dashboards
+        assert {a.ip for a in dashboards} == {"127.0.0.1"}
+        doors = addresses - dashboards
+        assert doors
+        assert not any(lets_in(door) for door in doors)
 
 
 def test_campaign_of_many_times_the_lifetime_of_a_worker(tiny, tmp_path):
@@ -214,13 +274,38 @@ def test_workers_that_never_come(tiny, tmp_path):
 
 def test_plan_shows_hours_and_the_script(tiny, tmp_path):
     study = write(tiny, tmp_path)
-    status, out, err = finish(kronsbl("plan", study, "--cluster", "slurm"))
+    command = ["plan", study, "--cluster", "slurm", "--store", tmp_path / "s"]
+    status, out, err = finish(kronsbl(*command))
     assert status == 0, err
     assert "on 2 workers of 2 jobs" in out
     assert "core-hours" in out
     assert "#SBATCH -p main" in out
     assert "#SBATCH -t 00:05:00" in out
     assert jobs("RUNNING,PENDING") == []
+    assert not (tmp_path / "s").exists()
+
+
+def test_plan_shows_what_is_submitted(tiny, tmp_path):
+    study, store = write(work(tiny, 0.2, 60), tmp_path, cores=2), tmp_path / "s"
+    _, out, _ = finish(kronsbl("plan", study, "--cluster", "slurm", "--store", store))
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", store, "--quiet")
+    wait_for(jobs)
+    shown = subprocess.run(
+        ["scontrol", "write", "batch_script", jobs()[0], "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    def alike(script):
+        for made_up in (r"tls://\S+:\w+", r"\.private-[^./]+", r"--name \S+"):
+            script = re.sub(made_up, "…", script)
+        return script.strip().splitlines()
+
+    planned = out.partition("each job:\n")[2]
+    assert len(alike(planned)) > 8
+    assert alike(planned) == alike(shown.stdout)
+    run.terminate()
 
 
 class TestPatterns:
@@ -236,7 +321,7 @@ class TestPatterns:
         subprocess.run(
             [script, study, store], check=True, cwd=tmp_path, env=self.environment(), timeout=60
         )
-        wait_for(lambda: (store / "LATEST").exists(), 100)
+        wait_for(lambda: (store / "LATEST").exists(), 200)
         cube = open_results(store)
         assert cube.attrs["complete"] == 1
         assert_same_numbers(cube.load(), without_sleep(tiny, tmp_path / "o"))
@@ -259,6 +344,22 @@ class TestPatterns:
         wait_for(finished, 800)
         [log] = tmp_path.glob("kronsbl-*.log")
         assert "terminated; the same command goes on" in log.read_text()
+        assert_same_numbers(open_results(store).load(), without_sleep(tiny, tmp_path / "o"))
+
+    def test_cancelled_shard_is_submitted_again_alone(self, tiny, tmp_path):
+        study, store = write(work(tiny, 0.5, 40), tmp_path), tmp_path / "s"
+        submit = ["sbatch", "--parsable", ROOT / "workflows" / "slurm" / "array.sbatch"]
+        options = {"cwd": tmp_path, "env": self.environment(), "text": True, "check": True}
+        done = subprocess.run([*submit, study, store], stdout=subprocess.PIPE, **options)
+        wait_for(lambda: blocks(store) > 4, 100)
+        subprocess.run(["scancel", f"{done.stdout.strip()}_2"], check=True)
+        wait_for(lambda: not jobs("RUNNING,PENDING,COMPLETING"), 120)
+        there = blocks(store)
+        assert 30 <= there < 40
+        subprocess.run([*submit[:2], "--array=2", submit[2], study, store], **options)
+        wait_for(lambda: not jobs("RUNNING,PENDING,COMPLETING"), 120)
+        assert blocks(store) == 40
+        assert finish(kronsbl("publish", store))[0] == 0
         assert_same_numbers(open_results(store).load(), without_sleep(tiny, tmp_path / "o"))
 
     def test_campaign_file_is_as_the_tests(self):

@@ -5,5 +5,5 @@
 set -eu
 here=$(dirname "$0")
 array=$(sbatch --parsable "$here/array.sbatch" "$1" "$2")
-sbatch --dependency="afterany:$array" --job-name=kronsbl-publish --ntasks=1 --time=00:10:00 \
-  --output=kronsbl-publish-%j.log --wrap "kronsbl publish '$2'"
+sbatch --dependency="afterany:$array" --job-name=kronsbl-publish --ntasks=1 --mem=2G \
+  --time=00:10:00 --output=kronsbl-publish-%j.log --wrap "kronsbl publish '$2'"

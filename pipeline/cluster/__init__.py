@@ -1,0 +1,82 @@
+"""Dask clusters to run on, each behind one call.
+
+Every cluster that is started here speaks TLS with credentials made for the run, since a Dask
+scheduler runs any code that it is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster import existing, local, slurm
+from pipeline.cluster.checks import check_workers, wait_for_a_worker
+from pipeline.errors import InputError
+from pipeline.settings import ClusterSettings
+
+__all__ = ["check_cluster", "check_workers", "connect"]
+
+log = logging.getLogger("kronsbl")
+
+
+@contextmanager
+def connect(
+    cluster: str = "local",
+    *,
+    workers: int | None = None,
+    settings: ClusterSettings | None = None,
+    store: Path | None = None,
+) -> Iterator[Any]:
+    """A client of the cluster that is asked for, with at least one worker.
+
+    Parameters
+    ----------
+    cluster
+        "local", "slurm", an address (``tls://host:port``, ``tcp://host:port``), or the path of a
+        scheduler file. Credentials for the last two come from Dask's own configuration,
+        ``distributed.comm.tls``.
+    workers
+        Worker processes of a local cluster; by default one per core.
+    settings
+        The campaign's table ``[cluster]``.
+    store
+        Where results go; jobs' logs and credentials go there as well.
+
+    Raises
+    ------
+    InputError
+        There is no such cluster, it cannot be reached, or no worker came.
+    """
+    settings = settings or ClusterSettings()
+    check_cluster(cluster, settings)
+    if cluster == "local":
+        manager = local.processes(workers)
+    elif cluster == "slurm":
+        manager = slurm.jobs(settings, store or Path.cwd())
+    else:
+        manager = existing.scheduler(cluster if "://" in cluster else existing.address_in(cluster))
+    with manager as client:
+        queue = slurm.queue if cluster == "slurm" else None
+        wait_for_a_worker(client, settings.start_timeout, queue)
+        log.info("dashboard: %s", client.dashboard_link)
+        yield client
+
+
+def check_cluster(cluster: str, settings: ClusterSettings) -> None:
+    """Find out what can be known to be wrong before anything is written or started.
+
+    Raises
+    ------
+    InputError
+        No such kind of cluster, or its settings are missing or wrong.
+    """
+    if cluster == "slurm":
+        slurm.check(settings)
+    elif cluster != "local" and "://" not in cluster and not Path(cluster).is_file():
+        raise InputError(
+            f"--cluster {cluster}: neither local, slurm, an address (tls://…, tcp://…) nor the "
+            "path of a scheduler file"
+        )

@@ -1,0 +1,43 @@
+"""Processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
+from pipeline.interruption import blocked_in_children
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than there are in containers and batch jobs."""
+    from dask.system import cpu_count
+
+    return cpu_count()
+
+
+@contextmanager
+def processes(workers: int | None) -> Iterator[Any]:
+    """A client of single-threaded processes, reachable from this machine only."""
+    import dask
+    from distributed import Client, LocalCluster, Security
+
+    settings = {**SETTINGS, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
+    with dask.config.set(settings):
+        with blocked_in_children():
+            started = LocalCluster(
+                n_workers=workers or usable_cores(),
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                protocol="tls://",
+                security=Security.temporary(),
+                dashboard_address=LOOPBACK,
+                worker_dashboard_address=LOOPBACK,
+                silence_logs=logging.CRITICAL,
+                preload=[PRELOAD],
+            )
+        with started as cluster, Client(cluster) as client:
+            yield client
