@@ -342,7 +342,7 @@ class CubeBuilder:
             "hosts": ", ".join(sorted(self.hosts)),
             "timing_hosts": json.dumps({host: t.about for host, t in self.timings.items()}),
             **{f"computed_with_{name}": text for name, text in facts.items()},
-            "git": about.get("git", "unknown"),
+            "git": ", ".join(self.store.git_states()),
             "requested": about.get("created", "unknown"),
             "complete": int(self.missing == 0),
             "missing": self.missing,

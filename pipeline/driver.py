@@ -247,18 +247,20 @@ class _Work:
         """Compute every block that is to do."""
         from pipeline.graph import FanOut
 
-        check_workers(client, self._store.path)
+        limit = self._campaign.limits.seconds_per_realization
+        check_workers(client, self._store.path, limited=limit is not None)
         for share in self._shares:
             make_shippable(share.series)
         name = f"{platform.node()}-{os.getpid()}"
         running = self._store.path / "running"
         running.mkdir(exist_ok=True)
         stop = (running / f"{name}.stop").resolve()
+        stop.unlink(missing_ok=True)  # of a namesake that was killed
         self._queue = Queue(
             self._store.path.resolve(),
             [(share.series, share.todo) for share in self._shares],
             sum(client.nthreads().values()),
-            limit=self._campaign.limits.seconds_per_realization,
+            limit=limit,
             replace=self._replace,
             stop=stop,
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 Whole = Annotated[int, Field(strict=True, ge=0)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NAME = r"^\w[\w.+-]*$"
 Name = Annotated[str, Field(strict=True, pattern=NAME, max_length=100)]
