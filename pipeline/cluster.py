@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import logging
 import os
 import shutil
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_one_line
 from pipeline.interruption import blocked_in_children, handlers_kept, interruptible
 from pipeline.settings import ClusterSettings, Jobs
 
@@ -86,10 +87,8 @@ def connect(
         manager = _local(workers)
     elif cluster == "slurm":
         manager = _slurm(settings, store or Path.cwd())
-    elif "://" in cluster:
-        manager = _existing(address=cluster)
     else:
-        manager = _existing(scheduler_file=cluster)
+        manager = _existing(cluster)
     with manager as client:
         _wait_for_a_worker(client, settings.start_timeout)
         log.info("dashboard: %s", client.dashboard_link)
@@ -145,11 +144,11 @@ def _local(workers: int | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _existing(**where: str) -> Iterator[Any]:
-    """A cluster that somebody else has started."""
+def _existing(target: str) -> Iterator[Any]:
+    """A cluster that somebody else has started: its address, or its scheduler file."""
     from distributed import Client
 
-    [target] = where.values()
+    address = target if "://" in target else _address_in(target)
     if target.startswith("tcp://"):
         log.warning(
             "%s is neither encrypted nor authenticated: whoever reaches that port can run code "
@@ -157,11 +156,22 @@ def _existing(**where: str) -> Iterator[Any]:
             target,
         )
     try:
-        client = Client(**where, timeout=10, set_as_default=False)
+        client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"--cluster {target}: cannot be reached: {error}") from None
     with client:
         yield client
+
+
+def _address_in(scheduler_file: str) -> str:
+    """Read by us: Dask would wait for a file that has gone for ever."""
+    try:
+        address: str = json.loads(Path(scheduler_file).read_text())["address"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--cluster {scheduler_file}: not the file of a scheduler: {in_one_line(error)}"
+        ) from None
+    return address
 
 
 @contextmanager
