@@ -26,6 +26,11 @@ def canonical(value: Any) -> str:
         Numbers (numpy's too), strings, booleans, None, and lists, tuples and dictionaries of
         them.
 
+    Raises
+    ------
+    TypeError
+        There is something else in it.
+
     Examples
     --------
     >>> canonical({"b": (10.0, 2.5), "a": 10}) == canonical({"a": 10.0, "b": [10, 2.5]})
@@ -43,7 +48,7 @@ def canonical(value: Any) -> str:
             return int(item)
         return item
 
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
 
 
 def digest(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ from pipeline.timing import timing_key, timings_of
 from solvers import Status
 
 CELLS_PER_CHUNK = 500_000
+MESSAGES_SHOWN = 100
+"""Per solver, the most frequent ones; a message with a number in it may be another every time."""
+
 STORAGE: Mapping[str, Any] = {
     "compressors": ZstdCodec(level=3, checksum=True),  # zarr's default has no checksum
     "config": {"write_empty_chunks": True},  # so that a missing file is always damage
@@ -113,7 +117,7 @@ class CubeBuilder:
         self.variables = variables_of(campaign)
         self.hosts: list[str] = []
         self.facts: dict[str, set[str]] = {}
-        self.failures: dict[str, dict[str, int]] = {}
+        self.failures: dict[str, Counter[str]] = {}
         self.damaged: list[str] = []
         keys = {timing_key(series) for series in self.series.values()}
         self.timings = {
@@ -290,9 +294,7 @@ class CubeBuilder:
             self.facts.setdefault(name, set()).add(str(meta[name]))
         for package, version in meta["versions"].items():
             self.facts.setdefault(package, set()).add(version)
-        failures = self.failures.setdefault(series.label, {})
-        for message, count in meta["failures"].items():
-            failures[message] = failures.get(message, 0) + count
+        self.failures.setdefault(series.label, Counter()).update(meta["failures"])
 
     def _coordinates(self, group: Any, widths: Mapping[str, int]) -> None:
         columns: dict[str, tuple[NDArray[Any], dict[str, str]]] = {
@@ -348,11 +350,13 @@ class CubeBuilder:
             "solvers": json.dumps(
                 {series.label: series.spec["solver"] for series in self.series.values()}
             ),
-            "failures": json.dumps({k: v for k, v in self.failures.items() if v}),
+            "failures": json.dumps(
+                {k: dict(v.most_common(MESSAGES_SHOWN)) for k, v in self.failures.items() if v}
+            ),
             "hosts": ", ".join(sorted(self.hosts)),
             "timing_hosts": json.dumps({host: t.about for host, t in self.timings.items()}),
             **{f"computed_with_{name}": text for name, text in facts.items()},
-            "git": about.get("git", "unknown"),
+            "git": ", ".join(self.store.git_states()),
             "requested": about.get("created", "unknown"),
             "complete": int(self.missing == 0),
             "missing": self.missing,

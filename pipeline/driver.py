@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.errors import ClusterLost
 from pipeline.files import replaced
 from pipeline.interruption import held_back
 from pipeline.pacing import Queue
@@ -245,29 +246,35 @@ class _Work:
 
     def run(self, client: Any) -> None:
         """Compute every block that is to do."""
+        from distributed.comm.core import CommClosedError
+
         from pipeline.graph import FanOut
 
-        check_workers(client, self._store.path)
+        limit = self._campaign.limits.seconds_per_realization
+        check_workers(client, self._store.path, limited=limit is not None)
         for share in self._shares:
             make_shippable(share.series)
         name = f"{platform.node()}-{os.getpid()}"
         running = self._store.path / "running"
         running.mkdir(exist_ok=True)
         stop = (running / f"{name}.stop").resolve()
+        stop.unlink(missing_ok=True)  # of a namesake that was killed
         self._queue = Queue(
             self._store.path.resolve(),
             [(share.series, share.todo) for share in self._shares],
             sum(client.nthreads().values()),
-            limit=self._campaign.limits.seconds_per_realization,
+            limit=limit,
             replace=self._replace,
             stop=stop,
         )
-        fan_out = FanOut(client, self._queue, self._report)
+        fan_out = FanOut(client, self._queue, self._report, self._stop)
         patience = self._campaign.cluster.start_timeout
         watch = Watch(client, fan_out, self._queue, self._tick(running / f"{name}.json"), patience)
         try:
             with watch:
                 fan_out.run()
+        except CommClosedError:
+            raise ClusterLost("the scheduler was lost") from None
         finally:
             stop.unlink(missing_ok=True)
             (running / f"{name}.json").unlink(missing_ok=True)
@@ -279,9 +286,13 @@ class _Work:
         self._blocks[label] += report.blocks
         self._good[label] += report.cells - report.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
-            self._queue.stop(label)
-            self.stopped[label] = report.message
+            self._stop(label, report.message)
         self._progress(self.counts)
+
+    def _stop(self, label: str, message: str) -> None:
+        """Go on without a solver."""
+        self._queue.stop(label)
+        self.stopped[label] = message
 
     def _tick(self, path: Path) -> Callable[[int], None]:
         """Tell others, by the progress display and a small file in the store, how far we are."""

@@ -5,9 +5,16 @@ class InputError(ValueError):
     """Bad input. The message is one line that names the key or file and says what to do."""
 
 
+LONGEST_LINE = 500
+
+
 def in_one_line(error: BaseException) -> str:
     """Type and first line of the message, for people to read."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    try:
+        lines = str(error).splitlines()
+    except Exception:  # a class of somebody's own
+        lines = []
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:LONGEST_LINE]
 
 
 class ClusterLost(Exception):

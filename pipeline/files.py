@@ -18,6 +18,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is being written, or was left behind by somebody who did not finish."""
+    return path.suffix == TEMPORARY
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Give a temporary file's name, and put that file in the place of `path` at the end."""

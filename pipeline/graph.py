@@ -29,15 +29,21 @@ class FanOut:
         Where tasks come from.
     on_report
         Called with every finished task and its report.
+    on_hopeless
+        Called with the label of a solver that kills every worker it is tried on, and how.
     """
 
     def __init__(
-        self, client: Any, queue: Queue, on_report: Callable[[Task, Report], None]
+        self,
+        client: Any,
+        queue: Queue,
+        on_report: Callable[[Task, Report], None],
+        on_hopeless: Callable[[str, str], None],
     ) -> None:
         from distributed import as_completed
 
         self._client, self._queue, self._on_report = client, queue, on_report
-        self._rescue = Rescue()
+        self._rescue = Rescue(on_hopeless)
         self._in_flight: dict[Any, Task] = {}
         self._completed = as_completed(loop=client.loop)
         self._lost = ""
@@ -107,14 +113,17 @@ class FanOut:
         elif (report := self._word(future)) is None:
             # The worker that held the word has died since. What it did is stored.
             self._queue.put_first([task])
-        elif task.probe:
-            self._queue.put_first(self._rescue.passed(task))
         else:
-            self._queue.done(task, report)
-            self._on_report(task, report)
-            if rest := task.indices[report.blocks :]:  # the worker had to leave
-                self._queue.put_first([dataclasses.replace(task, indices=rest)])
+            self._queue.put_first(self._rescue.survived(task))
+            if not task.probe:
+                self._done(task, report)
         future.release()
+
+    def _done(self, task: Task, report: Report) -> None:
+        self._queue.done(task, report)
+        self._on_report(task, report)
+        if rest := task.indices[report.blocks :]:  # the worker had to leave
+            self._queue.put_first([dataclasses.replace(task, indices=rest)])
 
     @staticmethod
     def _word(future: Any) -> Report | None:

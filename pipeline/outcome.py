@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline import provenance
 from pipeline.blocks import Block, Series
+from pipeline.contract import REPORTED_KINDS, BrokenContract, check_estimate, figures_of
 from pipeline.errors import in_one_line
 from pipeline.scenarios import Truth
 from pipeline.store import BlockData
-from solvers import Estimate, Problem, Status, Trace
+from solvers import Problem, Status, Trace
 
 FIXED_FIELDS = (
     ("runtime", "f8"),
@@ -28,9 +29,7 @@ FIXED_FIELDS = (
 )
 TRACES = ("cost", "change", "nmse")
 
-
-class BrokenContract(Exception):
-    """A solver returned something else than an estimate of its problem."""
+NOT_FINITE = "x holds NaN or infinite values"
 
 
 class OverTime(Exception):
@@ -82,24 +81,6 @@ class RowClock:
         self.seconds += (time.perf_counter() - self._since) / len(self.seconds)
 
 
-def check_estimate(problem: Problem, estimate: Estimate) -> None:
-    """Raise ValueError where an estimate does not keep the contract."""
-    shape = (problem.batch, *problem.dims)
-    if not hasattr(estimate, "x"):
-        raise TypeError(f"{type(estimate).__name__} returned, the contract says solvers.Estimate")
-    if np.shape(estimate.x) != shape:
-        raise ValueError(f"x has shape {np.shape(estimate.x)}, the contract says {shape}")
-    for name in ("status", "iterations", "inner_iterations", "inner_capped"):
-        if np.shape(getattr(estimate, name)) != (problem.batch,):
-            raise ValueError(
-                f"{name} has shape {np.shape(getattr(estimate, name))}, "
-                f"the contract says {(problem.batch,)}"
-            )
-    unknown = set(np.unique(estimate.status).tolist()) - {int(s) for s in Status}
-    if unknown:
-        raise ValueError(f"unknown status {unknown}")
-
-
 def _solve(
     series: Series, problem: Problem, truth: Truth, limit: float | None
 ) -> dict[str, NDArray[Any]]:
@@ -109,36 +90,30 @@ def _solve(
     clock.start()
     estimate = series.solver.solve(problem, watch=clock)
     clock.stop()
-    try:
-        check_estimate(problem, estimate)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BrokenContract(str(error)) from error
-    columns = {
-        name: np.asarray(value, float)
-        for name, value in series.scenario.score(truth, problem, estimate).items()
-    }
+    check_estimate(problem, estimate)
+    columns = figures_of(series.scenario, truth, problem, estimate)
     noise_var = estimate.noise_var
     columns |= {
         "runtime": clock.seconds,
-        "iterations": np.asarray(estimate.iterations),
-        "inner_iterations": np.asarray(estimate.inner_iterations),
         "noise_var": np.full(problem.batch, np.nan) if noise_var is None else noise_var,
-        "status": np.asarray(estimate.status),
-        "inner_capped": np.asarray(estimate.inner_capped),
+        **{name: getattr(estimate, name) for name in REPORTED_KINDS},
     }
     if trace is not None:
         columns |= {f"trace_{name}": getattr(trace, name) for name in TRACES}
-    finite = np.isfinite(np.asarray(estimate.x).reshape(problem.batch, -1)).all(axis=1)
+    finite = np.isfinite(estimate.x.reshape(problem.batch, -1)).all(axis=1)
     succeeded = columns["status"] < Status.DIVERGED
     columns["status"] = np.where(succeeded & ~finite, Status.NOT_FINITE, columns["status"])
     return columns
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: BaseException) -> Failure:
     """What an exception means for a single realization."""
-    status = {BrokenContract: Status.BROKE_CONTRACT, OverTime: Status.TIME_LIMIT}
-    cause = error.__cause__ if isinstance(error, BrokenContract) else None
-    return Failure(status.get(type(error), Status.RAISED), in_one_line(cause or error))
+    status = Status.RAISED
+    if isinstance(error, BrokenContract):
+        status = Status.BROKE_CONTRACT
+    elif isinstance(error, OverTime):
+        status = Status.TIME_LIMIT
+    return Failure(status, in_one_line(error))
 
 
 def _without_result(series: Series, status: Status) -> dict[str, NDArray[Any]]:
@@ -201,11 +176,14 @@ def outcome(
         return _around(series, realizations, limit, condemned)
     try:
         problem, truth = series.scenario.draw(realizations, series.seed)
-        return _solve(series, problem, truth, limit), {}
-    except Exception as error:  # a solver may raise anything; that is data, not the end
+        columns = _solve(series, problem, truth, limit)
+    except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
         if len(realizations) == 1:
             failure = _failure(error)
             return _without_result(series, failure.status), {failure.message: 1}
+    else:
+        count = int((columns["status"] == Status.NOT_FINITE).sum())
+        return columns, {NOT_FINITE: count} if count else {}
     return _joined([outcome(series, [realization], limit) for realization in realizations])
 
 

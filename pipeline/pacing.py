@@ -62,6 +62,7 @@ class Queue:
         self._store, self.threads = store, max(threads, 1)
         self._limit, self._replace, self._stop = limit, replace, stop
         self._urgent: list[Task] = []
+        self._stopped: set[str] = set()
         self._waiting: dict[str, list[tuple[Series, list[int]]]] = {}
         self._left: dict[str, int] = {}
         for series, indices in missing:
@@ -108,12 +109,13 @@ class Queue:
         )
 
     def put_first(self, tasks: Iterable[Task]) -> None:
-        """Hand these out before all others."""
-        self._urgent.extend(tasks)
+        """Hand these out before all others, but for those of solvers that have been stopped."""
+        self._urgent.extend(task for task in tasks if task.series.label not in self._stopped)
 
     def stop(self, label: str) -> int:
         """Hand out no more blocks of a solver; return how many are left undone."""
         self._urgent = [task for task in self._urgent if task.series.label != label]
+        self._stopped.add(label)
         left, self._left[label] = self._left[label], 0
         return left
 

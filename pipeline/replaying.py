@@ -12,8 +12,9 @@ import numpy as np
 from pipeline import process
 from pipeline.blocks import Block, Series, series_of
 from pipeline.campaign import Campaign
+from pipeline.contract import check_estimate
 from pipeline.errors import InputError
-from pipeline.outcome import BrokenContract, outcome
+from pipeline.outcome import outcome
 from pipeline.scenarios import Truth
 from pipeline.store import DamagedBlock, Store
 from solvers import Estimate, Problem, Status, Trace
@@ -99,9 +100,8 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     trace = Trace(truth.x)
     process.prepare()
     estimate = series.solver.solve(problem, watch=trace)
-    columns, failures = outcome(dataclasses.replace(series, trace=False), [realization])
-    if columns["status"][0] == Status.BROKE_CONTRACT:
-        raise BrokenContract(*failures)
+    check_estimate(problem, estimate)
+    columns, _ = outcome(dataclasses.replace(series, trace=False), [realization])
     names = [*series.scenario.measures, "iterations", "inner_iterations", "noise_var", "status"]
     return Replay(
         solver=solver,

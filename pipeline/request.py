@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline import provenance
-from pipeline.campaign import Campaign
+from pipeline.blocks import canonical, series_of
+from pipeline.campaign import Campaign, SweepValue
 from pipeline.errors import InputError
 from pipeline.store import Store
 
@@ -25,8 +28,17 @@ def rehearse(campaign: Campaign) -> None:
     Raises
     ------
     InputError
-        A solver lacks something, or the scenario cannot draw.
+        A solver lacks something, the scenario cannot draw, or one of them has parameters that
+        cannot be written down.
     """
+    for series in series_of(campaign):
+        try:
+            series.key(0)
+        except TypeError as error:
+            raise InputError(
+                f"{series.describe()}: parameters must be numbers, strings, booleans, or lists "
+                f"and tables of them: {error}"
+            ) from None
     scenario = campaign.scenario_at(next(campaign.points()))
     try:
         with np.errstate(all="ignore"):  # a problem that is not finite says so itself
@@ -88,27 +100,31 @@ def extended(last: Campaign, campaign: Campaign) -> Campaign:
     InputError
         A constant of the scenario differs that neither of them sweeps.
     """
-    old, new = _leaves(last), _leaves(campaign)
-    for name in sorted({*old, *new}):
-        if name in old and name in new and old[name] != new[name]:
-            raise InputError(
-                f"scenario.{name}: {old[name]!r} in the store, now {new[name]!r}; "
-                f'sweep it ([sweep] "{name}" = [{old[name]!r}, {new[name]!r}]) '
-                "or take another --store"
-            )
+    for name, old, new in _changed_constants(last, campaign):
+        sweep = f'sweep it ([sweep] "{name}" = [{json.dumps(old)}, {json.dumps(new)}]) or '
+        sweepable = isinstance(old, SweepValue) and isinstance(new, SweepValue)
+        raise InputError(
+            f"scenario.{name}: {old!r} in the store, now {new!r}; "
+            f"{sweep if sweepable else ''}take another --store"
+        )
     realizations = max(last.campaign.realizations, campaign.campaign.realizations)
     header = campaign.campaign.model_copy(update={"realizations": realizations})
     return campaign.model_copy(update={"campaign": header})
 
 
-def _leaves(campaign: Campaign) -> dict[str, Any]:
-    """The scenario's constants, lists element by element, without what is swept."""
-    parameters = dataclasses.asdict(campaign.scenario_at(next(campaign.points())))  # type: ignore[call-overload]
-    flat: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, tuple | list):
-            flat |= {f"{name}.{i}": v for i, v in enumerate(value)}
+def _changed_constants(last: Campaign, campaign: Campaign) -> Iterator[tuple[str, Any, Any]]:
+    """Names and values of what differs without being swept, lists element by element."""
+    swept = {axis.key for axis in (*last.axes, *campaign.axes)}
+    before, now = (
+        dataclasses.asdict(c.scenario_at(next(c.points())))  # type: ignore[call-overload]
+        for c in (last, campaign)
+    )
+    for name in sorted(before.keys() - swept):
+        old, new = before[name], now[name]
+        if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+            values = [(f"{name}.{i}", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
         else:
-            flat[name] = value
-    swept = {axis.key for axis in campaign.axes}
-    return {k: v for k, v in flat.items() if k not in swept and k.partition(".")[0] not in swept}
+            values = [(name, old, new)]
+        for key, a, b in values:
+            if key not in swept and canonical(a) != canonical(b):
+                yield key, a, b

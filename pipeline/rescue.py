@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from pipeline.outcome import Failure
 from pipeline.work import Task
@@ -13,15 +14,22 @@ STRIKES = 2
 on as many workers as the scheduler allows, so chance kills do not condemn anything. A realization
 that left a traceback at the time limit needs no second try."""
 
+SAMPLE = 8
+"""Realizations tried alone of the first block that kills its workers, where nothing of its solver
+has come back alive. If all of them die, the solver is given up: a search would take hundreds of
+workers to say so, block by block."""
+
 ROUNDS = 2
 """Searches of a block without a culprit before the whole block is given up."""
 
 
 @dataclasses.dataclass
 class _Case:
-    """A block under suspicion."""
+    """A block under suspicion, and how its worker died."""
 
+    failure: Failure
     probes: int = 0
+    sampled: bool = False
     rounds: int = 0
     strikes: dict[int, int] = dataclasses.field(default_factory=dict)
     condemned: dict[int, Failure] = dataclasses.field(default_factory=dict)
@@ -32,10 +40,18 @@ class Rescue:
 
     Of a task's blocks, those that a worker was at when it died are searched by trying halves of
     their realizations, and then solved without the culprits, which are stored as failed.
+
+    Parameters
+    ----------
+    give_up
+        Called with the label of a solver that kills whatever it is tried on, and how it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[str, str], None]) -> None:
+        self._give_up = give_up
         self._cases: dict[str, _Case] = {}
+        self._sound: set[str] = set()
+        self._held: dict[str, list[Task]] = {}
 
     def killed(self, task: Task, why: str) -> list[Task]:
         """What to do after workers have died that had `task`.
@@ -62,10 +78,18 @@ class Rescue:
 
     def _suspect(self, task: Task, failure: Failure) -> list[Task]:
         """What to do about a single block, or part of one, that a worker died of."""
-        case = self._cases.setdefault(task.series.key(task.indices[0]), _Case())
+        case, label = self._cases.setdefault(_key(task), _Case(failure)), task.series.label
         if not task.probe:
-            return self._search(task, case, failure)
+            if label in self._sound or task.series.batch < 2 * SAMPLE:
+                return self._search(task, case)
+            if label in self._held:
+                self._held[label].append(task)
+                return []
+            self._held[label] = []
+            return self._sample(task, case)
         case.probes -= 1
+        if case.sampled:
+            return self._after_sampling(task, case)
         if len(task.probe) > 1:
             return self._halves(task, case, task.probe)
         [row] = task.probe
@@ -76,17 +100,41 @@ class Rescue:
         case.condemned[row] = failure
         return self._closed(task, case)
 
-    def passed(self, task: Task) -> list[Task]:
-        """What to do after a probe has come back alive."""
-        case = self._cases[task.series.key(task.indices[0])]
-        case.probes -= 1
-        return self._closed(task, case)
+    def survived(self, task: Task) -> list[Task]:
+        """What to do after `task` has come back alive."""
+        again: list[Task] = []
+        if not task.condemned:
+            self._sound.add(task.series.label)
+            for suspect in self._held.pop(task.series.label, []):
+                again += self._search(suspect, self._cases[_key(suspect)])
+        if task.probe:
+            case = self._cases[_key(task)]
+            case.probes -= 1
+            again += self._after_sampling(task, case) if case.sampled else self._closed(task, case)
+        return again
 
-    def _search(self, task: Task, case: _Case, failure: Failure) -> list[Task]:
+    def _sample(self, task: Task, case: _Case) -> list[Task]:
+        rows = task.series.realizations(task.indices[0])
+        chosen = rows[:: len(rows) // SAMPLE][:SAMPLE]
+        case.sampled, case.probes = True, len(chosen)
+        return [dataclasses.replace(task, probe=(row,)) for row in chosen]
+
+    def _after_sampling(self, task: Task, case: _Case) -> list[Task]:
+        """Search the block after all, once the sample is back, unless nothing has survived."""
+        if case.probes:
+            return []
+        case.sampled = False
+        if task.series.label in self._sound:
+            return self._search(task, case)
+        why = f"{case.failure.message}, with each of {SAMPLE} realizations tried alone"
+        self._give_up(task.series.label, why)
+        return []
+
+    def _search(self, task: Task, case: _Case) -> list[Task]:
         rows = tuple(task.series.realizations(task.indices[0]))
         case.rounds += 1
         if case.rounds > ROUNDS:  # innocent one by one, deadly together
-            return [dataclasses.replace(task, condemned=tuple((row, failure) for row in rows))]
+            return [dataclasses.replace(task, condemned=tuple((row, case.failure) for row in rows))]
         sound = tuple(row for row in rows if row not in case.condemned)
         return self._halves(task, case, sound)
 
@@ -115,3 +163,8 @@ class Rescue:
             return Failure(Status.KILLED_WORKER, why)
         where = next((line.strip() for line in text.splitlines() if "File" in line), "")
         return Failure(Status.TIME_LIMIT, f"stuck for more than {task.limit:g} s each; {where}")
+
+
+def _key(task: Task) -> str:
+    """Of a task's one block."""
+    return task.series.key(task.indices[0])

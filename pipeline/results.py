@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -102,10 +103,16 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    name = (store.path / "LATEST").read_text().strip() if current is not None else ""
-    if path.name > name:
-        write_durably(store.path / "LATEST", path.name.encode())
+    _name_newest(store)
     return Published(path, builder.missing, builder.damaged)
+
+
+def _name_newest(store: Store) -> None:
+    """Have LATEST name the newest generation, whoever else publishes at the same time."""
+    named = ""
+    while named != (newest := max(p.name for p in (store.path / "cubes").glob("[0-9]*.zarr"))):
+        write_durably(store.path / "LATEST", newest.encode())
+        named = newest
 
 
 def _make_visible(cubes: Path, folder: Path) -> Path:
@@ -187,7 +194,7 @@ def open_results(store: str | Path | Store) -> xr.Dataset:
 
 
 def collect_garbage(store: Store) -> list[Path]:
-    """Drop all cubes but the newest, and temporary files that nobody is writing any more.
+    """Drop all cubes but the newest, and what killed processes have left behind.
 
     Returns
     -------
@@ -200,7 +207,11 @@ def collect_garbage(store: Store) -> list[Path]:
         if path != newest:
             shutil.rmtree(path)
             removed.append(path)
-    for path in store.path.rglob(f".*{TEMPORARY}"):
+    left_behind = itertools.chain(
+        store.path.rglob(f".*{TEMPORARY}"),
+        *((store.path / folder).glob("*") for folder in ("running", "stuck")),
+    )
+    for path in left_behind:
         if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             removed.append(path)

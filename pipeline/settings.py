@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 Whole = Annotated[int, Field(strict=True, ge=0)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Realizations = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 NAME = r"^\w[\w.+-]*$"

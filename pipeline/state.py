@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -110,30 +112,33 @@ def _series_state(
     for index in range(series.block_count(realizations)):
         key = series.key(index)
         if key in done:
-            have += min(series.batch, realizations - index * series.batch)
+            asked = min(series.batch, realizations - index * series.batch)
+            have += asked
             if key in failures:
-                failed += failures[key]["cells"]
+                failed += min(failures[key]["cells"], asked)
                 messages.update(failures[key]["messages"])
     pending = realizations - have
     return SeriesState(series.label, dict(series.point), have, failed, pending, dict(messages))
 
 
 def _live(path: Path) -> LiveRun | None:
+    """What a run says of itself, or None where it has just ended, or its file is damaged."""
     try:
         beat = json.loads(path.read_text())
-    except (OSError, ValueError):
+        left = beat["total"] - beat["before"] - beat["done"]
+        seconds = beat["updated"] - beat["started"]
+        rate = beat["done"] / seconds if seconds > 0 else 0.0
+        silent = time.time() - beat["updated"]
+        return LiveRun(beat["host"], beat["pid"], silent, rate, left / rate if rate else None)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    left = beat["total"] - beat["before"] - beat["done"]
-    seconds = beat["updated"] - beat["started"]
-    rate = beat["done"] / seconds if seconds > 0 else 0.0
-    return LiveRun(
-        beat["host"],
-        beat["pid"],
-        time.time() - beat["updated"],
-        rate,
-        left / rate if rate else None,
-    )
 
 
 def _size(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    """Bytes in the files below a folder, in which others may be busy."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(root, name)).st_size
+    return total

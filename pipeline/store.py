@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pipeline.blocks import Block, canonical
 from pipeline.campaign import Campaign
 from pipeline.errors import InputError, in_one_line
-from pipeline.files import TEMPORARY, create_durably, sync, write_durably
+from pipeline.files import create_durably, is_temporary, sync, write_durably
 from solvers import Status
 
 FORMAT = 1
@@ -172,7 +172,7 @@ class Store:
                 raise InputError(f"{path}: is a file; a store is a folder")
             # In this order: another process may be making the same store now.
             others = store.path.exists() and any(
-                not entry.name.endswith(TEMPORARY) for entry in store.path.iterdir()
+                not is_temporary(entry) for entry in store.path.iterdir()
             )
             if not (store.path / "campaign.toml").exists():
                 if others:
@@ -222,13 +222,21 @@ class Store:
     def request_facts(self) -> dict[str, Any]:
         """When, where and by what the last request was made."""
         found = self.requests()
-        facts: dict[str, Any] = _tables(found[-1]).get("request", {}) if found else {}
-        return facts
+        return _facts(found[-1]) if found else {}
+
+    def git_states(self) -> list[str]:
+        """Commits of the source trees from which runs were started, oldest first."""
+        return list(dict.fromkeys(_facts(path).get("git", "unknown") for path in self.requests()))
 
     def add_request(self, campaign: Campaign, about: Mapping[str, Any]) -> None:
-        """Record what is asked for, unless the last request says the same."""
+        """Record what is asked for, unless the last request says the same, from the same commit."""
         last = self.last_request()
-        if last is not None and canonical(last.tables()) == canonical(campaign.tables()):
+        same_commit = self.request_facts().get("git") == about.get("git")
+        if (
+            last is not None
+            and same_commit
+            and canonical(last.tables()) == canonical(campaign.tables())
+        ):
             return
         data = tomli_w.dumps({"request": dict(about), **campaign.tables()}).encode()
         number = len(self.requests()) + 1
@@ -300,6 +308,7 @@ class Store:
         target.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.replace(path, target)
+        self._failure_mark(key).unlink(missing_ok=True)
 
     def read(self, block: Block) -> BlockData:
         """Read a block and make sure that it is that block; see `read_block`."""
@@ -318,6 +327,12 @@ def _tables(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a request says of itself."""
+    facts: dict[str, Any] = _tables(path).get("request", {})
+    return facts
 
 
 def _mark(path: Path) -> dict[str, Any]:

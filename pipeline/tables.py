@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.state import StoreState
 
 
+REASONS_SHOWN = 20
+
+
 def new_table(left: list[str], right: list[str], *, tight: bool = False) -> Table:
     """An empty table: titles of columns aligned to the left, and to the right."""
     padding = (0, 0, 0, 1) if tight else (0, 1)
@@ -92,7 +95,10 @@ def status_lines(state: StoreState) -> list[str]:
     reasons = Counter[tuple[str, str]]()
     for series in state.series:
         reasons.update({(series.solver, text): n for text, n in series.messages.items()})
-    lines += [f"failed: {solver}, {n} times: {text}" for (solver, text), n in reasons.items()]
+    shown = reasons.most_common(REASONS_SHOWN)
+    lines += [f"failed: {solver}, {n} times: {text}" for (solver, text), n in shown]
+    if len(reasons) > len(shown):
+        lines.append(f"failed: {len(reasons) - len(shown)} more messages, see --json")
     for run in state.runs:
         if run.alive:
             lines.append(

@@ -24,9 +24,9 @@ import numpy as np
 from pipeline import process, provenance
 from pipeline.blocks import Series, canonical, digest, series_of
 from pipeline.campaign import Campaign
+from pipeline.contract import check_estimate
 from pipeline.errors import in_one_line
 from pipeline.files import write_durably
-from pipeline.outcome import check_estimate
 from pipeline.store import Store
 
 log = logging.getLogger("kronsbl")

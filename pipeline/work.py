@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 import platform
 import sys
@@ -20,6 +19,7 @@ from pipeline.blocks import Block, Series
 from pipeline.errors import WrongWorker
 from pipeline.outcome import Failure, outcome, solve_block
 from pipeline.store import Store
+from pipeline.watchdog import deadline
 
 GRACE_SECONDS = 1.0
 VERSION = provenance.package_version("kronsbl")
@@ -101,28 +101,34 @@ def _unpacked(packed: bytes) -> Task:
 def _accountable(task: Task, index: int, rows: int) -> Iterator[None]:
     """Leave a file behind should this process die in here; end it when it takes too long.
 
-    Solvers that watch their iterations are stopped in time by the clock. The watchdog is for
-    those that do not, or hang in native code that holds the interpreter lock: `faulthandler`'s
-    is a thread outside of the interpreter. The driver hears of a lost worker, and by the file
-    tells who was at it from who only waited there.
+    Solvers that watch their iterations are stopped in time by the clock; the deadline is for
+    those that do not, or hang. The driver hears of a lost worker, and by the file tells who was
+    at it from who only waited there.
     """
     path = task.tombstone(index)
     path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(path.open("w"))
+        stack.callback(path.unlink, missing_ok=True)
         if task.limit is not None:
             # Twice: a batch over time is tried again row by row.
-            seconds = 2 * task.limit * rows + GRACE_SECONDS
-            faulthandler.dump_traceback_later(seconds, exit=True, file=file)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            path.unlink(missing_ok=True)
+            stack.enter_context(deadline(2 * task.limit * rows + GRACE_SECONDS, file))
+        yield
 
 
-def look_around(probe: str) -> tuple[str, bool, tuple[int, int]]:
-    """What a worker is: version of kronsbl, whether it sees a file, version of Python."""
-    return VERSION, os.path.exists(probe), sys.version_info[:2]
+class Surroundings(NamedTuple):
+    """What a worker finds where it is."""
+
+    version: str
+    sees_store: bool
+    python: str
+    process: tuple[str, int]
+
+
+def look_around(probe: str) -> Surroundings:
+    """What a worker is, and whether it sees a file."""
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Surroundings(VERSION, os.path.exists(probe), python, (platform.node(), os.getpid()))
 
 
 def _leaving() -> bool:

@@ -154,6 +154,15 @@ def test_scheduler_that_cannot_be_reached_is_one_line(tiny, tmp_path, kronsbl):
     assert error.startswith("kronsbl: --cluster tcp://127.0.0.1:1: cannot be reached: ")
 
 
+def test_a_scheduler_file_that_goes_just_then(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.cluster.check_cluster", lambda *_: None)
+    with (
+        pytest.raises(InputError, match="no scheduler file"),
+        connect(str(tmp_path / "gone.json")),
+    ):
+        pass
+
+
 def test_no_slurm_on_this_machine(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     tiny["cluster"] = {"cores": 1, "memory": "1GB", "walltime": "00:10:00", "jobs": 1}
@@ -181,7 +190,7 @@ def test_cluster_without_workers(tiny, tmp_path):
 
 def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
     tiny["campaign"] |= {"realizations": 400, "batch": 1}
-    tiny["cluster"] = {"start_timeout": 3.0}
+    tiny["cluster"] = {"start_timeout": 10.0}
     tiny["solvers"] = {"slow": {"use": "tests.troublemakers:Slow", "seconds": 0.1}}
     campaign, store = Campaign.from_tables(tiny), tmp_path / "store"
 
@@ -190,7 +199,7 @@ def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
             for nanny in own_cluster.nannies:
                 nanny.kill()
 
-    with pytest.raises(pipeline.errors.ClusterLost, match="no worker for 3 s"):
+    with pytest.raises(pipeline.errors.ClusterLost, match="no worker for 10 s"):
         pipeline.run(campaign, store, cluster=str(own_cluster.file), progress=strike)
     assert len(Store.open(store).keys()) > 5
 

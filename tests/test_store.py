@@ -10,8 +10,10 @@ import pytest
 
 from pipeline import Campaign, InputError, Store
 from pipeline.blocks import blocks_of
+from pipeline.files import temporary_beside
 from pipeline.outcome import solve_block
 from pipeline.store import BlockData, DamagedBlock, read_block
+from solvers import Status
 
 
 @pytest.fixture
@@ -124,16 +126,37 @@ def test_places_that_are_no_store(tmp_path, campaign):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder", "thesis.tex"]
 
 
+def test_a_folder_in_which_somebody_just_makes_the_store_will_do(tmp_path, campaign):
+    """Another run, or one that was killed in the middle of it."""
+    temporary_beside(tmp_path / "campaign.toml").write_text("half of")
+    assert Store.create(tmp_path, campaign).keys() == set()
+
+
+def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
+    block = next(blocks_of(campaign))
+    data = solve_block(block)
+    bad = data.cells.copy()
+    bad["status"][0] = Status.RAISED
+    store.write(block, BlockData(bad, {**data.meta, "failures": {"bad day": 1}}))
+    assert store.failures().keys() == {block.key}
+    store.set_aside(block.key)
+    store.write(block, data)
+    assert store.failures() == {}
+
+
 def test_requests_are_numbered_and_repeated_ones_left_out(store, tiny, campaign):
     store.add_request(campaign, {"git": "abc"})
-    store.add_request(campaign, {"git": "def"})
+    store.add_request(campaign, {"git": "abc", "pid": 7})
     assert [p.name for p in store.requests()] == ["0001.toml"]
     tiny["campaign"]["realizations"] = 9
     more = Campaign.from_tables(tiny)
-    store.add_request(more, {"git": "def"})
+    store.add_request(more, {"git": "abc"})
     assert [p.name for p in store.requests()] == ["0001.toml", "0002.toml"]
     assert store.last_request() == more
+    store.add_request(more, {"git": "def"})
+    assert len(store.requests()) == 3
     assert store.request_facts() == {"git": "def"}
+    assert store.git_states() == ["abc", "def"]
 
 
 def test_solver_options_are_in_the_block(store, campaign):

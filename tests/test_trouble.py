@@ -113,6 +113,17 @@ def test_solver_that_fails_throughout_is_stopped_and_the_others_go_on(tiny, tmp_
     assert result.missing == 120 - ran
 
 
+@pytest.mark.slow
+def test_solver_that_kills_whatever_it_is_tried_on_is_stopped(tiny, tmp_path, client):
+    tiny["campaign"] |= {"realizations": 64, "batch": 16}
+    campaign = campaign_with(tiny, "tests.troublemakers:Trouble", how="crash", above=-1e9)
+    result = pipeline.run(campaign, tmp_path / "store", client)
+    assert "with each of 8 realizations tried alone" in result.stopped["bad"]
+    cube = open_results(tmp_path / "store")
+    assert (cube.status.sel(solver="bad") == Status.NOT_RUN).all()
+    assert (cube.status.sel(solver="oracle") == Status.CONVERGED).all()
+
+
 def test_retry_replaces_failed_blocks_only(tiny, tmp_path, client):
     options = {"how": "raise_error", "above": ABOVE, "unless": str(tmp_path / "mended")}
     campaign = campaign_with(tiny, "tests.troublemakers:Trouble", **options)
@@ -157,19 +168,20 @@ class TestRescue:
     """The search for culprits, without a cluster."""
 
     @staticmethod
-    def search(tiny, tmp_path, deadly, *, together=False):
+    def search(tiny, tmp_path, deadly, *, together=False, batch=8, most=200):
         """Play scheduler: tasks with a deadly realization kill, others pass."""
-        tiny["campaign"] |= {"batch": 8, "realizations": 16}
+        tiny["campaign"] |= {"batch": batch, "realizations": 2 * batch}
         from pipeline.blocks import series_of
 
         series = next(series_of(Campaign.from_tables(tiny)))
-        rescue, tried = Rescue(), 0
+        given_up, tried = {}, 0
+        rescue = Rescue(given_up.__setitem__)
         (tmp_path / "stuck").mkdir()
         waiting, finished = [Task(tmp_path, series, (0, 1))], []
         while waiting:
             task = waiting.pop()
             tried += 1
-            assert tried < 200
+            assert tried < most
             of_blocks = {row for i in task.indices for row in series.realizations(i)}
             rows = set(task.probe) or of_blocks
             rows -= {row for row, _ in task.condemned}
@@ -179,10 +191,12 @@ class TestRescue:
                     if rows & deadly & set(series.realizations(index)):
                         task.tombstone(index).touch()
                 waiting += rescue.killed(task, "dead")
-            elif task.probe:
-                waiting += rescue.passed(task)
             else:
-                finished.append(task)
+                waiting += rescue.survived(task)
+                finished += [] if task.probe else [task]
+        if given_up:
+            assert not finished
+            return given_up
         assert sorted(i for t in finished for i in t.indices) == [0, 1]
         return {row: failure for t in finished for row, failure in t.condemned}
 
@@ -192,11 +206,20 @@ class TestRescue:
         assert set(condemned) == deadly
         assert set(condemned.values()) <= {Failure(Status.KILLED_WORKER, "dead")}
 
+    @pytest.mark.parametrize("deadly", [{0}, {3, 55}, set(range(40)), set(range(1, 100))])
+    def test_finds_them_in_large_blocks_too(self, tiny, tmp_path, deadly):
+        assert set(self.search(tiny, tmp_path, deadly, batch=50, most=1000)) == deadly
+
+    def test_gives_up_a_solver_that_kills_whatever_it_is_tried_on(self, tiny, tmp_path):
+        """After a few workers, and without a word in the store on what was not tried."""
+        given_up = self.search(tiny, tmp_path, set(range(100)), batch=50, most=12)
+        assert given_up == {"svd": "dead, with each of 8 realizations tried alone"}
+
     def test_a_task_that_only_waited_on_a_dead_worker_is_not_suspected(self, tiny, tmp_path):
         from pipeline.blocks import series_of
 
         task = Task(tmp_path, next(series_of(Campaign.from_tables(tiny))), (0, 1))
-        assert Rescue().killed(task, "dead") == [task]
+        assert Rescue(print).killed(task, "dead") == [task]
 
     def test_gives_up_a_block_whose_rows_are_deadly_together_only(self, tiny, tmp_path):
         # Halves of the search pass or kill by chance of the split; it ends all the same.

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def scheduler(address: str) -> Iterator[Any]:
     credentials = _credentials(address)
     try:
         # A client that fails to connect would leave half of itself behind, which complains.
-        asyncio.run(_knock(address, credentials))
+        # In a thread, since a notebook's own event loop is running in this one.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _knock(address, credentials)).result()
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"--cluster {address}: cannot be reached: {error}") from None

@@ -1,0 +1,98 @@
+"""Whatever a solver or a scenario returns is a status and a message, never the end of a run."""
+
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from pipeline import Campaign
+from pipeline.blocks import blocks_of
+from pipeline.outcome import solve_block
+from solvers import Estimate, Status
+from tests.troublemakers import plain_estimate
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+def throw(error):
+    raise error
+
+
+def full(estimate, value):
+    return np.full(len(estimate.x), value)
+
+
+BAD = {
+    "no estimate": lambda _: None,
+    "a list": lambda e: replace(e, x=e.x.tolist()),
+    "objects": lambda e: replace(e, x=np.full(e.x.shape, None)),
+    "words": lambda e: replace(e, x=np.full(e.x.shape, "x")),
+    "status that says it was not run": lambda e: replace(e, status=full(e, 0)),
+    "status that is not the solver's to give": lambda e: replace(e, status=full(e, 20)),
+    "status between two": lambda e: replace(e, status=full(e, 1.5)),
+    "iterations in words": lambda e: replace(e, iterations=full(e, "three")),
+    "no iterations": lambda e: replace(e, iterations=None),
+    "more iterations than can be": lambda e: replace(e, iterations=full(e, 10**12)),
+    "noise without a batch": lambda e: replace(e, noise_var=0.5),
+    "noise per measurement": lambda e: replace(e, noise_var=np.ones((len(e.x), 2))),
+    "complex noise": lambda e: replace(e, noise_var=full(e, 1j)),
+}
+
+RAISING = {
+    "leaves": (lambda: sys.exit(3), "SystemExit: 3"),
+    "has no words": (lambda: throw(Unspeakable()), "Unspeakable: "),
+    "says nothing": (lambda: throw(RuntimeError()), "RuntimeError: "),
+    "says very much": (lambda: throw(RuntimeError("x" * 10_000)), f"RuntimeError: {'x' * 486}"),
+}
+
+
+@dataclass(frozen=True)
+class Odd:
+    how: str = ""
+
+    def solve(self, problem, *, initial=None, watch=None) -> Estimate:
+        if self.how in RAISING:
+            RAISING[self.how][0]()
+        return BAD[self.how](plain_estimate(problem))
+
+
+def solved(tiny, how):
+    tiny["solvers"] = {"odd": {"use": "tests.test_contract:Odd", "how": how}}
+    return solve_block(next(blocks_of(Campaign.from_tables(tiny))))
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_estimates_that_are_none(tiny, how):
+    data = solved(tiny, how)
+    assert (data.cells["status"] == Status.BROKE_CONTRACT).all()
+    [(message, count)] = data.meta["failures"].items()
+    assert message.startswith("BrokenContract: ")
+    assert count == 3
+
+
+@pytest.mark.parametrize("how", RAISING)
+def test_ways_to_raise(tiny, how):
+    data = solved(tiny, how)
+    assert (data.cells["status"] == Status.RAISED).all()
+    assert data.meta["failures"] == {RAISING[how][1]: 3}
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"nmse": np.zeros(1)}, r"ValueError: score gives \['nmse'\], its measures are"),
+        ({"nmse": np.zeros((1, 2)), "srr": np.zeros(1)}, r"ValueError: score gives nmse of shape"),
+    ],
+)
+def test_scores_that_are_none(tiny, monkeypatch, scores, message):
+    import re
+
+    monkeypatch.setattr("pipeline.scenarios.synthetic.Synthetic.score", lambda *_: scores)
+    data = solve_block(next(blocks_of(Campaign.from_tables(tiny))))
+    assert (data.cells["status"] == Status.RAISED).all()
+    [text] = data.meta["failures"]
+    assert re.match(message, text)
