@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import settings
 
 from pipeline import process
 
@@ -28,6 +29,9 @@ TINY = {
 def pytest_configure():
     """As in a worker: threads that wait for each other make small solves a hundred times slower."""
     process.prepare()
+    # How long an example takes says nothing where others use the machine.
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     # Shells start background jobs, and all that these start, deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

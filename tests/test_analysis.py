@@ -66,7 +66,7 @@ def test_figures_are_those_of_the_cells():
 statuses = st.sampled_from([int(s) for s in Status])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(statuses, min_size=12, max_size=12), st.lists(st.booleans(), min_size=12))
 def test_every_cell_is_counted_once(statuses, undefined):
     ds = cube(2, 2, 3)
