@@ -201,8 +201,9 @@ def test_nobody_gets_in_without_the_credentials(tiny, tmp_path):
         assert not any(lets_in(door) for door in doors)
 
 
+@pytest.mark.timeout(600)
 def test_campaign_of_many_times_the_lifetime_of_a_worker(tiny, tmp_path):
-    study = write(work(tiny, 0.3, 80), tmp_path, lifetime=4.0)
+    study = write(work(tiny, 0.3, 120), tmp_path, lifetime=8.0)
     run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
     seen = set()
     while run.poll() is None:
