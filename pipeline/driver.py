@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.blocks import Series, series_of
 from pipeline.campaign import Campaign
-from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.cluster import check_cluster, connect
 from pipeline.errors import ClusterLost
 from pipeline.files import replaced
 from pipeline.interruption import held_back
@@ -27,6 +27,7 @@ from pipeline.shipping import make_shippable
 from pipeline.store import Store
 from pipeline.watch import Watch
 from pipeline.work import Report, Task
+from pipeline.workers import check_workers
 
 if TYPE_CHECKING:
     from pipeline.results import Published

@@ -16,8 +16,9 @@ import tomli_w
 
 import pipeline
 from pipeline import Campaign, InputError, Store
-from pipeline.cluster import check_workers, connect, private_folder
+from pipeline.cluster import connect, private_folder
 from pipeline.settings import ClusterSettings
+from pipeline.workers import check_workers
 from tests.storm import OwnCluster
 
 BIN = Path(sys.executable).parent
