@@ -271,10 +271,11 @@ def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
             f"{worker_memory / 1e9:.1f} GB: use fewer workers, or a smaller batch"
         )
     folder = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
-    free, need = shutil.disk_usage(folder).free, found.store_bytes + 2 * found.cube_bytes
+    to_write = found.store_bytes * (1 - found.blocks_done / found.blocks)
+    free, need = shutil.disk_usage(folder).free, to_write + 2 * found.cube_bytes
     if need > free:
         warnings.append(
-            f"the disk has {free / 1e9:.1f} GB free, the store and two cubes may take "
+            f"the disk has {free / 1e9:.1f} GB free, blocks still to come and two cubes may take "
             f"{need / 1e9:.1f} GB"
         )
     for p in found.solvers:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.interruption import interruptible
+from pipeline.work import look_around
 
 SECONDS_BETWEEN_WORDS = 60.0
 
@@ -65,8 +66,6 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
     InputError
         They do not.
     """
-    from pipeline.work import look_around
-
     if client.asynchronous:
         raise InputError("an asynchronous client: make one without asynchronous=True")
     with tempfile.NamedTemporaryFile(prefix=".probe-", dir=store) as probe:
