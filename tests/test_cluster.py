@@ -234,7 +234,7 @@ def test_settings_that_cannot_be_meant(tiny, tmp_path, key, value, message):
 
 def test_worker_of_another_version_that_comes_later(tiny, tmp_path, client, monkeypatch):
     monkeypatch.setattr("pipeline.pacing.Task", functools.partial(Task, version="99.0"))
-    monkeypatch.setattr("pipeline.driver.check_workers", lambda *_: None)
+    monkeypatch.setattr("pipeline.driver.check_workers", lambda *_, **__: None)
     with pytest.raises(WrongWorker, match=r"runs kronsbl .*, this is 99\.0: use the same"):
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client)
 
