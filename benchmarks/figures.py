@@ -18,7 +18,7 @@ import xarray as xr
 from rich.console import Console
 
 from pipeline.analysis import compare, export, summarize, tables
-from pipeline.cube import chunks_for
+from pipeline.results.cube import chunks_for
 
 
 def build(path, shape):

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import solvers
-from pipeline import process
 from pipeline.plots.style import STYLE, looks_of
+from pipeline.solving import process
 from solvers.kron import kron_apply
 
 ITERATIONS = 4

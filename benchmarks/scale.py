@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 import pipeline
-import pipeline.state
+import pipeline.store.state
 from pipeline import Campaign, Store
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +72,7 @@ def main():
     timed("run", lambda: pipeline.run(campaign, store, progress=progress))
     opened = Store.open(store)
     print(f"{len(timed('listing', opened.keys))} blocks")
-    timed("status", lambda: pipeline.state.state_of(opened))
+    timed("status", lambda: pipeline.store.state.state_of(opened))
     timed("publishing", lambda: pipeline.publish(opened, force=True))
     cube = timed("opening", lambda: pipeline.open_results(store))
     timed("mean", lambda: cube.nmse.mean("realization").compute())

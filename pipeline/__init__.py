@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from pipeline.driver import run
     from pipeline.errors import InputError
     from pipeline.planning import plan
-    from pipeline.replaying import replay
-    from pipeline.results import open_results, publish
+    from pipeline.results.publishing import open_results, publish
+    from pipeline.results.studies import open_studies
+    from pipeline.solving.replaying import replay
+    from pipeline.solving.verification import verify
     from pipeline.store import Store
-    from pipeline.studies import open_studies
-    from pipeline.verification import verify
 
 _HOME = {
     "Campaign": "pipeline.campaign",
     "InputError": "pipeline.errors",
     "Store": "pipeline.store",
-    "open_results": "pipeline.results",
-    "open_studies": "pipeline.studies",
+    "open_results": "pipeline.results.publishing",
+    "open_studies": "pipeline.results.studies",
     "plan": "pipeline.planning",
-    "publish": "pipeline.results",
-    "replay": "pipeline.replaying",
+    "publish": "pipeline.results.publishing",
+    "replay": "pipeline.solving.replaying",
     "run": "pipeline.driver",
-    "verify": "pipeline.verification",
+    "verify": "pipeline.solving.verification",
 }
 
 __all__ = [

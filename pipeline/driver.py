@@ -15,21 +15,21 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.blocks import Series, series_of
+from pipeline.campaign.blocks import Series, series_of
 from pipeline.campaign import Campaign
 from pipeline.cluster import check_cluster, check_workers, connect
 from pipeline.errors import ClusterLost
-from pipeline.files import replaced
-from pipeline.interruption import held_back
-from pipeline.pacing import Queue
+from pipeline.fanout.interruption import held_back
+from pipeline.fanout.pacing import Queue
+from pipeline.fanout.shipping import make_shippable
+from pipeline.fanout.watch import Watch
+from pipeline.fanout.work import Report, Task
 from pipeline.request import prepare
-from pipeline.shipping import make_shippable
+from pipeline.store.files import replaced
 from pipeline.store import Store
-from pipeline.watch import Watch
-from pipeline.work import Report, Task
 
 if TYPE_CHECKING:
-    from pipeline.results import Published
+    from pipeline.results.publishing import Published
 
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result."""
@@ -221,7 +221,7 @@ def run(
 
 
 def _publish(store: Store, *, force: bool = False) -> Published:
-    from pipeline.results import publish  # zarr is not needed before
+    from pipeline.results.publishing import publish  # zarr is not needed before
 
     return publish(store, force=force)
 
@@ -248,7 +248,7 @@ class _Work:
         """Compute every block that is to do."""
         from distributed.comm.core import CommClosedError
 
-        from pipeline.graph import FanOut
+        from pipeline.fanout.graph import FanOut
 
         limit = self._campaign.limits.seconds_per_realization
         check_workers(client, self._store.path, limited=limit is not None)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import process
-from pipeline.blocks import Series
+from pipeline.campaign.blocks import Series
 from pipeline.campaign import Campaign
+from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster import check_cluster, slurm
 from pipeline.cluster.local import usable_cores
-from pipeline.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.driver import Share, shares_of
 from pipeline.errors import in_one_line
 from pipeline.request import default_store, extended, rehearse
-from pipeline.settings import ClusterSettings, Jobs
+from pipeline.results.cube import CELLS_PER_CHUNK, variables_of
+from pipeline.solving import process
 from pipeline.store import Store
 
 CALIBRATION_SECONDS = 1.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import provenance
-from pipeline.blocks import canonical, series_of
-from pipeline.campaign import Campaign, SweepValue
+from pipeline.campaign.blocks import canonical, series_of
+from pipeline.campaign.definition import Campaign, SweepValue
 from pipeline.errors import InputError
+from pipeline.solving import provenance
 from pipeline.store import Store
 
 

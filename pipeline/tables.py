@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.planning import Plan
-    from pipeline.state import StoreState
+    from pipeline.store.state import StoreState
 
 
 REASONS_SHOWN = 20

@@ -10,7 +10,7 @@ import sys
 import pytest
 from hypothesis import settings
 
-from pipeline import process
+from pipeline.solving import process
 
 TINY = {
     "campaign": {"name": "tiny", "seed": 5, "realizations": 6, "batch": 3},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import Campaign, InputError
-from pipeline.blocks import Series, blocks_of, canonical, series_of
+from pipeline.campaign.blocks import Series, blocks_of, canonical, series_of
 from pipeline.scenarios import Synthetic
 from solvers.kron_sbl import SVDKroSBL
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline import Campaign
-from pipeline.blocks import blocks_of
-from pipeline.outcome import solve_block
+from pipeline.campaign.blocks import blocks_of
+from pipeline.solving.outcome import solve_block
 from solvers import Estimate, Status
 from tests.troublemakers import plain_estimate
 

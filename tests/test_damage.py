@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results
-from pipeline.blocks import blocks_of
+from pipeline.campaign.blocks import blocks_of
 from pipeline.cli import main
-from pipeline.outcome import solve_block
-from pipeline.store import DamagedBlock
+from pipeline.solving.outcome import solve_block
+from pipeline.store.folder import DamagedBlock
 
 
 def damaged(data, rng):
@@ -143,7 +143,7 @@ def test_publishing_moves_damaged_blocks_aside(filled, tmp_path):
 
 
 def test_verify_tells_other_numbers(filled, tmp_path):
-    from pipeline.store import BlockData
+    from pipeline.store.folder import BlockData
 
     path = tmp_path / "store"
     shutil.copytree(filled.path, path)

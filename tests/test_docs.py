@@ -28,10 +28,10 @@ from markdown_it import MarkdownIt
 import pipeline
 import solvers
 from pipeline import Campaign
+from pipeline.campaign.settings import ClusterSettings
 from pipeline.cli import main
 from pipeline.cluster.slurm import EXAMPLE, job_script
-from pipeline.cube import variables_of
-from pipeline.settings import ClusterSettings
+from pipeline.results.cube import variables_of
 from solvers.registry import REGISTRY, Registry
 from tests.problems import sparse_problem
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from pipeline.interruption import PATIENCE, handlers_kept, held_back, interruptible
+from pipeline.fanout.interruption import PATIENCE, handlers_kept, held_back, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_slurm_settings_leave_the_handlers_alone(tmp_path):
 import signal
 from pathlib import Path
 from pipeline.cluster.slurm import job_script
-from pipeline.settings import ClusterSettings
+from pipeline.campaign.settings import ClusterSettings
 job_script(ClusterSettings(cores=1, memory="1GB", walltime="01:00:00", jobs=1), Path("."))
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """

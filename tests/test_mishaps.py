@@ -15,8 +15,8 @@ import xarray as xr
 
 import pipeline
 from pipeline import Campaign, Store, open_results
-from pipeline.blocks import blocks_of
-from pipeline.outcome import solve_block
+from pipeline.campaign.blocks import blocks_of
+from pipeline.solving.outcome import solve_block
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 
@@ -253,7 +253,7 @@ def test_readers_never_see_a_mixture_of_cubes(tiny, tmp_path, moment):
     # What the killed one left behind is swept out once it is old.
     for path in (tmp_path / "store" / "cubes").glob(".*"):
         os.utime(path, (0, 0))
-    from pipeline.results import collect_garbage
+    from pipeline.results.publishing import collect_garbage
 
     collect_garbage(Store.open(tmp_path / "store"))
     left = [p.name for p in (tmp_path / "store" / "cubes").iterdir()]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import Campaign, InputError
-from pipeline.blocks import series_of
+from pipeline.campaign.blocks import series_of
 from tests.conftest import TINY
 
 IRS = {

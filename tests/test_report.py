@@ -145,7 +145,7 @@ def test_unfinished_cubes_say_how_far_they_are(cube):
 def test_a_solver_that_has_nothing_is_still_listed(cube):
     cube = cube.copy()
     cube["status"] = xr.where((cube.solver == "svd") & (cube.status < 4), 17, cube.status)
-    cube["status"].attrs = cube.status.attrs or pipeline.cube.STATUS_FLAGS
+    cube["status"].attrs = cube.status.attrs or pipeline.results.cube.STATUS_FLAGS
     assert "svd" in page_of(cube).text
 
 

@@ -12,11 +12,11 @@ import xarray as xr
 
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results, plots
-from pipeline.blocks import Block, blocks_of, series_of
-from pipeline.contract import BrokenContract
-from pipeline.outcome import RowClock, solve_block
-from pipeline.pacing import Queue
-from pipeline.work import Report
+from pipeline.campaign.blocks import Block, blocks_of, series_of
+from pipeline.fanout.pacing import Queue
+from pipeline.fanout.work import Report
+from pipeline.solving.contract import BrokenContract
+from pipeline.solving.outcome import RowClock, solve_block
 from solvers import Estimate, Status
 from tests.troublemakers import plain_estimate
 
@@ -301,7 +301,7 @@ def test_plan_warns_of_long_blocks_and_small_places(tiny, tmp_path, monkeypatch)
 
 
 def test_old_cubes_stay_until_swept_out(tiny, tmp_path, client):
-    from pipeline.results import collect_garbage
+    from pipeline.results.publishing import collect_garbage
 
     run(tiny, tmp_path / "store", client)
     old = open_results(tmp_path / "store")

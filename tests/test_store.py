@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline import Campaign, InputError, Store
-from pipeline.blocks import blocks_of
-from pipeline.files import temporary_beside
-from pipeline.outcome import solve_block
-from pipeline.store import BlockData, DamagedBlock, read_block
+from pipeline.campaign.blocks import blocks_of
+from pipeline.solving.outcome import solve_block
+from pipeline.store.files import temporary_beside
+from pipeline.store.folder import BlockData, DamagedBlock, read_block
 from solvers import Status
 
 

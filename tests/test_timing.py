@@ -7,10 +7,10 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, process, provenance
-from pipeline.blocks import series_of
+from pipeline.campaign.blocks import series_of
 from pipeline.cli import main
 from pipeline.request import prepare
-from pipeline.timing import measure, timing_key, timings_of
+from pipeline.solving.timing import measure, timing_key, timings_of
 
 
 @pytest.fixture

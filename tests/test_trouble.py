@@ -5,10 +5,10 @@ import pytest
 
 import pipeline
 from pipeline import Campaign, Store, open_results, tables
-from pipeline.outcome import Failure
-from pipeline.rescue import ROUNDS, Rescue
-from pipeline.state import state_of
-from pipeline.work import Task
+from pipeline.fanout.rescue import ROUNDS, Rescue
+from pipeline.fanout.work import Task
+from pipeline.solving.outcome import Failure
+from pipeline.store.state import state_of
 from solvers import Status
 
 
@@ -171,7 +171,7 @@ class TestRescue:
     def search(tiny, tmp_path, deadly, *, together=False, batch=8, most=200):
         """Play scheduler: tasks with a deadly realization kill, others pass."""
         tiny["campaign"] |= {"batch": batch, "realizations": 2 * batch}
-        from pipeline.blocks import series_of
+        from pipeline.campaign.blocks import series_of
 
         series = next(series_of(Campaign.from_tables(tiny)))
         given_up, tried = {}, 0
@@ -216,7 +216,7 @@ class TestRescue:
         assert given_up == {"svd": "dead, with each of 8 realizations tried alone"}
 
     def test_a_task_that_only_waited_on_a_dead_worker_is_not_suspected(self, tiny, tmp_path):
-        from pipeline.blocks import series_of
+        from pipeline.campaign.blocks import series_of
 
         task = Task(tmp_path, next(series_of(Campaign.from_tables(tiny))), (0, 1))
         assert Rescue(print).killed(task, "dead") == [task]

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, sys, threading, time
-from pipeline.watchdog import deadline
+from pipeline.fanout.watchdog import deadline
 
 def watched(name, seconds, work):
     with open(name, "w") as file, deadline(seconds, file):

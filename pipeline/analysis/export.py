@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from pipeline.analysis.cells import check, plain
-from pipeline.cube import CELLS_PER_CHUNK, chunks_for, slabs
 from pipeline.errors import InputError
-from pipeline.files import replaced
+from pipeline.results.cube import CELLS_PER_CHUNK, chunks_for, slabs
+from pipeline.store.files import replaced
 
 
 def export(results: xr.Dataset, path: str | Path) -> list[str]:

@@ -58,7 +58,7 @@ def plot(
       kronsbl plot results/quickstart -o cdf.svg --kind cdf --snr_db 20
     """
     from pipeline import plots
-    from pipeline.results import open_results
+    from pipeline.results.publishing import open_results
 
     figure = plots.draw(
         open_results(store),

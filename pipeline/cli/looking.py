@@ -65,7 +65,7 @@ def show_summary(
 def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
     """A cube that has something to show, and the measure to look at."""
     from pipeline.analysis import check, default_measure
-    from pipeline.results import open_results
+    from pipeline.results.publishing import open_results
 
     results = open_results(store)
     measure = measure or default_measure(results)
@@ -136,7 +136,7 @@ def export(store: Path, output: Path) -> None:
       kronsbl export results/quickstart -o quickstart.csv
     """
     from pipeline.analysis import export as export_cube
-    from pipeline.results import open_results
+    from pipeline.results.publishing import open_results
 
     left_out = export_cube(open_results(store), output)
     if left_out:
@@ -162,8 +162,8 @@ def replay(
       kronsbl replay results/quickstart --solver am --realization 17 --snr_db 20 -o trace.png
     """
     from pipeline import plots
-    from pipeline.replaying import replay as replay_cell
-    from pipeline.replaying import text
+    from pipeline.solving.replaying import replay as replay_cell
+    from pipeline.solving.replaying import text
 
     where = point_of(point)
     try:

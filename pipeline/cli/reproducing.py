@@ -55,11 +55,11 @@ def paper(
       kronsbl paper workflows/paper --figures docs/figures
     """
     from pipeline.campaign import Campaign
+    from pipeline.cli.progress import shown
     from pipeline.driver import run as run_campaign
-    from pipeline.files import replace_text
-    from pipeline.progress import shown
     from pipeline.report.paper import Study, agreement, check_published, paper_page, write_figures
-    from pipeline.results import open_results
+    from pipeline.results.publishing import open_results
+    from pipeline.store.files import replace_text
 
     files = sorted(folder.glob("*.toml"))
     if not files:

@@ -75,8 +75,8 @@ def run(
       kronsbl run study.toml --shard 3/16
     """
     from pipeline.campaign import Campaign
+    from pipeline.cli.progress import shown
     from pipeline.driver import run as run_campaign
-    from pipeline.progress import shown
 
     console = terminal()
     set_up_logging(quiet)
@@ -180,9 +180,9 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
     from pipeline.analysis.tables import latency_table
     from pipeline.campaign import Campaign
     from pipeline.request import prepare
-    from pipeline.results import open_results
-    from pipeline.results import publish as publish_cube
-    from pipeline.timing import measure
+    from pipeline.results.publishing import open_results
+    from pipeline.results.publishing import publish as publish_cube
+    from pipeline.solving.timing import measure
 
     opened, study = prepare(Campaign.load(campaign), store, campaign.resolve().parent)
     with click.progressbar(length=1000, label="timing", file=sys.stderr) as bar:
@@ -204,8 +204,8 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(store: Path, as_json: bool) -> None:
     """Count done, failed and pending cells of STORE; tell of runs that work on it."""
-    from pipeline.state import state_of
     from pipeline.store import Store
+    from pipeline.store.state import state_of
 
     state = state_of(Store.open(store))
     if as_json:
@@ -233,8 +233,8 @@ def verify(store: Path, blocks: int, seed: int | None) -> None:
     Example:
       kronsbl verify results/quickstart --blocks 20
     """
+    from pipeline.solving.verification import verify as verify_store
     from pipeline.store import Store
-    from pipeline.verification import verify as verify_store
 
     verdict = verify_store(Store.open(store), blocks, seed)
     for what, messages in (
@@ -256,7 +256,7 @@ def verify(store: Path, blocks: int, seed: int | None) -> None:
 @click.option("--force", is_flag=True, help="Also where nothing has changed.")
 def publish(store: Path, force: bool) -> None:
     """Build the cube of STORE from the blocks that are there."""
-    from pipeline.results import publish as publish_cube
+    from pipeline.results.publishing import publish as publish_cube
     from pipeline.store import Store
 
     click.echo(publish_cube(Store.open(store), force=force).path)
@@ -266,7 +266,7 @@ def publish(store: Path, force: bool) -> None:
 @file_argument("store")
 def gc(store: Path) -> None:
     """Drop old cubes of STORE and left-over temporary files."""
-    from pipeline.results import collect_garbage
+    from pipeline.results.publishing import collect_garbage
     from pipeline.store import Store
 
     for path in collect_garbage(Store.open(store)):

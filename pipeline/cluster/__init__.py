@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import existing, local, slurm
 from pipeline.cluster.checks import check_workers, wait_for_a_worker
 from pipeline.errors import InputError
-from pipeline.settings import ClusterSettings
 
 __all__ = ["check_cluster", "check_workers", "connect"]
 

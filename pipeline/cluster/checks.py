@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.interruption import interruptible
-from pipeline.work import look_around
+from pipeline.fanout.interruption import interruptible
+from pipeline.fanout.work import look_around
 
 SECONDS_BETWEEN_WORDS = 60.0
 

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
 from pipeline.errors import InputError
-from pipeline.files import TEMPORARY
-from pipeline.interruption import handlers_kept
-from pipeline.settings import ClusterSettings, Jobs
+from pipeline.fanout.interruption import handlers_kept
+from pipeline.store.files import TEMPORARY
 
 NAME = "kronsbl"
 

@@ -12,7 +12,7 @@ from pipeline.plots import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pipeline.replaying import Replay
+    from pipeline.solving.replaying import Replay
 
 
 def replayed(result: Replay) -> Figure:

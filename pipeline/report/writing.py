@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.files import replace_text
+from pipeline.store.files import replace_text
 
 
 def write(store: str | Path, output: str | Path) -> Path:
@@ -30,7 +30,7 @@ def write(store: str | Path, output: str | Path) -> Path:
     from pipeline.plots import describing
     from pipeline.report.page import page
     from pipeline.report.sections import sections_of
-    from pipeline.results import open_results
+    from pipeline.results.publishing import open_results
 
     output = Path(output)
     if output.suffix not in (".html", ".htm"):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zarr
 
-from pipeline.cube import CubeBuilder
+from pipeline.results.cube import CubeBuilder
 from pipeline.errors import InputError
-from pipeline.files import TEMPORARY, sync, sync_tree, temporary_beside, write_durably
+from pipeline.store.files import TEMPORARY, sync, sync_tree, temporary_beside, write_durably
 from pipeline.store import Store
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from pipeline.blocks import Block, canonical
-from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import Block, canonical
+from pipeline.campaign.definition import Campaign
 from pipeline.errors import InputError, in_one_line
-from pipeline.files import create_durably, is_temporary, sync, write_durably
+from pipeline.store.files import create_durably, is_temporary, sync, write_durably
 from solvers import Status
 
 FORMAT = 1

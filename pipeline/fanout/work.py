@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from pipeline import provenance
-from pipeline.blocks import Block, Series
+from pipeline.campaign.blocks import Block, Series
 from pipeline.errors import WrongWorker
-from pipeline.outcome import Failure, outcome, solve_block
+from pipeline.fanout.watchdog import deadline
+from pipeline.solving import provenance
+from pipeline.solving.outcome import Failure, outcome, solve_block
 from pipeline.store import Store
-from pipeline.watchdog import deadline
 
 GRACE_SECONDS = 1.0
 VERSION = provenance.package_version("kronsbl")

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import cloudpickle
 
-from pipeline.blocks import Series
+from pipeline.campaign.blocks import Series
 
 
 def make_shippable(series: Series) -> None:

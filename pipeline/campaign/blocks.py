@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from pipeline.campaign import Campaign, Entry, SweepValue
+from pipeline.campaign.definition import Campaign, Entry, SweepValue
 from pipeline.scenarios import Scenario
 from solvers import Solver
 

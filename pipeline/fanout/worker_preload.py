@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline import process
+from pipeline.solving import process
 
 
 def dask_setup(worker: Any) -> None:  # noqa: ARG001

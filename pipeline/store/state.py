@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pipeline.blocks import Series, series_of
+from pipeline.campaign.blocks import Series, series_of
 from pipeline.errors import InputError
-from pipeline.store import Store
+from pipeline.store.folder import Store
 
 ALIVE_SECONDS = 120.0
 """A run that has not been heard of for so long is taken for dead."""

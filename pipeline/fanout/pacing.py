@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.blocks import Series
-from pipeline.work import Report, Task
+from pipeline.campaign.blocks import Series
+from pipeline.fanout.work import Report, Task
 
 TASK_SECONDS = 10.0
 SHORTEST_TASK_SECONDS = 0.2
@@ -40,7 +40,7 @@ class Queue:
     replace : bool
         Whether the blocks are there already and meant to be replaced.
     stop : Path, optional
-        Handed to the tasks; see `pipeline.work.Task`.
+        Handed to the tasks; see `pipeline.fanout.work.Task`.
 
     Notes
     -----

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import provenance
-from pipeline.blocks import Block, Series, digest
-from pipeline.outcome import solve_block
+from pipeline.campaign.blocks import Block, Series, digest
 from pipeline.scenarios import REGISTRY as SCENARIOS
-from pipeline.store import BlockData, DamagedBlock, Store, read_block, read_spec
+from pipeline.solving import provenance
+from pipeline.solving.outcome import solve_block
+from pipeline.store.folder import BlockData, DamagedBlock, Store, read_block, read_spec
 from solvers import Status
 from solvers.registry import REGISTRY as SOLVERS
 

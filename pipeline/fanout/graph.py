@@ -9,10 +9,10 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from pipeline.errors import ClusterLost
-from pipeline.interruption import interruptible
-from pipeline.pacing import Queue
-from pipeline.rescue import Rescue
-from pipeline.work import Report, Task, run_task
+from pipeline.fanout.interruption import interruptible
+from pipeline.fanout.pacing import Queue
+from pipeline.fanout.rescue import Rescue
+from pipeline.fanout.work import Report, Task, run_task
 
 SECONDS_FOR_A_WORD = 20.0
 WIND_DOWN_SECONDS = 15.0

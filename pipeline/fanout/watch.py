@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from pipeline.graph import FanOut
-from pipeline.pacing import Queue
+from pipeline.fanout.graph import FanOut
+from pipeline.fanout.pacing import Queue
 
 SECONDS_BETWEEN_LOOKS = 2.0
 

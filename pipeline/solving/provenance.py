@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline import process
+from pipeline.solving import process
 
 PACKAGES = ("kronsbl", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import provenance
-from pipeline.blocks import Block, Series
-from pipeline.contract import REPORTED_KINDS, BrokenContract, check_estimate, figures_of
+from pipeline.campaign.blocks import Block, Series
 from pipeline.errors import in_one_line
 from pipeline.scenarios import Truth
-from pipeline.store import BlockData
+from pipeline.solving import provenance
+from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, figures_of
+from pipeline.store.folder import BlockData
 from solvers import Problem, Status, Trace
 
 FIXED_FIELDS = (

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipeline.campaign.settings import NAME, ClusterSettings, Header, Limits, Name, Output, Table
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Scenario
-from pipeline.settings import NAME, ClusterSettings, Header, Limits, Name, Output, Table
 from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
 from solvers.registry import suggest

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.results import open_results
+from pipeline.results.publishing import open_results
 from pipeline.store import Store
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import process
-from pipeline.blocks import Block, Series, series_of
+from pipeline.campaign.blocks import Block, Series, series_of
 from pipeline.campaign import Campaign
-from pipeline.contract import check_estimate
 from pipeline.errors import InputError
-from pipeline.outcome import outcome
 from pipeline.scenarios import Truth
-from pipeline.store import DamagedBlock, Store
+from pipeline.solving import process
+from pipeline.solving.contract import check_estimate
+from pipeline.solving.outcome import outcome
+from pipeline.store.folder import DamagedBlock, Store
 from solvers import Estimate, Problem, Status, Trace
 from solvers.registry import suggest
 

@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import process, provenance
-from pipeline.blocks import Series, canonical, digest, series_of
+from pipeline.campaign.blocks import Series, canonical, digest, series_of
 from pipeline.campaign import Campaign
-from pipeline.contract import check_estimate
 from pipeline.errors import in_one_line
-from pipeline.files import write_durably
+from pipeline.solving import process, provenance
+from pipeline.solving.contract import check_estimate
+from pipeline.store.files import write_durably
 from pipeline.store import Store
 
 log = logging.getLogger("kronsbl")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from pipeline.outcome import Failure
-from pipeline.work import Task
+from pipeline.fanout.work import Task
+from pipeline.solving.outcome import Failure
 from solvers import Status
 
 STRIKES = 2

@@ -1,0 +1,1 @@
+"""Computing, in one process: a block, a cell again, a sample to verify, a latency."""
