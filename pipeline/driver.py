@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.campaign.blocks import Series, series_of
 from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import Series, series_of
 from pipeline.cluster import check_cluster, check_workers, connect
 from pipeline.errors import ClusterLost
 from pipeline.fanout.interruption import held_back
@@ -25,8 +25,8 @@ from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.watch import Watch
 from pipeline.fanout.work import Report, Task
 from pipeline.request import prepare
-from pipeline.store.files import replaced
 from pipeline.store import Store
+from pipeline.store.files import replaced
 
 if TYPE_CHECKING:
     from pipeline.results.publishing import Published

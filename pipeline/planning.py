@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.campaign.blocks import Series
 from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import Series
 from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster import check_cluster, slurm
 from pipeline.cluster.local import usable_cores

@@ -13,7 +13,6 @@ from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs
 
 from solvers.core import Array, Gamma, Problem
 from solvers.kron import abs2, adjoint, kron_apply, total
@@ -76,6 +75,13 @@ def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequenc
     return kron_apply([adjoint(r) for r in pairs], tensor)[0].real
 
 
+def _lapack(names: Sequence[str], matrix: Array) -> list[Callable[..., Any]]:
+    """LAPACK's functions of these names, for the type of that matrix."""
+    from scipy.linalg import get_lapack_funcs  # takes long to import
+
+    return get_lapack_funcs(names, (matrix,))
+
+
 def invert(matrix: Array) -> tuple[Array, float]:
     """Inverse of a Hermitian positive definite matrix, as its lower triangle, and log determinant.
 
@@ -91,7 +97,7 @@ def invert(matrix: Array) -> tuple[Array, float]:
     logdet : float
         NaN, like the triangle, where the matrix is not positive definite.
     """
-    potrf, potri = get_lapack_funcs(("potrf", "potri"), (matrix,))
+    potrf, potri = _lapack(("potrf", "potri"), matrix)
     # LAPACK reads columns first: it sees the transpose, whose upper triangle is our lower one.
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True, clean=False)
     if failed:
@@ -118,7 +124,7 @@ def invert_root(matrix: Array) -> tuple[Array, float]:
     logdet : float
         NaN, like the triangle, where the matrix is not positive definite.
     """
-    potrf, trtri = get_lapack_funcs(("potrf", "trtri"), (matrix,))
+    potrf, trtri = _lapack(("potrf", "trtri"), matrix)
     # LAPACK sees the transpose, L Lᴴ; so the matrix's inverse is (L⁻¹)ᵀ conj(L⁻¹).
     factor, failed = potrf(matrix.T, lower=True, overwrite_a=True, clean=True)
     if failed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.optimize
 
 from solvers.core import Array
 
@@ -98,6 +97,8 @@ class NonNegativeLeastSquares:
             gradient = _times(normal, solution) - correlated[rows]
             wrong = self._violations(solution, gradient, slack[rows], rows)
         for row in rows:  # rounding that goes round in circles; never seen
+            import scipy.optimize  # takes long
+
             x[row] = scipy.optimize.nnls(self._matrices[row], targets[row])[0]
             self._free[row] = x[row] > 0
             self._inverse[row] = _inverse(self._normal[row, None], self._free[row, None])[0]

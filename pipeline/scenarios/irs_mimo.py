@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass as parameters
 
@@ -60,6 +59,8 @@ def symbol_error_rate(channel: Array, estimate: Array, snr_db: float) -> Array:
     This replaces the 1e5 simulated symbols of ``ser_compute.m`` in the authors' code of arXiv
     2307.14719. Where there is no gain to detect with, three symbols of four are wrong.
     """
+    import scipy.special  # takes long
+
     finite = np.asarray(np.isfinite(estimate).all(axis=(-2, -1)))
     estimate = np.where(finite[..., None, None], estimate, 0.0)
     u, _, vh = np.linalg.svd(estimate, full_matrices=False)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign.blocks import Block, Series, series_of
 from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import Block, Series, series_of
 from pipeline.errors import InputError
 from pipeline.scenarios import Truth
 from pipeline.solving import process

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.campaign.blocks import Series, canonical, digest, series_of
 from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import Series, canonical, digest, series_of
 from pipeline.errors import in_one_line
 from pipeline.solving import process, provenance
 from pipeline.solving.contract import check_estimate
-from pipeline.store.files import write_durably
 from pipeline.store import Store
+from pipeline.store.files import write_durably
 
 log = logging.getLogger("kronsbl")
 
