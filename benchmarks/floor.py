@@ -32,7 +32,8 @@ import scipy.linalg.lapack
 
 import solvers
 from benchmarks.dense import e_step, iterate
-from pipeline import Campaign, process
+from pipeline import Campaign
+from pipeline.solving import process
 from solvers import flat_model, kron_model, kron_sbl
 from solvers.kron import kron_apply
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pipeline import progress
+from pipeline.cli import progress
 from pipeline.driver import Counts
 
 

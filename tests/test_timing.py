@@ -6,10 +6,11 @@ import tomli_w
 from click.testing import CliRunner
 
 import pipeline
-from pipeline import Campaign, process, provenance
+from pipeline import Campaign
 from pipeline.campaign.blocks import series_of
 from pipeline.cli import main
 from pipeline.request import prepare
+from pipeline.solving import process, provenance
 from pipeline.solving.timing import measure, timing_key, timings_of
 
 
