@@ -145,6 +145,7 @@ def test_clusters_that_are_none(tiny, tmp_path, cluster, message, monkeypatch):
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_scheduler_that_cannot_be_reached_is_one_line(tiny, tmp_path, kronsbl):
     (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
     done = kronsbl("run", "study.toml", "--cluster", "tcp://127.0.0.1:1", "--quiet")
@@ -188,6 +189,7 @@ def test_cluster_without_workers(tiny, tmp_path):
         scheduler.close()
 
 
+@pytest.mark.slow
 def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
     tiny["campaign"] |= {"realizations": 400, "batch": 1}
     tiny["cluster"] = {"start_timeout": 10.0}

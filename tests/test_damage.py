@@ -89,6 +89,7 @@ def test_blocks(filled):
     assert noticed > 600
 
 
+@pytest.mark.slow
 def test_cubes(filled):
     rng = random.Random(2)
     cube = filled.path / "cubes" / (filled.path / "LATEST").read_text()

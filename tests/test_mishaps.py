@@ -109,6 +109,7 @@ def test_store_that_became_read_only(tiny, tmp_path, kronsbl):
         assert "cannot be written: Read-only file system" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_runs_on_the_same_store(tiny, tmp_path):
     tiny["campaign"] |= {"realizations": 60, "batch": 5}
     study = write_study(tiny, tmp_path)
@@ -153,6 +154,7 @@ def test_killed_run_goes_on(tiny, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_interrupted_run_publishes_what_is_there(tiny, tmp_path, sent):
     tiny["campaign"] |= {"realizations": 2000, "batch": 5}
@@ -202,6 +204,7 @@ def test_control_c_at_the_terminal(tiny, tmp_path, blocks):
     assert not blocks or (open_results(tmp_path / "store").status != 0).any()
 
 
+@pytest.mark.slow
 def test_status_of_a_run_at_work(tiny, tmp_path, kronsbl):
     tiny["campaign"] |= {"realizations": 2000, "batch": 5}
     study = write_study(tiny, tmp_path)

@@ -149,6 +149,7 @@ def test_a_solver_that_has_nothing_is_still_listed(cube):
     assert "svd" in page_of(cube).text
 
 
+@pytest.mark.slow
 def test_other_shapes_of_studies(client, tmp_path):
     shapes = {
         "grid": {"sweep": {"snr_db": [10, 20], "measurements.0": [3, 4, 5]}},

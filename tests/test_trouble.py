@@ -54,6 +54,7 @@ def test_raising(tiny, tmp_path, client):
     assert f"bad, {bad.sum()} times: RuntimeError: a bad day" in "".join(tables.status_lines(state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["sleep", "hang_holding_the_interpreter"])
 def test_time_limit_holds_whatever_a_solver_hangs_in(tiny, tmp_path, client, how):
     bad, cube = run_with_trouble(
@@ -66,6 +67,7 @@ def test_time_limit_holds_whatever_a_solver_hangs_in(tiny, tmp_path, client, how
     assert list((tmp_path / "store" / "stuck").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["crash", "get_killed"])
 def test_killing_the_worker(tiny, tmp_path, client, how):
     bad, cube = run_with_trouble(tiny, tmp_path / "store", client, how, ABOVE)
