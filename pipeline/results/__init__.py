@@ -1,0 +1,1 @@
+"""Result cubes: built from blocks, published as a whole, opened as xarray datasets."""
