@@ -15,11 +15,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from pipeline.campaign.blocks import Block, Series, digest, series_of
 from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import Block, Series, digest, series_of
 from pipeline.scenarios import Scenario
-from pipeline.store.folder import DamagedBlock, Store
 from pipeline.solving.timing import timing_key, timings_of
+from pipeline.store.folder import DamagedBlock, Store
 from solvers import Status
 
 CELLS_PER_CHUNK = 500_000

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zarr
 
-from pipeline.results.cube import CubeBuilder
 from pipeline.errors import InputError
-from pipeline.store.files import TEMPORARY, sync, sync_tree, temporary_beside, write_durably
+from pipeline.results.cube import CubeBuilder
 from pipeline.store import Store
+from pipeline.store.files import TEMPORARY, sync, sync_tree, temporary_beside, write_durably
 
 if TYPE_CHECKING:
     import xarray as xr
