@@ -282,7 +282,7 @@ class _Work:
     def _report(self, task: Task, report: Report) -> None:
         self.counts.done += report.cells
         self.counts.failed += report.failed
-        label = task.series.label
+        label = task.label
         self._blocks[label] += report.blocks
         self._good[label] += report.cells - report.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:

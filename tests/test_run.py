@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import os
 import platform
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -380,8 +381,8 @@ class TestQueue:
         missing = [(series, [0, 1]) for series in series_of(campaign)]
         queue, seen = Queue(tmp_path, missing, threads=2), []
         while (task := queue.next()) is not None:
-            seen += [task.series.key(i) for i in task.indices]
-            queue.done(task, Report(len(task.indices), 3 * len(task.indices), 0, 0.01))
+            seen += [block.key for block in task.blocks]
+            queue.done(task, Report(len(task.blocks), 3 * len(task.blocks), 0, 0.01))
         assert sorted(seen) == sorted(b.key for b in blocks_of(campaign))
 
     def test_sizes_tasks_by_what_blocks_cost_and_starts_with_the_dear_ones(self, tiny, tmp_path):
@@ -391,11 +392,24 @@ class TestQueue:
         cost = {"svd": 1.0, "oracle": 0.01}
         for _ in range(2):
             task = queue.next()
-            assert len(task.indices) == 1
-            queue.done(task, Report(1, 3, 0, cost[task.series.label]))
+            assert len(task.blocks) == 1
+            queue.done(task, Report(1, 3, 0, cost[task.label]))
         task = queue.next()
-        assert task.series.label == "svd"
-        assert len(task.indices) == 10
+        assert task.label == "svd"
+        assert len(task.blocks) == 10
+
+    def test_joins_points_where_each_has_little_to_do(self, tiny, tmp_path):
+        tiny["sweep"] = {"snr_db": list(range(300)), "sparsity": [1, 2]}
+        missing = [(series, [0, 1]) for series in series_of(Campaign.from_tables(tiny))]
+        queue, tasks, seen = Queue(tmp_path, missing, threads=2), 0, Counter()
+        while (task := queue.next()) is not None:
+            assert {block.series.label for block in task.blocks} == {task.label}
+            seen.update(block.key for block in task.blocks)
+            tasks, blocks = tasks + 1, len(task.blocks)
+            queue.done(task, Report(blocks, 3 * blocks, 0, 0.05 * blocks))
+        assert len(seen) == 2400
+        assert set(seen.values()) == {1}
+        assert tasks < 150
 
 
 def test_solvers_in_trouble_can_be_planned_and_replayed(tiny, tmp_path, client):

@@ -5,6 +5,7 @@ import pytest
 
 import pipeline
 from pipeline import Campaign, Store, open_results, tables
+from pipeline.campaign.blocks import Block, blocks_of, series_of
 from pipeline.fanout.rescue import ROUNDS, Rescue
 from pipeline.fanout.work import Task
 from pipeline.solving.outcome import Failure
@@ -173,25 +174,23 @@ class TestRescue:
     def search(tiny, tmp_path, deadly, *, together=False, batch=8, most=200):
         """Play scheduler: tasks with a deadly realization kill, others pass."""
         tiny["campaign"] |= {"batch": batch, "realizations": 2 * batch}
-        from pipeline.campaign.blocks import series_of
-
         series = next(series_of(Campaign.from_tables(tiny)))
         given_up, tried = {}, 0
         rescue = Rescue(given_up.__setitem__)
         (tmp_path / "stuck").mkdir()
-        waiting, finished = [Task(tmp_path, series, (0, 1))], []
+        waiting, finished = [Task(tmp_path, (Block(series, 0), Block(series, 1)))], []
         while waiting:
             task = waiting.pop()
             tried += 1
             assert tried < most
-            of_blocks = {row for i in task.indices for row in series.realizations(i)}
+            of_blocks = {row for block in task.blocks for row in block.realizations}
             rows = set(task.probe) or of_blocks
             rows -= {row for row, _ in task.condemned}
             kills = len(rows & deadly) > 1 if together else bool(rows & deadly)
             if kills:
-                for index in task.indices:
-                    if rows & deadly & set(series.realizations(index)):
-                        task.tombstone(index).touch()
+                for block in task.blocks:
+                    if rows & deadly & set(block.realizations):
+                        task.tombstone(block).touch()
                 waiting += rescue.killed(task, "dead")
             else:
                 waiting += rescue.survived(task)
@@ -199,7 +198,7 @@ class TestRescue:
         if given_up:
             assert not finished
             return given_up
-        assert sorted(i for t in finished for i in t.indices) == [0, 1]
+        assert sorted(block.index for t in finished for block in t.blocks) == [0, 1]
         return {row: failure for t in finished for row, failure in t.condemned}
 
     @pytest.mark.parametrize("deadly", [set(), {0}, {3, 11}, {0, 1, 2, 3, 4, 5, 6, 7}, {15}])
@@ -218,9 +217,7 @@ class TestRescue:
         assert given_up == {"svd": "dead, with each of 8 realizations tried alone"}
 
     def test_a_task_that_only_waited_on_a_dead_worker_is_not_suspected(self, tiny, tmp_path):
-        from pipeline.campaign.blocks import series_of
-
-        task = Task(tmp_path, next(series_of(Campaign.from_tables(tiny))), (0, 1))
+        task = Task(tmp_path, tuple(blocks_of(Campaign.from_tables(tiny)))[:2])
         assert Rescue(print).killed(task, "dead") == [task]
 
     def test_gives_up_a_block_whose_rows_are_deadly_together_only(self, tiny, tmp_path):

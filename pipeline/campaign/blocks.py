@@ -146,6 +146,11 @@ class Block:
         """Name of its file."""
         return self.series.key(self.index)
 
+    @property
+    def realizations(self) -> range:
+        """Which, by number."""
+        return self.series.realizations(self.index)
+
 
 def series_of(campaign: Campaign) -> Iterator[Series]:
     """Every series of a campaign, solver by solver."""

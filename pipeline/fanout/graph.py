@@ -122,8 +122,8 @@ class FanOut:
     def _done(self, task: Task, report: Report) -> None:
         self._queue.done(task, report)
         self._on_report(task, report)
-        if rest := task.indices[report.blocks :]:  # the worker had to leave
-            self._queue.put_first([dataclasses.replace(task, indices=rest)])
+        if rest := task.blocks[report.blocks :]:  # the worker had to leave
+            self._queue.put_first([dataclasses.replace(task, blocks=rest)])
 
     @staticmethod
     def _word(future: Any) -> Report | None:

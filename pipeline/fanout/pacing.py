@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.campaign.blocks import Series
+from pipeline.campaign.blocks import Block, Series
 from pipeline.fanout.work import Report, Task
 
 TASK_SECONDS = 10.0
@@ -63,11 +64,11 @@ class Queue:
         self._limit, self._replace, self._stop = limit, replace, stop
         self._urgent: list[Task] = []
         self._stopped: set[str] = set()
-        self._waiting: dict[str, list[tuple[Series, list[int]]]] = {}
+        self._waiting: dict[str, deque[tuple[Series, list[int]]]] = {}
         self._left: dict[str, int] = {}
         for series, indices in missing:
             if indices:
-                self._waiting.setdefault(series.label, []).append((series, list(indices)))
+                self._waiting.setdefault(series.label, deque()).append((series, list(indices)))
                 self._left[series.label] = self._left.get(series.label, 0) + len(indices)
         self._costs = {label: _Cost() for label in self._waiting}
 
@@ -91,37 +92,41 @@ class Queue:
         if not open_labels:
             return None
         label = max(open_labels, key=lambda name: self._costs[name].per_block or float("inf"))
-        series, indices = self._waiting[label][-1]
-        count = min(self._blocks_per_task(label), len(indices))
-        taken, indices[:count] = tuple(indices[:count]), []
-        if not indices:
-            self._waiting[label].pop()
-        else:  # let the solver's points take turns, so that its cost is that of a mixture
-            self._waiting[label].insert(0, self._waiting[label].pop())
-        self._left[label] -= count
         return Task(
             self._store,
-            series,
-            taken,
+            tuple(self._take(label, self._blocks_per_task(label))),
             limit=self._limit,
             replace=self._replace,
             stop=self._stop,
         )
 
+    def _take(self, label: str, count: int) -> list[Block]:
+        """Up to so many blocks of a solver, of as few points as will do."""
+        waiting, taken = self._waiting[label], list[Block]()
+        while waiting and len(taken) < count:
+            series, indices = waiting.popleft()
+            few = count - len(taken)
+            taken += [Block(series, index) for index in indices[:few]]
+            if rest := indices[few:]:
+                # Points take turns, so that a solver's measured cost is that of a mixture.
+                waiting.append((series, rest))
+        self._left[label] -= len(taken)
+        return taken
+
     def put_first(self, tasks: Iterable[Task]) -> None:
         """Hand these out before all others, but for those of solvers that have been stopped."""
-        self._urgent.extend(task for task in tasks if task.series.label not in self._stopped)
+        self._urgent.extend(task for task in tasks if task.label not in self._stopped)
 
     def stop(self, label: str) -> int:
         """Hand out no more blocks of a solver; return how many are left undone."""
-        self._urgent = [task for task in self._urgent if task.series.label != label]
+        self._urgent = [task for task in self._urgent if task.label != label]
         self._stopped.add(label)
         left, self._left[label] = self._left[label], 0
         return left
 
     def done(self, task: Task, report: Report) -> None:
         """Learn from a finished task."""
-        cost = self._costs[task.series.label]
+        cost = self._costs[task.label]
         cost.blocks += report.blocks
         cost.seconds += report.seconds
 

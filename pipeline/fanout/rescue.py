@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from pipeline.campaign.blocks import Block
 from pipeline.fanout.work import Task
 from pipeline.solving.outcome import Failure
 from solvers import Status
@@ -67,20 +68,22 @@ class Rescue:
         list of Task
             The same task, where it only waited on those workers.
         """
-        failures = {i: failure for i in task.indices if (failure := self._failure(task, i, why))}
-        if not failures:
+        failures = [self._failure(task, block, why) for block in task.blocks]
+        if not any(failures):
             return [task]
-        others = tuple(i for i in task.indices if i not in failures)
-        again = [dataclasses.replace(task, indices=others)] if others else []
-        for index, failure in failures.items():
-            again += self._suspect(dataclasses.replace(task, indices=(index,)), failure)
+        looked_at = list(zip(task.blocks, failures, strict=True))
+        others = tuple(block for block, failure in looked_at if not failure)
+        again = [dataclasses.replace(task, blocks=others)] if others else []
+        for block, failure in looked_at:
+            if failure:
+                again += self._suspect(dataclasses.replace(task, blocks=(block,)), failure)
         return again
 
     def _suspect(self, task: Task, failure: Failure) -> list[Task]:
         """What to do about a single block, or part of one, that a worker died of."""
-        case, label = self._cases.setdefault(_key(task), _Case(failure)), task.series.label
+        case, label = self._cases.setdefault(_key(task), _Case(failure)), task.label
         if not task.probe:
-            if label in self._sound or task.series.batch < 2 * SAMPLE:
+            if label in self._sound or task.batch < 2 * SAMPLE:
                 return self._search(task, case)
             if label in self._held:
                 self._held[label].append(task)
@@ -104,8 +107,8 @@ class Rescue:
         """What to do after `task` has come back alive."""
         again: list[Task] = []
         if not task.condemned:
-            self._sound.add(task.series.label)
-            for suspect in self._held.pop(task.series.label, []):
+            self._sound.add(task.label)
+            for suspect in self._held.pop(task.label, []):
                 again += self._search(suspect, self._cases[_key(suspect)])
         if task.probe:
             case = self._cases[_key(task)]
@@ -114,7 +117,7 @@ class Rescue:
         return again
 
     def _sample(self, task: Task, case: _Case) -> list[Task]:
-        rows = task.series.realizations(task.indices[0])
+        rows = task.blocks[0].realizations
         chosen = rows[:: len(rows) // SAMPLE][:SAMPLE]
         case.sampled, case.probes = True, len(chosen)
         return [dataclasses.replace(task, probe=(row,)) for row in chosen]
@@ -124,14 +127,14 @@ class Rescue:
         if case.probes:
             return []
         case.sampled = False
-        if task.series.label in self._sound:
+        if task.label in self._sound:
             return self._search(task, case)
         why = f"{case.failure.message}, with each of {SAMPLE} realizations tried alone"
-        self._give_up(task.series.label, why)
+        self._give_up(task.label, why)
         return []
 
     def _search(self, task: Task, case: _Case) -> list[Task]:
-        rows = tuple(task.series.realizations(task.indices[0]))
+        rows = tuple(task.blocks[0].realizations)
         case.rounds += 1
         if case.rounds > ROUNDS:  # innocent one by one, deadly together
             return [dataclasses.replace(task, condemned=tuple((row, case.failure) for row in rows))]
@@ -151,9 +154,9 @@ class Rescue:
         return [dataclasses.replace(task, probe=(), condemned=tuple(case.condemned.items()))]
 
     @staticmethod
-    def _failure(task: Task, index: int, why: str) -> Failure | None:
+    def _failure(task: Task, block: Block, why: str) -> Failure | None:
         """How a worker died that was at that block; None where none was."""
-        path = task.tombstone(index)
+        path = task.tombstone(block)
         try:
             text = path.read_text()
         except OSError:
@@ -167,4 +170,4 @@ class Rescue:
 
 def _key(task: Task) -> str:
     """Of a task's one block."""
-    return task.series.key(task.indices[0])
+    return task.blocks[0].key

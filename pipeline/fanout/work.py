@@ -1,4 +1,4 @@
-"""What a worker does: one task after the other, each some blocks of one series."""
+"""What a worker does: one task after the other, each some blocks of one solver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from pipeline.campaign.blocks import Block, Series
+from pipeline.campaign.blocks import Block
 from pipeline.errors import WrongWorker
 from pipeline.fanout.watchdog import deadline
 from pipeline.solving import provenance
@@ -48,14 +48,13 @@ class Report(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """Some blocks of one series, to be solved one after the other by one worker.
+    """Some blocks of one solver, to be solved one after the other by one worker.
 
     Attributes
     ----------
     store : Path
-    series : Series
-    indices : tuple of int
-        Which blocks.
+    blocks : tuple of Block
+        At least one; they may be of several points of the grid.
     limit : float or None
         Seconds per realization.
     replace : bool
@@ -72,8 +71,7 @@ class Task:
     """
 
     store: Path
-    series: Series
-    indices: tuple[int, ...]
+    blocks: tuple[Block, ...]
     limit: float | None = None
     replace: bool = False
     probe: tuple[int, ...] = ()
@@ -87,10 +85,20 @@ class Task:
             cloudpickle.dumps({f.name: getattr(self, f.name) for f in fields(self)}),
         )
 
-    def tombstone(self, index: int) -> Path:
+    @property
+    def label(self) -> str:
+        """Of the solver."""
+        return self.blocks[0].series.label
+
+    @property
+    def batch(self) -> int:
+        """Realizations per block; one solver's blocks are all of a size."""
+        return self.blocks[0].series.batch
+
+    def tombstone(self, block: Block) -> Path:
         """The file that is there while a worker is at that block, with a traceback if stuck."""
         part = f"-{self.probe[0]}-{self.probe[-1]}" if self.probe else ""
-        return self.store / "stuck" / f"{self.series.key(index)}{part}.txt"
+        return self.store / "stuck" / f"{block.key}{part}.txt"
 
 
 def _unpacked(packed: bytes) -> Task:
@@ -98,14 +106,14 @@ def _unpacked(packed: bytes) -> Task:
 
 
 @contextlib.contextmanager
-def _accountable(task: Task, index: int, rows: int) -> Iterator[None]:
+def _accountable(task: Task, block: Block, rows: int) -> Iterator[None]:
     """Leave a file behind should this process die in here; end it when it takes too long.
 
     Solvers that watch their iterations are stopped in time by the clock; the deadline is for
     those that do not, or hang. The driver hears of a lost worker, and by the file tells who was
     at it from who only waited there.
     """
-    path = task.tombstone(index)
+    path = task.tombstone(block)
     path.parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(path.open("w"))
@@ -157,20 +165,20 @@ def run_task(task: Task) -> Report:
     store = Store(task.store)
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
-        with _accountable(task, task.indices[0], len(task.probe)):
-            outcome(task.series, task.probe, task.limit)
-    for index in () if task.probe else task.indices:
+        [block] = task.blocks
+        with _accountable(task, block, len(task.probe)):
+            outcome(block.series, task.probe, task.limit)
+    for block in () if task.probe else task.blocks:
         if (task.stop is not None and task.stop.exists()) or (blocks and _leaving()):
             break
-        block = Block(task.series, index)
         if not task.replace and (known := store.crashed(block.key)) is not None:
             blocks, failed = blocks + 1, failed + known  # somebody else was faster
             continue
-        with _accountable(task, index, task.series.batch):
+        with _accountable(task, block, task.batch):
             data = solve_block(block, task.limit, dict(task.condemned))
         store.write(block, data, replace=task.replace)
         blocks += 1
         failed += data.crashed
         message = message or next(iter(data.meta["failures"]), "")
     seconds = time.perf_counter() - start
-    return Report(blocks, blocks * task.series.batch, failed, seconds, message)
+    return Report(blocks, blocks * task.batch, failed, seconds, message)
