@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.calibration import Calibration, block_bytes, seconds_per_block
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Series
 from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster import check_cluster, slurm
 from pipeline.cluster.local import usable_cores
@@ -21,9 +19,6 @@ from pipeline.request import default_store, extended, rehearse
 from pipeline.results.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
-
-CALIBRATION_SECONDS = 1.0
-"""Per solver and point."""
 
 CALIBRATION_POINTS = 3
 """Of the grid, from its first to its last."""
@@ -54,6 +49,9 @@ class SolverPlan:
     seconds_per_block : float
     bytes : float
         Memory of one block at work.
+    at_most : bool
+        The seconds are those of all iterations that the solver may take: one realization took
+        too long to be tried to its end.
     trouble : str
         What the solver raised when it was tried; then its times and memory are 0.
     """
@@ -65,6 +63,7 @@ class SolverPlan:
     seconds: float
     seconds_per_block: float
     bytes: float
+    at_most: bool = False
     trouble: str = ""
 
 
@@ -207,13 +206,13 @@ class _Site:
 def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:
     blocks, left = sum(s.blocks for s in shares), np.array([len(s.todo) for s in shares])
     at = np.unique(np.linspace(0, len(shares) - 1, CALIBRATION_POINTS).round().astype(int))
-    measured, memory, trouble = [0.0] * len(at), 0.0, ""
+    measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
     try:
-        measured = [_seconds_per_block(shares[i].series) for i in at]
-        memory = _block_bytes(shares[0].series)
+        measured = [seconds_per_block(shares[i].series) for i in at]
+        memory = block_bytes(shares[0].series)
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
-    per_block = np.interp(np.arange(len(shares)), at, measured)
+    per_block = np.interp(np.arange(len(shares)), at, [m.seconds for m in measured])
     return SolverPlan(
         label=label,
         batch=shares[0].series.batch,
@@ -222,37 +221,9 @@ def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:
         seconds=float(per_block @ left),
         seconds_per_block=float(per_block.max()),
         bytes=memory,
+        at_most=any(m.at_most for m in measured),
         trouble=trouble,
     )
-
-
-def _seconds_per_block(series: Series) -> float:
-    """Measured on as many realizations as fit into the calibration's time."""
-    rows, spent = 1, 0.0
-    while True:
-        problem, truth = series.scenario.draw(range(rows), series.seed)
-        start = time.perf_counter()
-        estimate = series.solver.solve(problem)
-        spent = time.perf_counter() - start
-        series.scenario.score(truth, problem, estimate)
-        drawn = time.perf_counter() - start
-        if rows == series.batch or spent > CALIBRATION_SECONDS / 4:
-            return drawn / rows * series.batch
-        rows = min(series.batch, 8 * rows)
-
-
-def _block_bytes(series: Series) -> float:
-    """Peak of the arrays of a block, extrapolated from one and two realizations."""
-    peaks = []
-    for rows in (1, 2):
-        tracemalloc.start()
-        try:
-            problem, _ = series.scenario.draw(range(rows), series.seed)
-            series.solver.solve(problem)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
-    return peaks[0] + max(peaks[1] - peaks[0], 0) * (series.batch - 1)
 
 
 def _bytes_per_cell(campaign: Campaign) -> float:
@@ -283,8 +254,9 @@ def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
             warnings.append(f"{p.label} could not be tried, so it is not counted: {p.trouble}")
         if p.seconds_per_block > LONG_BLOCK_SECONDS and p.blocks > p.blocks_done:
             batch = max(int(LONG_BLOCK_SECONDS / p.seconds_per_block * p.batch), 1)
+            smaller = f": put batch = {batch} into [solvers.{p.label}]" if batch < p.batch else ""
             warnings.append(
                 f"a block of {p.label} takes {p.seconds_per_block:.0f} s, all of it lost when it "
-                f"is interrupted: put batch = {batch} into [solvers.{p.label}]"
+                f"is interrupted{smaller}"
             )
     return warnings

@@ -118,13 +118,14 @@ def plan(found: Plan) -> Table:
         ["solver"], ["batch", "blocks", "done", "per block", "core time", "memory of a block"]
     )
     for p in found.solvers:
+        bound = "≤ " if p.at_most else ""
         table.add_row(
             p.label,
             str(p.batch),
             str(p.blocks),
             str(p.blocks_done),
-            span(p.seconds_per_block),
-            span(p.seconds),
+            bound + span(p.seconds_per_block),
+            bound + span(p.seconds),
             size(p.bytes),
         )
     return table
@@ -132,14 +133,16 @@ def plan(found: Plan) -> Table:
 
 def plan_lines(found: Plan) -> list[str]:
     """Totals and warnings."""
+    bound = "≤ " if any(p.at_most for p in found.solvers) else ""
+    hours = f"{found.core_seconds / 3600:.3g} core-hours"
     return [
         f"cells      {found.cells} in {found.blocks} whole blocks; done: {found.cells_done} in "
         f"{found.blocks_done}",
         f"store      {found.store_files} files, {size(found.store_bytes)}",
         f"cube       {found.cube_files} files, at most {size(found.cube_bytes)}",
         f"memory     {size(found.worker_bytes)} per worker",
-        f"core time  {span(found.core_seconds)} ({found.core_seconds / 3600:.3g} core-hours)",
-        f"wall time  {span(found.wall_seconds)} on {found.workers} "
+        f"core time  {bound}{span(found.core_seconds)} ({hours})",
+        f"wall time  {bound}{span(found.wall_seconds)} on {found.workers} "
         + ("worker" if found.workers == 1 else "workers")
         + (f" of {found.jobs} jobs" if found.jobs else ""),
         *(f"warning: {text}" for text in found.warnings),

@@ -134,7 +134,7 @@ class Series:
         return f"{self.label} at {at}" if at else self.label
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there may be a million
 class Block:
     """One batch of realizations of one series."""
 

@@ -112,6 +112,12 @@ def run(
             f"realization ({message}); the others went on",
             err=True,
         )
+    if result.cube is not None and result.missing and not (result.damaged or result.stopped):
+        click.echo(
+            f"kronsbl: {result.missing} cells of the store's newest request are not done yet: "
+            "another run asked for more meanwhile",
+            err=True,
+        )
     sys.exit(0 if result.ok else FAILED)
 
 

@@ -1,0 +1,102 @@
+"""What a block of a solver takes, by trying the solver on a few realizations for a few seconds."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from typing import Any, NamedTuple
+
+from pipeline.campaign.blocks import Series
+from solvers import Trace
+
+CALIBRATION_SECONDS = 0.25
+"""A try that takes so long is long enough to go by."""
+
+PATIENCE_SECONDS = 4.0
+"""A solve that takes so long is cut short, and the rest of its iterations reckoned."""
+
+MEMORY_ITERATIONS = 3
+"""After so many, the arrays of a long solve are at their largest: working sets only shrink."""
+
+
+class Calibration(NamedTuple):
+    """Seconds of one block, and whether they were reckoned as if all iterations were used."""
+
+    seconds: float
+    at_most: bool = False
+
+
+class _Cut(Exception):
+    """A solve was cut short, after so many iterations."""
+
+    def __init__(self, iterations: int) -> None:
+        super().__init__(iterations)
+        self.iterations = iterations
+
+
+class _Patience:
+    """A watch that cuts a solve short after so many seconds from now.
+
+    Parameters
+    ----------
+    seconds : float
+    least : int
+        Iterations to wait for all the same.
+    then : watch, optional
+        Called at each iteration.
+    """
+
+    def __init__(self, seconds: float, least: int = 1, then: Any = None) -> None:
+        self._until = time.perf_counter() + seconds
+        self._least, self._then = least, then
+
+    def __call__(self, iteration: int, rows: Any, state: Any) -> None:
+        if self._then is not None:
+            self._then(iteration, rows, state)
+        if iteration >= self._least and time.perf_counter() > self._until:
+            raise _Cut(iteration)
+
+
+def seconds_per_block(series: Series) -> Calibration:
+    """Measure on as many realizations as it takes to fill `CALIBRATION_SECONDS`.
+
+    Where a single realization takes longer than `PATIENCE_SECONDS`, the solve is cut short and
+    the time of its iterations so far is extended to the solver's `max_iterations`: right where
+    it uses them all, too much where it converges earlier. Solvers without a cap are not cut.
+    """
+    cap = getattr(series.solver, "max_iterations", None)
+    rows = 1
+    while True:
+        start = time.perf_counter()
+        problem, truth = series.scenario.draw(range(rows), series.seed)
+        drawn = time.perf_counter() - start
+        trace = Trace(truth.x) if series.trace else None
+        watch = trace if cap is None else _Patience(PATIENCE_SECONDS, then=trace)
+        try:
+            estimate = series.solver.solve(problem, watch=watch)
+        except _Cut as cut:
+            solving = time.perf_counter() - start - drawn
+            assert cap is not None
+            seconds = drawn + solving * cap / cut.iterations
+            return Calibration(seconds / rows * series.batch, at_most=cut.iterations < cap)
+        series.scenario.score(truth, problem, estimate)
+        spent = time.perf_counter() - start
+        if rows == series.batch or spent > CALIBRATION_SECONDS:
+            return Calibration(spent / rows * series.batch)
+        rows = min(series.batch, 8 * rows)
+
+
+def block_bytes(series: Series) -> float:
+    """Peak of the arrays of a block, extrapolated from one and two realizations."""
+    peaks = []
+    for rows in (1, 2):
+        tracemalloc.start()
+        try:
+            problem, _ = series.scenario.draw(range(rows), series.seed)
+            series.solver.solve(problem, watch=_Patience(CALIBRATION_SECONDS, MEMORY_ITERATIONS))
+        except _Cut:
+            pass
+        finally:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    return peaks[0] + max(peaks[1] - peaks[0], 0) * (series.batch - 1)

@@ -1,0 +1,78 @@
+"""What a block takes, reckoned from the first iterations of solves that take long."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline import Campaign, calibration, tables
+from pipeline.campaign.blocks import series_of
+from tests.troublemakers import plain_estimate
+
+
+class Clock:
+    """Time as solvers spend it."""
+
+    now = 0.0
+
+    @classmethod
+    def perf_counter(cls):
+        return cls.now
+
+
+@dataclass(frozen=True)
+class Ticking:
+    """Takes three seconds per iteration and realization."""
+
+    max_iterations: int = 1000
+    needs: int = 1000
+
+    def solve(self, problem, *, initial=None, watch=None):
+        for iteration in range(1, min(self.needs, self.max_iterations) + 1):
+            np.ones(1000 * problem.batch)
+            Clock.now += 3 * problem.batch
+            watch(iteration, np.arange(problem.batch), None)
+        return plain_estimate(problem)
+
+
+@pytest.fixture
+def series(tiny, monkeypatch):
+    """Of a ticking solver with options of its own."""
+    monkeypatch.setattr(calibration, "time", Clock)
+
+    def make(**options):
+        tiny["campaign"]["batch"] = 5
+        tiny["solvers"] = {"slow": {"use": "tests.test_calibration:Ticking", **options}}
+        return next(series_of(Campaign.from_tables(tiny)))
+
+    return make
+
+
+@pytest.mark.parametrize("cap", [1000, 7, 2])
+def test_long_solves_are_cut_and_reckoned_to_their_cap(series, cap):
+    before = Clock.now
+    found = calibration.seconds_per_block(series(max_iterations=cap))
+    assert found.seconds == pytest.approx(5 * 3 * cap)
+    assert found.at_most == (cap > 2)
+    assert Clock.now - before == 3 * 2
+
+
+def test_short_solves_run_to_their_end(series):
+    found = calibration.seconds_per_block(series(needs=1))
+    assert found == (5 * 3, False)
+
+
+def test_memory_of_a_long_solve_is_that_of_its_first_iterations(series):
+    before = Clock.now
+    assert calibration.block_bytes(series()) > 5 * 1000 * 8
+    assert Clock.now - before == 3 * calibration.MEMORY_ITERATIONS * (1 + 2)
+
+
+def test_a_plan_says_where_it_is_an_upper_bound(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "PATIENCE_SECONDS", 0.0)
+    found = pipeline.plan(Campaign.from_tables(tiny), tmp_path / "store")
+    assert [p.at_most for p in found.solvers] == [True, False]
+    lines = "\n".join(tables.plan_lines(found))
+    assert "core time  ≤ " in lines
+    assert "wall time  ≤ " in lines
