@@ -1,5 +1,7 @@
 """Solvers that raise, hang and crash: only the realizations concerned are lost."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,10 @@ from pipeline import Campaign, Store, open_results, tables
 from pipeline.campaign.blocks import Block, blocks_of, series_of
 from pipeline.fanout.rescue import ROUNDS, Rescue
 from pipeline.fanout.work import Task
-from pipeline.solving.outcome import Failure
+from pipeline.solving.contract import BrokenContract
+from pipeline.solving.outcome import Failure, solve_block
 from pipeline.store.state import state_of
-from solvers import Status
+from solvers import Estimate, Status
 
 
 def campaign_with(tiny, use, **options):
@@ -165,6 +168,63 @@ def test_solver_beside_the_campaign_reaches_the_workers(tiny, tmp_path, client):
     result = pipeline.run(tmp_path / "study.toml", tmp_path / "store", client)
     assert result.ok
     assert pipeline.verify(Store.open(tmp_path / "store")).ok
+
+
+@dataclasses.dataclass(frozen=True)
+class Moody:
+    """A solver that fails in a way of its choice on one realization of a batch."""
+
+    how: str = "raise"
+
+    def solve(self, problem, *, initial=None, watch=None):
+        bad = problem.y[:, 0, 0, 0] == problem.y[:, 0, 0, 0].max()
+        if self.how == "raise" and bad.any() and problem.batch > 1:
+            raise RuntimeError("a bad day\nwith details")
+        if self.how == "raise" and problem.y[0, 0, 0, 0] > 1:
+            raise RuntimeError("a bad day\nwith details")
+        x = np.zeros((problem.batch, *problem.dims))
+        if self.how == "nan":
+            x[bad] = np.nan
+        if self.how == "shape":
+            x = x[:, 0]
+        zeros = np.zeros(problem.batch, int)
+        return Estimate(x, zeros + 1, zeros, zeros, zeros > 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "message"),
+    [
+        ("raise", Status.RAISED, "RuntimeError: a bad day"),
+        ("nan", Status.NOT_FINITE, "x holds NaN or infinite values"),
+        ("shape", Status.BROKE_CONTRACT, "BrokenContract: x has shape"),
+    ],
+)
+def test_failures_are_data(tiny, how, status, message):
+    tiny["solvers"] = {"moody": {"use": "tests.test_trouble:Moody", "how": how}}
+    block = next(blocks_of(Campaign.from_tables(tiny)))
+    data = solve_block(block)
+    failed = data.cells["status"] == status
+    assert failed.any()
+    assert np.isnan(data.cells["nmse"][failed]).all()
+    assert (data.cells["status"][~failed] == Status.CONVERGED).all()
+    if how != "shape":
+        assert not failed.all()
+    [(text, count)] = data.meta["failures"].items()
+    assert text.startswith(message)
+    assert count == failed.sum()
+
+
+def test_solvers_in_trouble_can_be_planned_and_replayed(tiny, tmp_path, client):
+    tiny["solvers"]["moody"] = {"use": "tests.test_trouble:Moody", "how": "shape"}
+    campaign, store = Campaign.from_tables(tiny), tmp_path / "store"
+    planned = pipeline.plan(campaign, store)
+    assert planned.solvers[-1].trouble
+    assert any(w.startswith("moody could not be tried") for w in planned.warnings)
+    pipeline.run(campaign, store, client)
+    with pytest.raises(BrokenContract, match="x has shape"):
+        pipeline.replay(store, "moody", 0, snr_db=20)
+    assert pipeline.verify(store, blocks=1).ok
+    assert pipeline.publish(store).missing == 0
 
 
 class TestRescue:

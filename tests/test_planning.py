@@ -1,4 +1,4 @@
-"""What a block takes, reckoned from the first iterations of solves that take long."""
+"""What a campaign will take, and what a block does, from trying solvers for a little while."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import Campaign, calibration, tables
+from pipeline import Campaign, Store, calibration, tables
 from pipeline.campaign.blocks import series_of
 from tests.troublemakers import plain_estimate
 
@@ -43,7 +43,7 @@ def series(tiny, monkeypatch):
 
     def make(**options):
         tiny["campaign"]["batch"] = 5
-        tiny["solvers"] = {"slow": {"use": "tests.test_calibration:Ticking", **options}}
+        tiny["solvers"] = {"slow": {"use": "tests.test_planning:Ticking", **options}}
         return next(series_of(Campaign.from_tables(tiny)))
 
     return make
@@ -76,3 +76,27 @@ def test_a_plan_says_where_it_is_an_upper_bound(tiny, tmp_path, monkeypatch):
     lines = "\n".join(tables.plan_lines(found))
     assert "core time  ≤ " in lines
     assert "wall time  ≤ " in lines
+
+
+def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):
+    tiny["campaign"]["realizations"] = 7
+    campaign, store = Campaign.from_tables(tiny), tmp_path / "store"
+    before = pipeline.plan(campaign, store)
+    assert not store.exists()
+    assert (before.cells, before.blocks, before.cells_done) == (2 * 2 * 9, 2 * 2 * 3, 0)
+    assert before.core_seconds > 0
+    result = pipeline.run(campaign, store, client)
+    assert result.counts.total == before.cells
+    on_disk = sum(e.stat().st_size for e in Store.open(store).block_files())
+    assert before.store_bytes == pytest.approx(on_disk, rel=0.3)
+    assert pipeline.plan(campaign, store).core_seconds == 0
+
+
+def test_plan_warns_of_long_blocks_and_small_places(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.planning.LONG_BLOCK_SECONDS", 1e-6)
+    monkeypatch.setattr("pipeline.planning.WORKER_BASE_BYTES", 1e15)
+    monkeypatch.setattr("pipeline.planning.BLOCK_OVERHEAD_BYTES", 1e15)
+    warnings = "\n".join(pipeline.plan(Campaign.from_tables(tiny), tmp_path / "store").warnings)
+    assert "put batch = 1 into [solvers.svd]" in warnings
+    assert "a worker needs" in warnings
+    assert "the disk has" in warnings

@@ -1,0 +1,46 @@
+"""The queue: every block once, in tasks that last."""
+
+from collections import Counter
+
+from pipeline import Campaign
+from pipeline.campaign.blocks import blocks_of, series_of
+from pipeline.fanout.pacing import Queue
+from pipeline.fanout.work import Report
+
+
+def test_hands_out_every_block_once(tiny, tmp_path):
+    campaign = Campaign.from_tables(tiny)
+    missing = [(series, [0, 1]) for series in series_of(campaign)]
+    queue, seen = Queue(tmp_path, missing, threads=2), []
+    while (task := queue.next()) is not None:
+        seen += [block.key for block in task.blocks]
+        queue.done(task, Report(len(task.blocks), 3 * len(task.blocks), 0, 0.01))
+    assert sorted(seen) == sorted(b.key for b in blocks_of(campaign))
+
+
+def test_sizes_tasks_by_what_blocks_cost_and_starts_with_the_dear_ones(tiny, tmp_path):
+    campaign = Campaign.from_tables(tiny)
+    missing = [(series, list(range(10_000))) for series in series_of(campaign)]
+    queue = Queue(tmp_path, missing, threads=2)
+    cost = {"svd": 1.0, "oracle": 0.01}
+    for _ in range(2):
+        task = queue.next()
+        assert len(task.blocks) == 1
+        queue.done(task, Report(1, 3, 0, cost[task.label]))
+    task = queue.next()
+    assert task.label == "svd"
+    assert len(task.blocks) == 10
+
+
+def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
+    tiny["sweep"] = {"snr_db": list(range(300)), "sparsity": [1, 2]}
+    missing = [(series, [0, 1]) for series in series_of(Campaign.from_tables(tiny))]
+    queue, tasks, seen = Queue(tmp_path, missing, threads=2), 0, Counter()
+    while (task := queue.next()) is not None:
+        assert {block.series.label for block in task.blocks} == {task.label}
+        seen.update(block.key for block in task.blocks)
+        tasks, blocks = tasks + 1, len(task.blocks)
+        queue.done(task, Report(blocks, 3 * blocks, 0, 0.05 * blocks))
+    assert len(seen) == 2400
+    assert set(seen.values()) == {1}
+    assert tasks < 150
