@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import pipeline
-from pipeline import Campaign
+from pipeline import Campaign, driver
 from pipeline.cli import main
 from pipeline.cli.base import show
 from pipeline.tables import new_table
@@ -53,6 +53,23 @@ def test_run_from_a_file(study, kronsbl, tmp_path):
     assert again.stdout == ""
     cube = pipeline.open_results(tmp_path / "results" / "tiny")
     assert cube.sizes["realization"] == 9
+
+
+def test_a_run_says_so_where_another_has_asked_for_more_meanwhile(
+    tiny, study, finished, monkeypatch
+):
+    tiny["campaign"]["realizations"] *= 2
+    publish = driver._publish
+
+    def overtaken(store, **options):
+        store.add_request(Campaign.from_tables(tiny), {})
+        return publish(store, **options)
+
+    monkeypatch.setattr(driver, "_publish", overtaken)
+    done = invoke("run", study, "--store", finished, "--quiet")
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("kronsbl: 24 cells of the store's newest request are not done yet")
 
 
 @pytest.mark.parametrize(
