@@ -170,10 +170,11 @@ def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
     that of the first i factors is (difference so far) ⊗ b_i + (a_1 ⊗ … ⊗ a_{i−1}) ⊗ Δ_i, with a
     the old, b the new and Δ_i = b_i − a_i. Its square needs inner products of vectors only.
     """
-    square, overlap, size = 0.0, 0.0, 1.0  # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
-    for b, a in zip(new, old, strict=True):
-        delta = b - a
-        aa, ad, dd = np.vecdot(a, a), np.vecdot(a, delta), np.vecdot(delta, delta)
+    deltas = [b - a for b, a in zip(new, old, strict=True)]
+    # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
+    square, overlap, size = squares(deltas[0]), np.vecdot(old[0], deltas[0]), squares(old[0])
+    for a, delta in zip(old[1:], deltas[1:], strict=True):
+        aa, ad, dd = squares(a), np.vecdot(a, delta), squares(delta)
         ab, bd = aa + ad, ad + dd
         square = square * (ab + bd) + 2.0 * overlap * bd + size * dd
         overlap, size = overlap * ab + size * ad, size * aa
