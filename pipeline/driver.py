@@ -51,6 +51,8 @@ class Counts:
         Of these, crashed.
     workers : int
         At work now.
+    seconds_left : float or None
+        Expected from what blocks of each solver have cost so far, once that is known.
     """
 
     total: int = 0
@@ -58,6 +60,7 @@ class Counts:
     done: int = 0
     failed: int = 0
     workers: int = 0
+    seconds_left: float | None = None
 
 
 Progress = Callable[[Counts], None]
@@ -287,6 +290,7 @@ class _Work:
         self._good[label] += report.cells - report.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, report.message)
+        self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
 
     def _stop(self, label: str, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from pipeline import Campaign
 from pipeline.campaign.blocks import blocks_of, series_of
 from pipeline.fanout.pacing import Queue
@@ -44,3 +46,21 @@ def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
     assert len(seen) == 2400
     assert set(seen.values()) == {1}
     assert tasks < 150
+
+
+def test_time_left_is_reckoned_from_what_each_solver_costs(tiny, tmp_path):
+    """Dear solvers go first, so cells per second would be far off."""
+    missing = [(series, list(range(50))) for series in series_of(Campaign.from_tables(tiny))]
+    queue, cost = Queue(tmp_path, missing, threads=2), {"svd": 3.0, "oracle": 0.01}
+    for known in (0, 1, 2):
+        assert (queue.seconds_left() is None) == (known < 2)
+        task = queue.next()
+        queue.done(task, Report(1, 3, 0, cost[task.label]))
+    assert queue.seconds_left() == pytest.approx((98 * 3.0 + 99 * 0.01) / 2)
+    on_its_way = queue.next()
+    assert queue.seconds_left() == pytest.approx((98 * 3.0 + 99 * 0.01) / 2)
+    queue.threads = 4
+    queue.done(on_its_way, Report(1, 3, 0, 3.0))
+    assert queue.seconds_left() == pytest.approx((97 * 3.0 + 99 * 0.01) / 4)
+    queue.stop("svd")
+    assert queue.seconds_left() == pytest.approx(99 * 0.01 / 4)

@@ -35,14 +35,15 @@ def test_log_file_gets_a_line_a_minute(clock):
         for _ in range(150):
             clock.now += 1
             counts.done += 100
+            counts.seconds_left = (counts.total - counts.before - counts.done) / 20
             counts.failed += counts.done == 5000
             update(counts)
     assert file.getvalue().splitlines() == [
         "800/20000 cells, – cells/s",
         "800/20000 cells, – cells/s, 3 workers",
-        "6800/20000 cells, 100 cells/s, 3 workers, 132 s left, 1 failed",
-        "12800/20000 cells, 100 cells/s, 3 workers, 72 s left, 1 failed",
-        "15800/20000 cells, 100 cells/s, 3 workers, 42 s left, 1 failed",
+        "6800/20000 cells, 100 cells/s, 3 workers, 11 min left, 1 failed",
+        "12800/20000 cells, 100 cells/s, 3 workers, 6 min left, 1 failed",
+        "15800/20000 cells, 100 cells/s, 3 workers, 3.5 min left, 1 failed",
     ]
 
 
@@ -56,8 +57,8 @@ def test_nothing_to_do_is_one_line():
 def test_terminal_gets_a_bar():
     file = io.StringIO()
     with progress.shown(Console(file=file, force_terminal=True, width=120)) as update:
-        update(Counts(total=24, done=12, failed=2, workers=1))
-    for part in ("12/24", "cells", "1 worker", "2 failed", "left"):
+        update(Counts(total=24, done=12, failed=2, workers=1, seconds_left=40.0))
+    for part in ("12/24", "cells", "1 worker", "2 failed", "40 s left"):
         assert part in file.getvalue()
 
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from pipeline.tables import span
 
 if TYPE_CHECKING:
     from pipeline.driver import Counts
@@ -41,11 +43,10 @@ def _rate(counts: Counts, seconds: float) -> str:
 def _line(counts: Counts, seconds: float) -> str:
     """One line of plain text."""
     there = counts.before + counts.done
-    left = counts.total - there
-    eta = f", {seconds * left / counts.done:.0f} s left" if counts.done and left else ""
+    left = f", {span(counts.seconds_left)} left" if counts.seconds_left else ""
     failed = f", {counts.failed} failed" if counts.failed else ""
     workers = f", {_workers(counts)}" if counts.workers else ""
-    return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{workers}{eta}{failed}"
+    return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{workers}{left}{failed}"
 
 
 @contextmanager
@@ -73,12 +74,11 @@ def _bar(console: Console) -> Iterator[Callback]:
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[workers]}"),
         TextColumn("[red]{task.fields[failed]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
+        TextColumn("{task.fields[left]}"),
     )
     clock = _Clock()
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("solving", total=None, rate="", workers="", failed="")
+        task = bar.add_task("solving", total=None, rate="", workers="", failed="", left="")
 
         def update(counts: Counts) -> None:
             bar.update(
@@ -88,6 +88,7 @@ def _bar(console: Console) -> Iterator[Callback]:
                 rate=_rate(counts, clock(counts)),
                 workers=_workers(counts) if counts.workers else "",
                 failed=f"{counts.failed} failed" if counts.failed else "",
+                left=f"{span(counts.seconds_left)} left" if counts.seconds_left else "",
             )
 
         yield update

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.campaign.blocks import Block, Series
@@ -65,22 +65,29 @@ class Queue:
         self._urgent: list[Task] = []
         self._stopped: set[str] = set()
         self._waiting: dict[str, deque[tuple[Series, list[int]]]] = {}
-        self._left: dict[str, int] = {}
+        self._left: dict[str, int] = {}  # still to be handed out
         for series, indices in missing:
             if indices:
                 self._waiting.setdefault(series.label, deque()).append((series, list(indices)))
                 self._left[series.label] = self._left.get(series.label, 0) + len(indices)
+        self._undone = dict(self._left)
         self._costs = {label: _Cost() for label in self._waiting}
 
-    def _seconds_left(self) -> float:
-        """Expected seconds of what is waiting, as far as costs are known."""
-        return sum((self._costs[label].per_block or 0.0) * n for label, n in self._left.items())
+    def seconds_left(self) -> float | None:
+        """Expected seconds until all is done, or None while a solver's cost is not known."""
+        if any(n and not self._costs[label].blocks for label, n in self._undone.items()):
+            return None
+        return self._seconds_of(self._undone) / self.threads
+
+    def _seconds_of(self, blocks: Mapping[str, int]) -> float:
+        """Expected seconds of work, as far as costs are known."""
+        return sum((self._costs[label].per_block or 0.0) * n for label, n in blocks.items())
 
     def _blocks_per_task(self, label: str) -> int:
         cost = self._costs[label].per_block
         if cost is None:
             return 1
-        share = self._seconds_left() / (4 * self.threads)
+        share = self._seconds_of(self._left) / (4 * self.threads)
         target = max(min(TASK_SECONDS, share), SHORTEST_TASK_SECONDS)
         return max(int(target / max(cost, 1e-6)), 1)
 
@@ -122,6 +129,7 @@ class Queue:
         self._urgent = [task for task in self._urgent if task.label != label]
         self._stopped.add(label)
         left, self._left[label] = self._left[label], 0
+        self._undone[label] = 0
         return left
 
     def done(self, task: Task, report: Report) -> None:
@@ -129,6 +137,7 @@ class Queue:
         cost = self._costs[task.label]
         cost.blocks += report.blocks
         cost.seconds += report.seconds
+        self._undone[task.label] = max(self._undone[task.label] - report.blocks, 0)
 
     def stop_all(self) -> bool:
         """Hand out nothing more, and tell tasks on their way to begin no further block."""

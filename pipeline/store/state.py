@@ -45,6 +45,7 @@ class LiveRun:
     rate : float
         Cells per second so far.
     seconds_left : float or None
+        None at the start, while it is not known what a solver costs.
     """
 
     host: str
@@ -125,11 +126,10 @@ def _live(path: Path) -> LiveRun | None:
     """What a run says of itself, or None where it has just ended, or its file is damaged."""
     try:
         beat = json.loads(path.read_text())
-        left = beat["total"] - beat["before"] - beat["done"]
         seconds = beat["updated"] - beat["started"]
         rate = beat["done"] / seconds if seconds > 0 else 0.0
         silent = time.time() - beat["updated"]
-        return LiveRun(beat["host"], beat["pid"], silent, rate, left / rate if rate else None)
+        return LiveRun(beat["host"], beat["pid"], silent, rate, beat["seconds_left"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
