@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from pipeline.campaign.blocks import Series
 from solvers import Trace
 
-CALIBRATION_SECONDS = 0.25
-"""A try that takes so long is long enough to go by."""
+CALIBRATION_SECONDS = 1.0
+"""A try that takes so long is long enough to go by. Shorter ones are of fewer rows than a block has,
+and a row of a small batch takes up to three times as long."""
 
-PATIENCE_SECONDS = 4.0
+PATIENCE_SECONDS = 15.0
 """A solve that takes so long is cut short, and the rest of its iterations reckoned."""
 
 MEMORY_ITERATIONS = 3
@@ -93,7 +94,7 @@ def block_bytes(series: Series) -> float:
         tracemalloc.start()
         try:
             problem, _ = series.scenario.draw(range(rows), series.seed)
-            series.solver.solve(problem, watch=_Patience(CALIBRATION_SECONDS, MEMORY_ITERATIONS))
+            series.solver.solve(problem, watch=_Patience(0.0, MEMORY_ITERATIONS))
         except _Cut:
             pass
         finally:

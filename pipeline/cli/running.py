@@ -138,7 +138,7 @@ def plan(
 ) -> None:
     """Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
 
-    Nothing is written. Solvers are tried for a few seconds.
+    Nothing is written. Each solver is tried for a few seconds.
 
     Examples:
       kronsbl plan workflows/paper/snr.toml --workers 64
