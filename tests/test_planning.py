@@ -40,6 +40,7 @@ class Ticking:
 def series(tiny, monkeypatch):
     """Of a ticking solver with options of its own."""
     monkeypatch.setattr(calibration, "time", Clock)
+    monkeypatch.setattr(calibration, "PATIENCE_SECONDS", 4.0)
 
     def make(**options):
         tiny["campaign"]["batch"] = 5
