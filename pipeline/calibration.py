@@ -10,8 +10,8 @@ from pipeline.campaign.blocks import Series
 from solvers import Trace
 
 CALIBRATION_SECONDS = 1.0
-"""A try that takes so long is long enough to go by. Less will not do: tries are of fewer rows than a
-block has, and a row of a small batch takes up to three times as long."""
+"""A try that takes so long is long enough to go by. Less will not do: tries are of fewer rows than
+a block has, and a row of a small batch takes up to three times as long."""
 
 PATIENCE_SECONDS = 15.0
 """A solve that takes so long is cut short, and the rest of its iterations reckoned."""
