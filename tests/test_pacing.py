@@ -34,6 +34,17 @@ def test_sizes_tasks_by_what_blocks_cost_and_starts_with_the_dear_ones(tiny, tmp
     assert len(task.blocks) == 10
 
 
+def test_solvers_take_turns_until_it_is_known_what_they_cost(tiny, tmp_path):
+    missing = [(series, list(range(50))) for series in series_of(Campaign.from_tables(tiny))]
+    queue = Queue(tmp_path, missing, threads=2)
+    first = [queue.next() for _ in range(8)]
+    assert Counter(task.label for task in first) == {"svd": 4, "oracle": 4}
+    queue.done(first[0], Report(1, 3, 0, 1.0))
+    assert {queue.next().label for _ in range(4)} == {"oracle"}
+    queue.done(first[1], Report(1, 3, 0, 0.01))
+    assert {queue.next().label for _ in range(4)} == {"svd"}
+
+
 def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
     tiny["sweep"] = {"snr_db": list(range(300)), "sparsity": [1, 2]}
     missing = [(series, [0, 1]) for series in series_of(Campaign.from_tables(tiny))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,13 +41,21 @@ def _rate(counts: Counts, seconds: float) -> str:
     return f"{counts.done / seconds:.0f} cells/s" if counts.done and seconds > 0 else "– cells/s"
 
 
+def _left(counts: Counts) -> str:
+    return f"{span(math.ceil(counts.seconds_left))} left" if counts.seconds_left else ""
+
+
 def _line(counts: Counts, seconds: float) -> str:
     """One line of plain text."""
     there = counts.before + counts.done
-    left = f", {span(counts.seconds_left)} left" if counts.seconds_left else ""
-    failed = f", {counts.failed} failed" if counts.failed else ""
-    workers = f", {_workers(counts)}" if counts.workers else ""
-    return f"{there}/{counts.total} cells, {_rate(counts, seconds)}{workers}{left}{failed}"
+    parts = [
+        f"{there}/{counts.total} cells",
+        _rate(counts, seconds),
+        _workers(counts) if counts.workers else "",
+        _left(counts),
+        f"{counts.failed} failed" if counts.failed else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 @contextmanager
@@ -88,7 +97,7 @@ def _bar(console: Console) -> Iterator[Callback]:
                 rate=_rate(counts, clock(counts)),
                 workers=_workers(counts) if counts.workers else "",
                 failed=f"{counts.failed} failed" if counts.failed else "",
-                left=f"{span(counts.seconds_left)} left" if counts.seconds_left else "",
+                left=_left(counts),
             )
 
         yield update
