@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pipeline
 from pipeline import Campaign
-from pipeline.solving import process
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,7 +43,6 @@ def main():
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--realizations", type=int)
     arguments = parser.parse_args()
-    process.prepare()
     campaign = Campaign.load(arguments.campaign, realizations=arguments.realizations)
     print("workers  whole (s)  at work (s)  solving (core-s)  efficiency  speed-up")
     base = None

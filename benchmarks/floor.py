@@ -178,18 +178,17 @@ def measure(study, name, options, batch, campaign, point):
     solver = solvers.create(name, **options)
     with recorded() as (log, _):
         solver.solve(problem)
-    times, inner_times, floors = [], [], dict.fromkeys(log, float("inf"))
+    tries, floors = [], dict.fromkeys(log, float("inf"))
     for _ in range(ROUNDS):  # in turns, since the machine's speed changes while we measure
         with recorded() as (_, inner):
             estimate, seconds = fastest(lambda: solver.solve(problem), 1)
-        times.append(seconds)
-        inner_times.append(inner[0])
+        tries.append((seconds, inner[0]))
         for key, shortest in floors.items():
             if isinstance(key, tuple):
                 floors[key] = min(shortest, kron_floor(key, problem.measurements, name, rng))
             else:
                 floors[key] = min(shortest, flat_floor(key, problem, rng))
-    seconds, inner_seconds = min(zip(times, inner_times, strict=True))
+    seconds, inner_seconds = min(tries)
     floor = sum(log[key] * shortest for key, shortest in floors.items())
     floor += inner_seconds if name in ("am_krosbl", "pc_krosbl") else 0.0
     iterations = estimate.iterations.sum()

@@ -34,6 +34,8 @@ class _Clock:
 
 
 def _workers(counts: Counts) -> str:
+    if not counts.workers:
+        return ""
     return f"{counts.workers} worker{'s' if counts.workers != 1 else ''}"
 
 
@@ -45,15 +47,19 @@ def _left(counts: Counts) -> str:
     return f"{span(math.ceil(counts.seconds_left))} left" if counts.seconds_left else ""
 
 
+def _failed(counts: Counts) -> str:
+    return f"{counts.failed} failed" if counts.failed else ""
+
+
 def _line(counts: Counts, seconds: float) -> str:
     """One line of plain text."""
     there = counts.before + counts.done
     parts = [
         f"{there}/{counts.total} cells",
         _rate(counts, seconds),
-        _workers(counts) if counts.workers else "",
+        _workers(counts),
         _left(counts),
-        f"{counts.failed} failed" if counts.failed else "",
+        _failed(counts),
     ]
     return ", ".join(part for part in parts if part)
 
@@ -95,8 +101,8 @@ def _bar(console: Console) -> Iterator[Callback]:
                 total=counts.total,
                 completed=counts.before + counts.done,
                 rate=_rate(counts, clock(counts)),
-                workers=_workers(counts) if counts.workers else "",
-                failed=f"{counts.failed} failed" if counts.failed else "",
+                workers=_workers(counts),
+                failed=_failed(counts),
                 left=_left(counts),
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -71,7 +71,6 @@ class Queue:
                 self._waiting.setdefault(series.label, deque()).append((series, list(indices)))
                 self._left[series.label] = self._left.get(series.label, 0) + len(indices)
         self._undone = dict(self._left)
-        self._handed_out = Counter[str]()
         self._costs = {label: _Cost() for label in self._waiting}
 
     def seconds_left(self) -> float | None:
@@ -110,7 +109,8 @@ class Queue:
 
     def _urgency(self, label: str) -> tuple[float, int]:
         """What solvers are ordered by: those not known yet in turns, then the dearest."""
-        return self._costs[label].per_block or float("inf"), -self._handed_out[label]
+        on_their_way = self._undone[label] - self._left[label]
+        return self._costs[label].per_block or float("inf"), -on_their_way
 
     def _take(self, label: str, count: int) -> list[Block]:
         """Up to so many blocks of a solver, of as few points as will do."""
@@ -123,7 +123,6 @@ class Queue:
                 # Points take turns, so that a solver's measured cost is that of a mixture.
                 waiting.append((series, rest))
         self._left[label] -= len(taken)
-        self._handed_out[label] += len(taken)
         return taken
 
     def put_first(self, tasks: Iterable[Task]) -> None:

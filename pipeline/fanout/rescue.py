@@ -68,11 +68,10 @@ class Rescue:
         list of Task
             The same task, where it only waited on those workers.
         """
-        failures = [self._failure(task, block, why) for block in task.blocks]
-        if not any(failures):
-            return [task]
-        looked_at = list(zip(task.blocks, failures, strict=True))
+        looked_at = [(block, self._failure(task, block, why)) for block in task.blocks]
         others = tuple(block for block, failure in looked_at if not failure)
+        if others == task.blocks:
+            return [task]
         again = [dataclasses.replace(task, blocks=others)] if others else []
         for block, failure in looked_at:
             if failure:
