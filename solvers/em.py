@@ -65,9 +65,6 @@ class Model(Protocol):
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> Posterior:
         """The E-step."""
 
-    def split(self, gamma: tuple[Array, ...]) -> Array | None:
-        """Rows that had better go on in a batch of their own."""
-
     def expand(self, x: Array) -> Array:
         """A tensor over the atoms in use as one over all, (B, N_1, …, N_I)."""
 
@@ -267,10 +264,9 @@ def _iterate(
     step: _Step,
     results: _Results,
     watch: Watch | None,
-    first: int = 1,
 ) -> None:
     """M-step and E-step until every row has converged or run out of iterations."""
-    for iteration in range(first, solver.max_iterations + 1):
+    for iteration in range(1, solver.max_iterations + 1):
         before = step.posterior
         update = solver.maximize(before)
         gamma, noise_var = update.gamma, before.noise_var
@@ -304,12 +300,6 @@ def _iterate(
             if not on.size:
                 return
             rows, step = rows[on], step.take(on)
-        # Rows do not know of each other, so a batch may go on as two.
-        apart = step.posterior.model.split(step.posterior.gamma)
-        if apart is not None:
-            _iterate(solver, rows[apart], step.take(apart), results, watch, iteration + 1)
-            rest = np.setdiff1d(np.arange(rows.size), apart)
-            rows, step = rows[rest], step.take(rest)
 
 
 class _Results:

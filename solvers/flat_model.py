@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from solvers import kernels
 from solvers.core import Array, Gamma, Problem
-from solvers.kron import abs2, adjoint, kron_apply, total
+from solvers.kron import abs2, adjoint, join, kron_apply, total
 from solvers.kron_model import KronModel
 
-GROUP_ENTRIES = 2**20
-"""Of the n×n matrices of rows that are worked on together."""
+PORTION_ENTRIES = 2**20
+"""Of the n×n matrices of rows that are worked on together, about."""
 
 WORTH_COMPACTING = 0.8
 """The working set shrinks when no more than this share of it is in use."""
@@ -29,6 +30,14 @@ def _pairs(factor: Array) -> Array:
     """R of shape (…, M², N) with rows A[m, :] conj(A[m', :]), so that A diag(γ) Aᴴ is R γ."""
     *batch, _, n = factor.shape
     return (factor[..., :, None, :] * factor.conj()[..., None, :, :]).reshape(*batch, -1, n)
+
+
+def _grams(problem: Problem) -> Array:
+    grams = [adjoint(a) @ a for a in problem.factors]
+    rows = max(1 if g.ndim == 2 else len(g) for g in grams)
+    flat = [g.reshape(1 if g.ndim == 2 else len(g), -1) for g in grams]
+    wide = [np.broadcast_to(g, (rows, g.shape[1])) for g in flat]
+    return join(wide, problem.y.dtype)
 
 
 def gram(pairs: Sequence[Array], gamma: Array, measurements: Sequence[int]) -> Array:
@@ -107,31 +116,23 @@ def invert(matrix: Array) -> tuple[Array, float]:
     return np.tril(inverse.T), logdet
 
 
-def invert_root(matrix: Array) -> tuple[Array, float]:
-    """R with R Rᴴ the inverse of a Hermitian positive definite matrix, and log determinant.
+def invert_root(matrix: Array) -> None:
+    """Replace a Hermitian positive definite matrix by R with R Rᴴ its inverse.
 
     Half the work of `invert`, for those who need of the inverse its diagonal and one product.
 
     Parameters
     ----------
     matrix : array (n, n), C order
-        Overwritten.
-
-    Returns
-    -------
-    root : array (n, n)
-        Upper triangle.
-    logdet : float
-        NaN, like the triangle, where the matrix is not positive definite.
+        Upper triangle, replaced by that of R; by NaN where it is not positive definite.
     """
     potrf, trtri = _lapack(("potrf", "trtri"), matrix)
     # LAPACK sees the transpose, L Lᴴ; so the matrix's inverse is (L⁻¹)ᵀ conj(L⁻¹).
-    factor, failed = potrf(matrix.T, lower=True, overwrite_a=True, clean=True)
+    factor, failed = potrf(matrix.T, lower=True, overwrite_a=True, clean=False)
     if failed:
-        return np.full_like(matrix, np.nan), np.nan
-    logdet = 2.0 * float(np.log(np.diagonal(factor).real).sum())
-    inverse, _ = trtri(factor, lower=True, overwrite_c=True)
-    return inverse.T, logdet
+        matrix[:] = np.nan
+    else:
+        trtri(factor, lower=True, overwrite_c=True)
 
 
 class Parts(NamedTuple):
@@ -184,59 +185,32 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
 def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     """Rows by the n×n matrix S = σ²I + Γ^½AᴴAΓ^½ of the n atoms that each has in use.
 
-    μ = Γ^½ S⁻¹ Γ^½ Aᴴy and Σ_nn = σ² γ (S⁻¹)_nn. Rows with fewer atoms are padded by zeros.
+    μ = Γ^½ S⁻¹ Γ^½ Aᴴy and Σ_nn = σ² γ (S⁻¹)_nn.
     """
     row, atom = np.nonzero(gamma)
     counts = np.bincount(row, minlength=len(gamma))
-    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (len(gamma), max(counts.max(), 1))
-    used, root = np.zeros(shape, int), np.zeros(shape)
-    used[row, place], root[row, place] = atom, np.sqrt(gamma[row, atom])
-    systems = _gram_of(model, used)
-    systems *= root[:, :, None] * root[:, None, :]
-    inverse, logdet = np.zeros_like(systems), np.empty(len(gamma))
-    for b, n in enumerate(np.maximum(counts, 1)):
-        system = np.ascontiguousarray(systems[b, :n, :n])
-        system[np.diag_indices(n)] += noise_var[b]
-        inverse[b, :n, :n], logdet[b] = invert_root(system)
-        logdet[b] += (model.y[0].size - n) * np.log(noise_var[b])
-    target = root * np.take_along_axis(model.correlation, used, axis=1)
-    weights = (inverse @ (adjoint(inverse) @ target[:, :, None]))[:, :, 0]
-    freedom = noise_var[:, None] * abs2(inverse).sum(axis=2)
+    index = atom if model.index is None else model.index[row, atom]
+    places = np.array(np.unravel_index(index, model.dims))
+    root = np.sqrt(gamma[row, atom])
+    systems = kernels.assemble(model.grams, np.array(model.dims), places, counts, root, noise_var)
+    for n, end in zip(counts, np.cumsum(counts**2), strict=True):
+        if n:
+            invert_root(systems[end - n * n : end].reshape(n, n))
+    target = root * model.correlation[row, atom]
+    weights, diagonal, logdet = kernels.finish(systems, counts, target)
+    freedom = noise_var[row] * diagonal
     mean, variance = np.zeros_like(model.correlation), np.zeros(gamma.shape)
-    mean[row, atom] = (root * weights)[row, place]
-    variance[row, atom] = gamma[row, atom] * freedom[row, place]
-    return Parts(
-        mean, variance, np.maximum(counts, 1) - total(freedom), logdet, total(abs2(weights))
-    )
+    mean[row, atom], variance[row, atom] = root * weights, root**2 * freedom
+    sums = (np.bincount(row, part, minlength=len(gamma)) for part in (freedom, abs2(weights)))
+    determined, penalty = counts - next(sums), next(sums)
+    logdet += (model.y[0].size - counts) * np.log(noise_var)
+    return Parts(mean, variance, determined, logdet, penalty)
 
 
-def _gram_of(model: FlatModel, used: Array) -> Array:
-    """AᴴA of some atoms of each row, (b, n) to (b, n, n).
-
-    Its entries are products of entries of the factors' Gram matrices.
-    """
-    index = used if model.index is None else np.take_along_axis(model.index, used, axis=1)
-    rows = np.arange(len(used))[:, None, None]
-    entries = []
-    for g, at in zip(model.grams, np.unravel_index(index, model.dims), strict=True):
-        n = g.shape[-1]
-        flat = at[:, :, None] * n + at[:, None, :]
-        # One index instead of two or three: less than half the time.
-        entries.append(g.reshape(-1).take(flat if g.ndim == 2 else flat + rows * n * n))
-    return reduce(np.multiply, entries)
-
-
-def _alike(counts: Array) -> list[list[int]]:
-    """Rows grouped by how many atoms they have, so that little is padded and memory is bounded."""
-    groups: list[list[int]] = []
-    for b in np.argsort(counts, kind="stable").tolist():
-        near = groups and counts[b] <= 1.3 * counts[groups[-1][0]] + 8
-        if near and (len(groups[-1]) + 1) * counts[b] ** 2 <= GROUP_ENTRIES:
-            groups[-1].append(b)
-        else:
-            groups.append([b])
-    return groups
+def _portions(counts: Array) -> list[Array]:
+    """Rows in portions whose n×n matrices fit into memory together."""
+    portion = np.cumsum(counts**2) // PORTION_ENTRIES
+    return np.split(np.arange(len(counts)), np.flatnonzero(np.diff(portion)) + 1)
 
 
 class FlatPosterior:
@@ -252,8 +226,8 @@ class FlatPosterior:
         self.mean, self.variance = np.empty_like(model.correlation), np.empty(flat.shape)
         self.determined, self._logdet, self._penalty = np.empty((3, len(flat)))
         self._fill(np.flatnonzero(same), _by_factors)
-        for group in _alike(counts[few]):
-            self._fill(few[group], _over_atoms)
+        for rows in _portions(counts[few]):
+            self._fill(few[rows], _over_atoms)
         for b in many:
             self._fill(np.array([b]), _over_measurements)
 
@@ -302,8 +276,8 @@ class FlatModel:
     Attributes
     ----------
     pairs : list of arrays (M_i², N_i), or (B, M_i², N_i) where factors are the realizations' own
-    grams : list of arrays (N_i, N_i) or (B, N_i, N_i)
-        A_iᴴA_i.
+    grams : array (B or 1, ΣN_i²)
+        A_iᴴA_i, one after the other; one row where the realizations share their factors.
     index : array (B, n) or None
         Atoms in the working set, as positions among all ΠN; None for all of them. Rows that use
         fewer are padded with atoms whose γ is 0.
@@ -314,7 +288,7 @@ class FlatModel:
     def __init__(self, problem: Problem) -> None:
         self.y, self.dims, self.factors = problem.y, problem.dims, list(problem.factors)
         self.pairs = [_pairs(a) for a in problem.factors]
-        self.grams = [adjoint(a) @ a for a in problem.factors]
+        self.grams = _grams(problem)
         self.index: Array | None = None
         adjoints = [adjoint(a) for a in problem.factors]
         self.correlation = kron_apply(adjoints, problem.y).reshape(problem.batch, -1)
@@ -328,8 +302,9 @@ class FlatModel:
     def take(self, rows: Array) -> FlatModel:
         """Only the realizations `rows` (indices or a mask)."""
         new = copy.copy(self)
-        for name in ("factors", "pairs", "grams"):
+        for name in ("factors", "pairs"):
             setattr(new, name, [a if a.ndim == 2 else a[rows] for a in getattr(self, name)])
+        new.grams = self.grams if len(self.grams) == 1 else self.grams[rows]
         new.y, new.index = self.y[rows], None if self.index is None else self.index[rows]
         new.correlation = self.correlation[rows]
         return new
@@ -348,10 +323,6 @@ class FlatModel:
         new.index = keep if self.index is None else np.take_along_axis(self.index, keep, axis=1)
         new.correlation = np.take_along_axis(self.correlation, keep, axis=1)
         return new, (np.take_along_axis(flat, keep, axis=1),)
-
-    def split(self, gamma: tuple[Array, ...]) -> Array | None:
-        """Never: rows of like size are worked on together anyway."""
-        return None
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:
         """The E-step."""

@@ -8,15 +8,19 @@ covariance is ever formed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from solvers import kernels
 from solvers.core import Array
 
-SQUARINGS, SETTLED = 7, 1e-13
-FEW = 16
-"""Matrices of which `eigh` is faster than the calls of several products."""
+LARGEST = 32
+"""Order above which LAPACK is faster than compiled eigenvectors of many matrices at once.
+
+It is so, too, where there are few matrices, some less than their order.
+"""
 
 
 def adjoint(matrix: Array) -> Array:
@@ -106,10 +110,22 @@ def total(x: Array) -> Array:
 
 
 def eigh(matrices: Array) -> tuple[Array, Array]:
-    """`numpy.linalg.eigh` of a stack, with NaN for matrices that are not finite.
+    """Eigenvalues (B, n), in no order, and eigenvectors (B, n, n) of Hermitian matrices.
 
-    One such matrix would otherwise fail the whole batch; this way its row ends as diverged.
+    Matrices that are not finite get NaN: one of them would otherwise fail the whole batch, and
+    this way its row ends as diverged.
     """
+    batch, n = matrices.shape[:2]
+    if n > LARGEST or batch < n - 4:
+        return _lapack_eigh(matrices)
+    compiled = kernels.eigh_symmetric if np.isrealobj(matrices) else kernels.eigh_hermitian
+    values, vectors, failed = compiled(np.ascontiguousarray(matrices))
+    if failed.any():
+        values[failed], vectors[failed] = _lapack_eigh(matrices[failed])
+    return values, vectors
+
+
+def _lapack_eigh(matrices: Array) -> tuple[Array, Array]:
     try:
         values, vectors = np.linalg.eigh(matrices)
     except np.linalg.LinAlgError:
@@ -125,29 +141,14 @@ def eigh(matrices: Array) -> tuple[Array, Array]:
 def leading_vectors(matrices: Array) -> Array:
     """Leading eigenvectors of symmetric non-negative matrices, (B, n, n) to (B, n).
 
-    Notes
-    -----
-    Powers of a matrix by repeated squaring approach the projector on its leading eigenvector,
-    the error squared each time: a few products of small matrices, where `eigh` would compute
-    all eigenvectors. Rows that have not settled after `SQUARINGS` of them (leading eigenvalues
-    that all but coincide) get theirs from `eigh`.
+    By power iterations; rows that have not settled (leading eigenvalues that all but coincide)
+    get theirs from all eigenvectors.
     """
-    if len(matrices) < FEW:
-        return np.abs(eigh(matrices)[1][:, :, -1])
-    scale = np.einsum("bii->b", matrices)[:, None, None]
-    scale = np.where(scale > 0, scale, 1.0)
-    power, vectors = matrices / scale, np.zeros(matrices.shape[:2])
-    for _ in range(SQUARINGS):
-        power = power @ power
-        power /= np.where((trace := np.einsum("bii->b", power)) > 0, trace, 1.0)[:, None, None]
-    # The projector applied to a positive vector, and one step more to wash out rounding.
-    vectors = (matrices @ power.sum(axis=2)[:, :, None])[:, :, 0]
-    norms = np.sqrt(squares(vectors))[:, None]
-    vectors = np.divide(vectors, norms, out=vectors, where=norms > 0)
-    # A projector is its own square: trace(P²) = trace(P) = 1.
-    unsettled = np.flatnonzero(~(np.einsum("bij,bij->b", power, power) > 1.0 - SETTLED))
-    if unsettled.size:
-        vectors[unsettled] = np.abs(eigh(matrices[unsettled])[1][:, :, -1])
+    vectors, settled = kernels.leading_vectors(np.ascontiguousarray(matrices))
+    rest = np.flatnonzero(~settled)
+    if rest.size:
+        values, found = eigh(matrices[rest])
+        vectors[rest] = np.abs(found[np.arange(rest.size), :, values.argmax(axis=1)])
     return vectors
 
 
@@ -162,23 +163,8 @@ def norm2(vectors: Sequence[Array]) -> Array:
 
 
 def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
-    """Squared distance between two Kronecker products of non-negative (B, n_i) vectors, (B,).
-
-    Notes
-    -----
-    ‖b‖² + ‖a‖² − 2⟨a, b⟩ would lose all digits below 1e-8. The difference is telescoped instead:
-    that of the first i factors is (difference so far) ⊗ b_i + (a_1 ⊗ … ⊗ a_{i−1}) ⊗ Δ_i, with a
-    the old, b the new and Δ_i = b_i − a_i. Its square needs inner products of vectors only.
-    """
-    deltas = [b - a for b, a in zip(new, old, strict=True)]
-    # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
-    square, overlap, size = squares(deltas[0]), np.vecdot(old[0], deltas[0]), squares(old[0])
-    for a, delta in zip(old[1:], deltas[1:], strict=True):
-        aa, ad, dd = squares(a), np.vecdot(a, delta), squares(delta)
-        ab, bd = aa + ad, ad + dd
-        square = square * (ab + bd) + 2.0 * overlap * bd + size * dd
-        overlap, size = overlap * ab + size * ad, size * aa
-    return np.maximum(square, 0.0)
+    """Squared distance between two Kronecker products of non-negative (B, n_i) vectors, (B,)."""
+    return kernels.distance2(join(new), join(old), sizes(new))
 
 
 def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
@@ -196,38 +182,35 @@ def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
     return (*result, last)
 
 
+def sizes(vectors: Sequence[Array]) -> Array:
+    """Lengths n_i of (B, n_i) vectors; not to be written to."""
+    return _integers(tuple(v.shape[1] for v in vectors))
+
+
+@lru_cache(maxsize=4096)  # they change rarely, and in small batches every call counts
+def _integers(values: tuple[int, ...]) -> Array:
+    return np.array(values)
+
+
+def join(vectors: Sequence[Array], dtype: DTypeLike = float) -> Array:
+    """Vectors (B, n_i) one after the other, (B, Σn), as the kernels expect them."""
+    return np.ascontiguousarray(np.concatenate(vectors, axis=1, dtype=dtype))
+
+
+def split(joined: Array, like: Sequence[Array]) -> tuple[Array, ...]:
+    """The inverse of `join`, into vectors of the lengths of these."""
+    vectors, start = [], 0
+    for vector in like:
+        end = start + vector.shape[1]
+        vectors.append(joined[:, start:end].copy())
+        start = end
+    return tuple(vectors)
+
+
 def prune(
     gamma: Sequence[Array], relative: Sequence[float], absolute: Sequence[float], where: Array
 ) -> tuple[tuple[Array, ...], Array]:
-    """Set small entries of each factor of γ to 0.
-
-    Parameters
-    ----------
-    gamma : sequence of arrays (B, n_i)
-    relative, absolute : sequences of float
-        Per factor: bound relative to the factor's own largest entry, and bound as it stands.
-    where : bool array, (B,)
-        Rows to prune; the others come back as they are.
-
-    Returns
-    -------
-    gamma : tuple of arrays (B, n_i)
-    removed : array, (B,)
-        Squared norm of what was taken out of the Kronecker product. Summed from the parts that
-        went, so that it is exactly 0 where nothing did.
-    """
-    kept: list[Array] = []
-    removed, before = np.zeros(len(where)), np.ones(len(where))
-    for g, bound, floor in zip(gamma, relative, absolute, strict=True):
-        limit = np.maximum(bound * g.max(axis=1), floor)
-        gone = (g < np.where(where, limit, 0.0)[:, None]) & (g > 0)
-        if not gone.any():
-            kept.append(g)
-            removed, before = removed * squares(g), before * squares(g)
-            continue
-        lost, left = np.where(gone, g, 0.0), np.where(gone, 0.0, g)
-        # ‖⊗g‖² − ‖⊗kept‖² = Σ_i Π_{j<i} ‖kept_j‖² · ‖lost_i‖² · Π_{j>i} ‖g_j‖²
-        removed = removed * squares(g) + before * squares(lost)
-        before = before * squares(left)
-        kept.append(left)
-    return tuple(kept), removed
+    """Set small entries of each factor of γ, (B, n_i), to 0; see `kernels.prune`."""
+    bounds = np.array(relative, float), np.array(absolute, float)
+    kept, removed = kernels.prune(join(gamma), sizes(gamma), *bounds, where)
+    return split(kept, gamma), removed

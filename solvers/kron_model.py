@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
+from solvers import kernels
 from solvers.core import Array, Gamma, Problem
-from solvers.kron import abs2, adjoint, eigh, kron_apply, mode_product, normalize, outer, total
-
-LEAST_ROWS = 16
-"""Fewer rows are not worth a batch of their own."""
-
-WORK_OF_A_BATCH = 300.0
-"""What an iteration of a batch costs besides the work on its rows, in units of `_work`."""
+from solvers.kron import (
+    abs2,
+    adjoint,
+    eigh,
+    join,
+    kron_apply,
+    mode_product,
+    normalize,
+    outer,
+    sizes,
+    split,
+    total,
+)
 
 
 class KronPosterior:
@@ -39,14 +47,13 @@ class KronPosterior:
     """
 
     def __init__(self, model: KronModel, gamma: tuple[Array, ...], noise_var: Array) -> None:
-        self.model, self.gamma, self.noise_var = model, gamma, noise_var
+        self.model, self.gamma, self.noise_var = model, gamma, np.array(noise_var)
         modes = [model.spectrum(i, g) for i, g in enumerate(gamma)]
         self._p = [p for p, _, _ in modes]
         self._w = [w for _, w, _ in modes]
-        self._rotated = kron_apply([left for _, _, left in modes], model.data)
-        d = outer(self._p)
-        d += noise_var.reshape(-1, *[1] * len(gamma))
-        self._d = np.divide(1.0, d, out=d)
+        rotated = kron_apply([left for _, _, left in modes], model.data)
+        d, shrunk = kernels.shrink(*_parts(self._p), self.noise_var, _flat(rotated))
+        self._d, self._shrunk = d.reshape(rotated.shape), shrunk.reshape(rotated.shape)
 
     def take(self, rows: Array) -> KronPosterior:
         """The posterior of the realizations `rows` (indices), to be evaluated anew."""
@@ -54,52 +61,63 @@ class KronPosterior:
         new.model, new.noise_var = self.model.take(rows), self.noise_var[rows]
         new.gamma = tuple(g[rows] for g in self.gamma)
         new._p, new._w = [p[rows] for p in self._p], [w[rows] for w in self._w]
-        new._rotated, new._d = self._rotated[rows], self._d[rows]
+        new._shrunk, new._d = self._shrunk[rows], self._d[rows]
         return new
 
     @cached_property
     def mean(self) -> Array:
         """Posterior mean μ, (B, n_1, …, n_I)."""
-        return kron_apply(self._w, self._d * self._rotated)
+        return kron_apply(self._w, self._shrunk)
+
+    @cached_property
+    def _weighted(self) -> Array:
+        """(|W_1|² ⊗ … ⊗ |W_I|²) D, or σ² times that where all modes are small."""
+        return kron_apply(self._weights(), self._d)
+
+    def _weights(self) -> list[Array]:
+        """The |W_i|² that go with D in the variances, with the factors that they need."""
+        weights = [abs2(w) for w in self._w]
+        if all(self.model.small):
+            weights[0] *= self.noise_var[:, None, None]
+            return weights
+        for weight, p, is_small in zip(weights, self._p, self.model.small, strict=True):
+            if is_small:
+                weight *= p[:, None, :]
+        return weights
 
     @cached_property
     def variance(self) -> Array:
         """Posterior variances diag(Σ), (B, n_1, …, n_I)."""
-        weights = [abs2(w) for w in self._w]
         if all(self.model.small):
-            weights[0] *= self.noise_var[:, None, None]
-            return kron_apply(weights, self._d)
-        for weight, p, is_small in zip(weights, self._p, self.model.small, strict=True):
-            if is_small:
-                weight *= p[:, None, :]
-        explained = kron_apply(weights, self._d)
-        variance = np.subtract(outer(self.gamma), explained, out=explained)
-        # Rounding may leave it a little below 0. (`maximum` takes five times as long as `abs`.)
-        return np.abs(variance, out=variance)
-
-    @cached_property
-    def moment_parts(self) -> list[tuple[Array, list[Array] | None]]:
-        """Λ as a sum of (W_1 ⊗ … ⊗ W_I) T: tensors T and matrices W_i (B, n_i, r_i), or none.
-
-        For those who only need sums over Λ: the tensor of the variances is then never formed.
-        """
-        weights = [abs2(w) for w in self._w]
-        parts: list[tuple[Array, list[Array] | None]] = [(abs2(self.mean), None)]
-        if all(self.model.small):
-            weights[0] *= self.noise_var[:, None, None]
-            return [*parts, (self._d, weights)]
-        for weight, p, is_small in zip(weights, self._p, self.model.small, strict=True):
-            if is_small:
-                weight *= p[:, None, :]
-        one = np.ones((len(self._d), *[1] * len(weights)))
-        return [*parts, (one, [g[:, :, None] for g in self.gamma]), (-self._d, weights)]
+            return self._weighted
+        # Rounding may leave it a little below 0.
+        return np.abs(outer(self.gamma) - self._weighted)
 
     @cached_property
     def moment(self) -> Array:
         """Posterior second moments Λ = |μ|² + diag(Σ), (B, n_1, …, n_I)."""
-        moment = abs2(self.mean)
-        moment += self.variance
-        return moment
+        gamma = [np.zeros_like(g) for g in self.gamma] if all(self.model.small) else self.gamma
+        mean, weighted = _flat(self.mean), _flat(self._weighted)
+        moment = kernels.second_moments(mean, *_parts(gamma), weighted)
+        return moment.reshape(self.mean.shape)
+
+    def sweep(self) -> tuple[Array, ...]:
+        """Factors of γ after one sweep of alternating minimisation; see `kernels.sweep`.
+
+        It needs sums over Λ only, so the tensor of the variances is not formed.
+        """
+        weights = [_flat(weight) for weight in self._weights()]
+        dims = sizes(self.gamma)
+        joined = kernels.sweep(
+            _flat(abs2(self.mean)),
+            _flat(self._d),
+            join(weights),
+            not all(self.model.small),
+            join(self.gamma),
+            dims,
+            sizes(self._p),
+        )
+        return split(joined, self.gamma)
 
     @cached_property
     def residual(self) -> Array:
@@ -119,7 +137,7 @@ class KronPosterior:
         small = zip(self._p, self.model.small, strict=True)
         # What the prior pays for μ, ‖Γ^-½ μ‖², without a division by γ.
         prior = outer([np.ones_like(p) if is_small else p for p, is_small in small])
-        penalty = total(prior * abs2(self._d * self._rotated))
+        penalty = total(prior * abs2(self._shrunk))
         return logdet + self.residual / self.noise_var + penalty
 
 
@@ -180,37 +198,15 @@ class KronModel:
     def compact(self, gamma: tuple[Array, ...]) -> tuple[KronModel, tuple[Array, ...]]:
         """The model without atoms that no realization uses any more, and γ of those that stay."""
         new, result = self, list(gamma)
-        for mode, g in enumerate(gamma):
-            used = g > 0
-            count = max(int(used.sum(axis=1).max()), 1)
+        most = kernels.most_used(join(gamma), sizes(gamma))
+        for mode, (g, used) in enumerate(zip(gamma, most, strict=True)):
+            count = max(int(used), 1)
             if count < g.shape[1]:
-                keep = np.argsort(~used, axis=1, kind="stable")[:, :count]
+                keep = np.argsort(g == 0, axis=1, kind="stable")[:, :count]
                 new = self._copy() if new is self else new
                 new._select(mode, keep)
                 result[mode] = np.take_along_axis(g, keep, axis=1)
         return new, tuple(result)
-
-    def split(self, gamma: tuple[Array, ...]) -> Array | None:
-        """Rows to go on without the others, where padding costs more than a second batch would.
-
-        Rows are padded to the atoms of the largest. Where many need far fewer, two batches are
-        cheaper than one.
-
-        Returns
-        -------
-        array of indices, or None
-        """
-        if len(gamma[0]) < 2 * LEAST_ROWS:
-            return None
-        counts = np.stack([(g > 0).sum(axis=1) for g in gamma], axis=1)
-        order = np.argsort(_work(counts, self.measurements), kind="stable")
-        counts = counts[order]
-        # The dearest row that a batch of the first k would be padded to, mode by mode.
-        padded = _work(np.maximum.accumulate(counts, axis=0), self.measurements)
-        sizes = np.arange(LEAST_ROWS, len(order) - LEAST_ROWS + 1)
-        saved = sizes * (padded[-1] - padded[sizes - 1])
-        best = int(np.argmax(saved))
-        return order[: sizes[best]] if saved[best] > WORK_OF_A_BATCH else None
 
     def _copy(self) -> KronModel:
         new = copy.copy(self)
@@ -280,13 +276,14 @@ class KronModel:
         return KronPosterior(self, gamma, noise_var)
 
 
-def _work(counts: Array, measurements: tuple[int, ...]) -> Array:
-    """Relative cost of an iteration by the atoms per mode, (…, I): eigenproblems and tensors.
+def _flat(tensor: Array) -> Array:
+    return tensor.reshape(len(tensor), -1)
 
-    Constants are microseconds of one machine; only their ratio matters.
-    """
-    order = np.minimum(counts, measurements)
-    return 0.06 * (order**2).sum(axis=-1) + 0.008 * counts.prod(axis=-1)
+
+def _parts(vectors: Sequence[Array]) -> tuple[Array, Array]:
+    """An outer product as that of all modes but the last, (B, a), and the last, (B, n)."""
+    *lead, last = vectors
+    return _flat(outer(lead)) if lead else np.ones((len(last), 1)), last
 
 
 def _along(index: Array, mode: int, ndim: int) -> Array:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from solvers import kernels
 from solvers.core import Array, Gamma, Problem, option, per_factor
 from solvers.em import EMSolver, MStep, Posterior
-from solvers.kron import distance2, leading_vectors, norm2, normalize
+from solvers.kron import join, leading_vectors, sizes, split
 from solvers.kron_model import KronModel, KronPosterior
 
 
@@ -43,130 +43,19 @@ class KroneckerSBL(EMSolver):
         return per_factor(self.prune, factors), per_factor(self.prune_absolute, factors)
 
 
-class Coupling(Protocol):
-    """A constraint on the factors of γ, applied to each as soon as it is updated."""
+class Coupling(NamedTuple):
+    """That atoms lend variance to their neighbours: factors C g + floor, C tridiagonal, g ≥ 0.
 
-    def apply(self, mode: int, gamma: Array) -> Array:
-        """The nearest factor that keeps the constraint, for (B, n_i)."""
-
-    def take(self, rows: Array) -> Self:
-        """Only some of the rows."""
-
-
-def _over_last(t: Array, r: Array) -> Array:
-    """Contract the last mode of (B, n_1, …, n_k) with (B, n_k)."""
-    return (t.reshape(len(t), -1, t.shape[-1]) @ r[:, :, None]).reshape(t.shape[:-1])
-
-
-def _over_first(t: Array, r: Array) -> Array:
-    """Contract the first mode of (B, n_1, …, n_k) with (B, n_1)."""
-    return (r[:, None, :] @ t.reshape(*t.shape[:2], -1)).reshape(len(t), *t.shape[2:])
-
-
-class _Part:
-    """One of the terms (W_1 ⊗ … ⊗ W_I) T that Λ is the sum of, and its sums over modes."""
-
-    def __init__(self, tensor: Array, weights: Sequence[Array] | None) -> None:
-        self._tensor, self._weights = tensor, weights
-
-    def begin(self, vectors: Sequence[Array]) -> None:
-        """Get ready for a sweep with these vectors (B, n_i), one per mode."""
-        self._vectors: list[Array] = []
-        for mode, vector in enumerate(vectors):
-            self._vectors.append(vector)
-            self.renew(mode, vector)
-        # partial[i] is T with its last i modes summed out. They still have their old values when
-        # it is the turn of the mode before, so each is computed once.
-        self._partial = [self._tensor]
-        for vector in reversed(self._vectors[1:]):
-            self._partial.append(_over_last(self._partial[-1], vector))
-
-    def renew(self, mode: int, vector: Array) -> None:
-        """Take another vector for a mode."""
-        if self._weights is not None:
-            vector = (vector[:, None, :] @ self._weights[mode])[:, 0]
-        self._vectors[mode] = vector
-
-    def along(self, mode: int) -> Array:
-        """Contract all modes but one with their vectors, (B, n)."""
-        t = self._partial[-1 - mode]
-        for vector in self._vectors[:mode]:
-            t = _over_first(t, vector)
-        return t if self._weights is None else (self._weights[mode] @ t[:, :, None])[:, :, 0]
-
-    def keep(self, rows: Array) -> None:
-        """Go on with some of the rows only."""
-        self._tensor = self._tensor[rows]
-        self._weights = None if self._weights is None else [w[rows] for w in self._weights]
-
-
-class Alternation:
-    """Alternating minimisation of the M-step's objective Σ log γ + Λ/γ over the factors of γ.
-
-    Parameters
-    ----------
-    moment : sequence of (tensor, matrices or None)
-        Posterior second moments Λ, 0 at atoms out of use, as a sum of terms; see
-        `solvers.kron_model.KronPosterior.moment_parts`.
-    gamma : sequence of arrays (B, n_i)
-        Where to start; 0 at atoms out of use.
-    coupling
-        A constraint on the factors.
-
-    Attributes
-    ----------
-    gamma : list of arrays (B, n_i)
-        The factors after the last `sweep`. Their scales are free, only the product counts; but
-        with a coupling, whose floor is absolute, they are normalised as `solvers.kron.normalize`
-        does after each sweep.
+    C is 1 on the diagonal and β beside it, restricted to the atoms in use.
     """
 
-    def __init__(
-        self,
-        moment: Sequence[tuple[Array, Sequence[Array] | None]],
-        gamma: Sequence[Array],
-        coupling: Coupling | None = None,
-    ) -> None:
-        self.gamma, self._coupling = list(gamma), coupling
-        self._parts = [_Part(tensor, weights) for tensor, weights in moment]
-        used = [g > 0 for g in gamma]
-        counts = [np.maximum(u.sum(axis=1), 1)[:, None] for u in used]
-        atoms = reduce(np.multiply, counts)
-        self._shares = [count / atoms for count in counts]
-        # Keeps the reciprocals finite where γ is 0; Λ is 0 there, so any value will do.
-        self._gaps = [None if u.all() else ~u for u in used]
-        self._reciprocals = [self._reciprocal(i) for i in range(len(gamma))]
+    places: tuple[Array, ...]
+    """Where the atoms lie along their modes, (B, n_i)."""
 
-    def _reciprocal(self, mode: int) -> Array:
-        g, gap = self.gamma[mode], self._gaps[mode]
-        return np.reciprocal(g if gap is None else g + gap)
+    betas: tuple[float, ...]
+    """β per factor; NaN for those that are free."""
 
-    def sweep(self) -> None:
-        """Give each factor in turn its exact minimiser, the others held at their newest values.
-
-        γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. (16) of docs/numbers.md.
-        """
-        for part in self._parts:
-            part.begin(self._reciprocals)
-        for mode, share in enumerate(self._shares):
-            g = reduce(np.add, [part.along(mode) for part in self._parts]) * share
-            self.gamma[mode] = g if self._coupling is None else self._coupling.apply(mode, g)
-            self._reciprocals[mode] = self._reciprocal(mode)
-            for part in self._parts:
-                part.renew(mode, self._reciprocals[mode])
-        if self._coupling is not None:
-            self.gamma = list(normalize(self.gamma))
-            self._reciprocals = [self._reciprocal(i) for i in range(len(self.gamma))]
-
-    def keep(self, rows: Array) -> None:
-        """Go on with some of the rows only."""
-        for part in self._parts:
-            part.keep(rows)
-        self.gamma = [g[rows] for g in self.gamma]
-        self._shares = [share[rows] for share in self._shares]
-        self._gaps = [gap if gap is None else gap[rows] for gap in self._gaps]
-        self._reciprocals = [r[rows] for r in self._reciprocals]
-        self._coupling = None if self._coupling is None else self._coupling.take(rows)
+    floor: float
 
 
 def alternate(
@@ -180,12 +69,16 @@ def alternate(
 ) -> MStep:
     """Sweep over the factors until γ stands still, each row for as long as it needs.
 
+    Each factor in turn gets its exact minimiser of Σ log γ + Λ/γ, the others held at their newest
+    values: γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. (16) of docs/numbers.md;
+    with a coupling, the vector nearest to that which keeps it.
+
     Parameters
     ----------
     moment : array, (B, n_1, …, n_I)
-        Posterior second moments Λ.
-    gamma, coupling
-        As for `Alternation`.
+        Posterior second moments Λ, 0 at atoms out of use.
+    gamma : sequence of arrays (B, n_i)
+        Where to start; 0 at atoms out of use.
     tolerance
         Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. (17) of
         docs/numbers.md.
@@ -193,31 +86,27 @@ def alternate(
         Which of the two.
     max_iterations
         Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
+    coupling
+        A constraint on the factors.
     """
-    state = Alternation([(moment, None)], gamma, coupling)
-    result = [np.empty(g.shape) for g in gamma]
-    rows, live = np.arange(len(moment)), np.ones(len(moment), bool)
-    spent, capped = np.zeros(len(moment), int), np.zeros(len(moment), bool)
-    for sweeps in range(1, max_iterations + 1):
-        before = list(state.gamma)
-        state.sweep()
-        bound2 = tolerance**2 * (norm2(before) if relative else 1.0)
-        # Written so that NaN ends a row, for the EM loop to see.
-        ends = live & ~(distance2(state.gamma, before) > bound2)
-        if sweeps == max_iterations:
-            capped[rows], ends = live & ~ends, live
-        if ends.any():
-            spent[rows[ends]] = sweeps
-            for target, g in zip(result, state.gamma, strict=True):
-                target[rows[ends]] = g[ends]
-            live &= ~ends
-            left = np.flatnonzero(live)
-            if not left.size:
-                break
-            if 2 * left.size <= live.size:  # until then rows that have ended are carried along
-                rows, live = rows[left], live[left]
-                state.keep(left)
-    return MStep(normalize(result), spent, capped)
+    dims = sizes(gamma)
+    if coupling is None:
+        places, betas, floor = np.empty((0, 0), int), np.full(len(dims), np.nan), 0.0
+    else:
+        places = join(coupling.places, int)
+        betas, floor = np.array(coupling.betas), coupling.floor
+    new, sweeps, capped = kernels.alternate(
+        moment.reshape(len(moment), -1),
+        join(gamma),
+        dims,
+        tolerance,
+        relative,
+        max_iterations,
+        places,
+        betas,
+        floor,
+    )
+    return MStep(split(new, gamma), sweeps, capped)
 
 
 @dataclass(frozen=True)
@@ -277,12 +166,9 @@ class KSBL(KroneckerSBL):
     source: ClassVar[str] = "the Kronecker SBL that He and Joseph, arXiv 2307.14719, compare with"
 
     def maximize(self, posterior: Posterior) -> MStep:
-        """A single sweep."""
+        """A single sweep, which does not pay for the tensor of the variances."""
         assert isinstance(posterior, KronPosterior)
-        # One sweep does not pay for the tensor of the variances.
-        state = Alternation(posterior.moment_parts, posterior.gamma)
-        state.sweep()
-        return MStep(normalize(state.gamma), inner_iterations=1)
+        return MStep(posterior.sweep(), inner_iterations=1)
 
 
 @dataclass(frozen=True)
@@ -317,6 +203,6 @@ class SVDKroSBL(KroneckerSBL):
             unfolded = rest.reshape(*rest.shape[:2], -1)
             left = leading_vectors(unfolded @ unfolded.swapaxes(1, 2))
             # Λ ≥ 0, so its leading pair is non-negative (Perron and Frobenius).
-            rest = _over_first(rest, left)
+            rest = (left[:, None, :] @ unfolded).reshape(len(rest), *rest.shape[2:])
             gamma.append(left)
         return MStep((*gamma, rest))

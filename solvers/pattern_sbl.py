@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,48 +10,8 @@ import numpy as np
 from solvers.core import Array, Gamma, Problem, option
 from solvers.em import MStep, Posterior
 from solvers.kron_model import KronModel
-from solvers.kron_sbl import AlternatingSBL
-from solvers.nnls import NonNegativeLeastSquares
+from solvers.kron_sbl import AlternatingSBL, Coupling
 from solvers.sbl import FlatSBL
-
-
-class NeighbourCoupling:
-    """Factors of γ of the form C g + floor with g ≥ 0 and C tridiagonal.
-
-    Parameters
-    ----------
-    matrices : sequence of arrays (B, n_i, n_i) or None
-        C of each factor, over the atoms in use; None where a factor is free.
-    floor : float
-        Keeps the variances of used atoms away from 0.
-    gamma : sequence of arrays (B, n_i)
-        The factors as they are, from which the next ones are expected not to be far.
-    """
-
-    def __init__(
-        self, matrices: Sequence[Array | None], floor: float, gamma: Sequence[Array]
-    ) -> None:
-        self._matrices = list(matrices)
-        self._fits = [
-            None if c is None else NonNegativeLeastSquares(c, near=g)
-            for c, g in zip(matrices, gamma, strict=True)
-        ]
-        self._floors = [None if c is None else floor * np.einsum("bii->bi", c) for c in matrices]
-
-    def apply(self, mode: int, gamma: Array) -> Array:
-        """The coupled factor nearest to `gamma`, by non-negative least squares."""
-        fit, matrix, floor = self._fits[mode], self._matrices[mode], self._floors[mode]
-        if fit is None or matrix is None or floor is None:
-            return gamma
-        return (matrix @ fit.solve(gamma)[:, :, None])[:, :, 0] + floor
-
-    def take(self, rows: Array) -> NeighbourCoupling:
-        """Only some of the rows."""
-        new = NeighbourCoupling.__new__(NeighbourCoupling)
-        new._matrices = [None if c is None else c[rows] for c in self._matrices]
-        new._fits = [None if f is None else f.take(rows) for f in self._fits]
-        new._floors = [None if f is None else f[rows] for f in self._floors]
-        return new
 
 
 @dataclass(frozen=True)
@@ -133,17 +92,16 @@ class PCKroSBL(AlternatingSBL):
             gamma[mode] = padded[1:-1] + beta * (padded[:-2] + padded[2:])
         return tuple(gamma)
 
-    def coupling(self, posterior: Posterior) -> NeighbourCoupling:
-        """C restricted to the atoms in use."""
+    def coupling(self, posterior: Posterior) -> Coupling:
+        """Of the atoms in use."""
         model: KronModel = posterior.model
-        matrices: list[Array | None] = [None] * len(posterior.gamma)
-        for mode, beta in self._betas(len(matrices)).items():
-            used, index = posterior.gamma[mode] > 0, model.index[mode]
-            at = np.broadcast_to(np.arange(used.shape[1]), used.shape) if index is None else index
-            apart = np.abs(at[:, :, None] - at[:, None, :])
-            weight = np.where(apart == 0, 1.0, np.where(apart == 1, beta, 0.0))
-            matrices[mode] = weight * (used[:, :, None] & used[:, None, :])
-        return NeighbourCoupling(matrices, self.floor, posterior.gamma)
+        betas = self._betas(len(posterior.gamma))
+        places = [
+            np.broadcast_to(np.arange(g.shape[1]), g.shape) if index is None else index
+            for g, index in zip(posterior.gamma, model.index, strict=True)
+        ]
+        by_factor = tuple(betas.get(mode, np.nan) for mode in range(len(places)))
+        return Coupling(tuple(places), by_factor, self.floor)
 
 
 @dataclass(frozen=True)

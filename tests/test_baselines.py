@@ -7,9 +7,9 @@ import pytest
 import scipy.optimize
 
 import solvers
-from solvers import Problem
+from solvers import Problem, flat_model
 from solvers.flat_model import FlatModel, gram, quadratic_forms
-from solvers.nnls import nnls
+from solvers.kernels import least_squares
 from tests import textbook
 from tests.problems import normal, sparse_problem
 from tests.textbook import Dense, kron_all
@@ -231,13 +231,33 @@ def test_kronecker_solvers_hold_a_few_tensors_of_the_batch(name, options, dims):
     assert peak < 16 * 8 * batch * (m + np.prod(dims))
 
 
+def test_rows_of_csbl_may_be_taken_in_portions(monkeypatch):
+    problem, _ = sparse_problem(5, seed=52)
+    whole = solvers.create("csbl").solve(problem)
+    monkeypatch.setattr(flat_model, "PORTION_ENTRIES", 500)  # one to three rows
+    parts = solvers.create("csbl").solve(problem)
+    np.testing.assert_array_equal(parts.x, whole.x)
+    np.testing.assert_array_equal(parts.iterations, whole.iterations)
+
+
+def nnls(matrix, targets, band):
+    """One after the other, each from where the one before ended."""
+    transposed = np.ascontiguousarray(matrix.T)
+    normal = least_squares.normal_matrix(transposed, band)
+    free, solutions = np.ones(len(matrix), bool), np.empty(targets.shape)
+    for target, x in zip(targets, solutions, strict=True):
+        least_squares.minimize(matrix, transposed, normal, band, target, free, x)
+    return solutions
+
+
+@pytest.mark.parametrize("banded", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.8, 1.0, 3.0])
 @pytest.mark.parametrize("n", [1, 2, 5, 18])
-def test_nnls_agrees_with_scipy(n, beta):
+def test_nnls_agrees_with_scipy(n, beta, banded):
     rng = np.random.default_rng(50)
     matrix = np.eye(n) + beta * (np.eye(n, k=1) + np.eye(n, k=-1))
     targets = rng.exponential(size=(50, n)) ** 3 * (rng.random((50, n)) < 0.9)
-    found = nnls(np.broadcast_to(matrix, (50, n, n)), targets)
+    found = nnls(matrix, targets, band=1 if banded else n)
     expected = np.stack([scipy.optimize.nnls(matrix, t)[0] for t in targets])
     assert (found >= 0).all()
     # The fit is unique even where the matrix is singular and the minimiser is not.
@@ -245,10 +265,18 @@ def test_nnls_agrees_with_scipy(n, beta):
 
 
 def test_nnls_with_unused_entries():
-    matrix = np.array([[[1.0, 0.5, 0], [0.5, 1, 0], [0, 0, 0]]])
-    x = nnls(matrix, np.array([[1.0, 0.1, 5.0]]))
+    matrix = np.array([[1.0, 0.5, 0], [0.5, 1, 0], [0, 0, 0]])
+    x = nnls(matrix, np.array([[1.0, 0.1, 5.0]]), band=3)
     assert x[0, 2] == 0
-    np.testing.assert_allclose(x[0, :2], scipy.optimize.nnls(matrix[0, :2, :2], [1.0, 0.1])[0])
+    np.testing.assert_allclose(x[0, :2], scipy.optimize.nnls(matrix[:2, :2], [1.0, 0.1])[0])
+
+
+def test_nnls_of_any_matrix():
+    rng = np.random.default_rng(51)
+    matrix, targets = rng.standard_normal((7, 7)), rng.standard_normal((50, 7))
+    found = nnls(matrix, targets, band=7)
+    expected = np.stack([scipy.optimize.nnls(matrix, t)[0] for t in targets])
+    np.testing.assert_allclose(found @ matrix.T, expected @ matrix.T, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Compiled loops over the rows of a batch, for work too small or too branched for array calls.
+
+Numba compiles them for the machine at hand the first time, which takes half a minute or less, and
+keeps the code (see `caching`). Even to load that takes a second and a hundred megabytes, so it
+is left to those who solve: it is done where a function is first asked for, or by `load`, before
+any clock starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from solvers.kernels import caching
+
+if TYPE_CHECKING:
+    from solvers.kernels.alternation import alternate, sweep
+    from solvers.kernels.eigen import eigh_hermitian, eigh_symmetric
+    from solvers.kernels.factors import distance2, most_used, prune
+    from solvers.kernels.leading import leading_vectors
+    from solvers.kernels.posterior import second_moments, shrink
+    from solvers.kernels.systems import assemble, finish
+
+__all__ = [
+    "alternate",
+    "assemble",
+    "distance2",
+    "eigh_hermitian",
+    "eigh_symmetric",
+    "finish",
+    "leading_vectors",
+    "load",
+    "most_used",
+    "prune",
+    "second_moments",
+    "shrink",
+    "sweep",
+]
+
+_MODULES = ("alternation", "eigen", "factors", "leading", "posterior", "systems")
+
+
+@cache
+def load() -> None:
+    """Have all of them ready."""
+    for module in _MODULES:
+        functions = vars(importlib.import_module(f"{__name__}.{module}"))
+        globals().update({name: functions[name] for name in __all__ if name in functions})
+    caching.keep()
+
+
+def __getattr__(name: str) -> Any:
+    """Load them when the first is asked for (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    load()
+    return globals()[name]

@@ -1,0 +1,61 @@
+"""Where compiled code is kept, and whether it is: to tell that, Numba is not needed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import tempfile
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+
+@cache
+def folder() -> Path:
+    """The folder for code compiled from these sources, in NUMBA_CACHE_DIR or the user's cache.
+
+    One for every state of the sources: Numba itself looks at the file of a function only, and
+    would go on using it when another one that it calls has changed. And one for every kind of
+    processor, so that nodes which share it do not take each other's code for theirs.
+    """
+    digest = hashlib.sha256(_processor().encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return _base() / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def kept() -> bool:
+    """Whether all of it is there."""
+    return _mark().exists()
+
+
+def keep() -> None:
+    """Note that all of it is there; nobody minds where nothing can be written."""
+    with contextlib.suppress(OSError):
+        _mark().parent.mkdir(parents=True, exist_ok=True)
+        _mark().touch()
+
+
+def _mark() -> Path:
+    # Numba's own version decides whether it can use what is there.
+    return folder() / f"complete-numba-{version('numba')}-python-{platform.python_version()}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line
+    return platform.processor()
+
+
+def _base() -> Path:
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen)
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no home
+        home = Path(tempfile.gettempdir())
+    return home / "kronsbl"

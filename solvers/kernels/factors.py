@@ -1,0 +1,129 @@
+"""Norms, distances and pruning of γ = γ_1 ⊗ … ⊗ γ_I, whose factors are kept one after the other.
+
+Factor i are the entries ``starts[i]`` to ``starts[i + 1]`` of each row of an array (B, Σn).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from solvers.core import Array
+from solvers.kernels.compiling import compiled
+
+_VECTOR, _MATRIX, _SIZES = "float64[::1]", "float64[:, ::1]", "int64[::1]"
+
+
+@compiled()
+def offsets(sizes: Array) -> Array:
+    """Where each of several arrays begins that follow each other, and where the last one ends."""
+    starts = np.empty(sizes.size + 1, np.int64)
+    starts[0] = 0
+    for mode in range(sizes.size):
+        starts[mode + 1] = starts[mode] + sizes[mode]
+    return starts
+
+
+@compiled()
+def change(new: Array, old: Array, starts: Array) -> tuple[float, float]:
+    """Squared distance of two Kronecker products, and the squared norm of the old one.
+
+    ‖b‖² + ‖a‖² − 2⟨a, b⟩ would lose all digits below 1e-8. The difference is telescoped instead:
+    that of the first i factors is (difference so far) ⊗ b_i + (a_1 ⊗ … ⊗ a_{i−1}) ⊗ Δ_i, with a
+    the old, b the new and Δ_i = b_i − a_i. Its square needs inner products of vectors only.
+    """
+    square, overlap, size = 0.0, 0.0, 1.0  # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
+    for mode in range(starts.size - 1):
+        aa, ad, dd = 0.0, 0.0, 0.0
+        for k in range(starts[mode], starts[mode + 1]):
+            a, delta = old[k], new[k] - old[k]
+            aa += a * a
+            ad += a * delta
+            dd += delta * delta
+        ab, bd = aa + ad, ad + dd
+        square = square * (ab + bd) + 2.0 * overlap * bd + size * dd
+        overlap, size = overlap * ab + size * ad, size * aa
+    return max(square, 0.0), size
+
+
+@compiled(f"{_VECTOR}({_MATRIX}, {_MATRIX}, {_SIZES})")
+def distance2(new: Array, old: Array, sizes: Array) -> Array:
+    """`change` of every row: squared distances, (B,)."""
+    distances, starts = np.empty(len(new)), offsets(sizes)
+    for row in range(len(new)):
+        distances[row] = change(new[row], old[row], starts)[0]
+    return distances
+
+
+@compiled(f"{_SIZES}({_MATRIX}, {_SIZES})")
+def most_used(gamma: Array, sizes: Array) -> Array:
+    """Largest number of entries that are not 0 in any row, per factor, (I,)."""
+    most, starts = np.zeros(sizes.size, np.int64), offsets(sizes)
+    for row in range(len(gamma)):
+        for mode in range(sizes.size):
+            used = 0
+            for k in range(starts[mode], starts[mode + 1]):
+                used += gamma[row, k] != 0.0
+            most[mode] = max(most[mode], used)
+    return most
+
+
+@compiled()
+def normalize(gamma: Array, starts: Array) -> None:
+    """Norm 1 for all factors but the last, which takes what the others lose."""
+    for mode in range(starts.size - 2):
+        square = 0.0
+        for k in range(starts[mode], starts[mode + 1]):
+            square += gamma[k] * gamma[k]
+        norm = math.sqrt(square) if square > 0.0 else 1.0
+        for k in range(starts[mode], starts[mode + 1]):
+            gamma[k] /= norm
+        for k in range(starts[-2], starts[-1]):
+            gamma[k] *= norm
+
+
+@compiled(f"Tuple(({_MATRIX}, {_VECTOR}))({_MATRIX}, {_SIZES}, {_VECTOR}, {_VECTOR}, boolean[::1])")
+def prune(
+    gamma: Array, sizes: Array, relative: Array, absolute: Array, where: Array
+) -> tuple[Array, Array]:
+    """Set small entries of each factor of γ to 0.
+
+    Parameters
+    ----------
+    gamma : array, (B, Σn)
+    sizes : array of int, (I,)
+        The n_i.
+    relative, absolute : arrays, (I,)
+        Per factor: bound relative to the factor's own largest entry, and bound as it stands.
+    where : array of bool, (B,)
+        Rows to prune.
+
+    Returns
+    -------
+    gamma : array, (B, Σn)
+    removed : array, (B,)
+        Squared norm of what was taken out of the Kronecker product. Summed from the parts that
+        went, so that it is exactly 0 where nothing did.
+    """
+    kept, removed, starts = gamma.copy(), np.zeros(len(gamma)), offsets(sizes)
+    for row in range(len(gamma)):
+        if not where[row]:
+            continue
+        # ‖⊗g‖² − ‖⊗kept‖² = Σ_i Π_{j<i} ‖kept_j‖² · ‖lost_i‖² · Π_{j>i} ‖g_j‖²
+        before = 1.0
+        for mode in range(sizes.size):
+            largest = 0.0
+            for k in range(starts[mode], starts[mode + 1]):
+                largest = max(largest, gamma[row, k])
+            limit = max(relative[mode] * largest, absolute[mode])
+            lost, left = 0.0, 0.0
+            for k in range(starts[mode], starts[mode + 1]):
+                if gamma[row, k] < limit:
+                    lost += gamma[row, k] ** 2
+                    kept[row, k] = 0.0
+                else:
+                    left += gamma[row, k] ** 2
+            removed[row] = removed[row] * (lost + left) + before * lost
+            before *= left
+    return kept, removed
