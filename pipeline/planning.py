@@ -27,7 +27,7 @@ LONG_BLOCK_SECONDS = 30.0
 START_SECONDS = 5.0
 """Starting workers and publishing, of a small campaign."""
 
-WORKER_BASE_BYTES = 200e6
+WORKER_BASE_BYTES = 250e6
 """A worker with nothing to do."""
 
 BLOCK_OVERHEAD_BYTES = 1500

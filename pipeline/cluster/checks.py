@@ -54,6 +54,8 @@ def wait_for_a_worker(client: Any, seconds: float, queue: Callable[[], str] | No
 def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
     """Make sure that the workers run this kronsbl, see the store, and may be ended.
 
+    Says so where they will have to compile the solvers before they can begin.
+
     Parameters
     ----------
     client
@@ -95,3 +97,5 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
                 "limits.seconds_per_realization: a stuck solver can only be ended together with "
                 "its process, and this client's workers are in yours; make it with processes=True"
             )
+    if not all(there.compiled for there in found.values()):
+        log.info("first run here: compiling the solvers takes half a minute before they start")

@@ -20,6 +20,8 @@ from pipeline.fanout.watchdog import deadline
 from pipeline.solving import provenance
 from pipeline.solving.outcome import Failure, outcome, solve_block
 from pipeline.store import Store
+from solvers import kernels
+from solvers.kernels import caching
 
 GRACE_SECONDS = 1.0
 VERSION = provenance.package_version("kronsbl")
@@ -131,12 +133,19 @@ class Surroundings(NamedTuple):
     sees_store: bool
     python: str
     process: tuple[str, int]
+    compiled: bool
 
 
 def look_around(probe: str) -> Surroundings:
     """What a worker is, and whether it sees a file."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    return Surroundings(VERSION, os.path.exists(probe), python, (platform.node(), os.getpid()))
+    return Surroundings(
+        version=VERSION,
+        sees_store=os.path.exists(probe),
+        python=python,
+        process=(platform.node(), os.getpid()),
+        compiled=caching.kept(),
+    )
 
 
 def _leaving() -> bool:
@@ -163,6 +172,7 @@ def run_task(task: Task) -> Report:
     if not (task.store / "campaign.toml").exists():
         raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     store = Store(task.store)
+    kernels.load()  # once per process; where they must be compiled, no clock should run
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
         [block] = task.blocks

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
+from solvers import kernels
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -34,7 +36,13 @@ def keep_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
 
 
-def prepare() -> None:
+def steady() -> None:
     """Both of these."""
     one_blas_thread()
     keep_memory()
+
+
+def prepare() -> None:
+    """These, and the solvers' compiled parts ready."""
+    steady()
+    kernels.load()

@@ -13,7 +13,9 @@ from typing import Any
 
 from pipeline.solving import process
 
-PACKAGES = ("kronsbl", "numpy", "scipy", "xarray", "zarr", "dask", "distributed")
+PACKAGES = ("kronsbl", "numpy", "scipy", "numba", "xarray", "zarr", "dask", "distributed")
+
+NUMERICS = ("kronsbl", "numpy", "scipy", "numba")
 
 SAME_MACHINE = ("host", "cpu", "python", "versions", "blas", "blas_threads")
 """Facts of a process that decide the last bits of numbers, and how long they take."""
@@ -44,7 +46,7 @@ def of_process() -> dict[str, Any]:
         "host": platform.node(),
         "cpu": _cpu_model(),
         "python": platform.python_version(),
-        "versions": {name: package_version(name) for name in ("kronsbl", "numpy", "scipy")},
+        "versions": {name: package_version(name) for name in NUMERICS},
         "blas": ", ".join(blas) or "unknown",
         "blas_threads": threads,
     }
