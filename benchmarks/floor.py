@@ -1,4 +1,4 @@
-"""How far each solver is from the LAPACK and BLAS calls that it cannot avoid.
+"""How far each solver is from the LAPACK and BLAS calls that numpy would spend on it.
 
     python -m benchmarks.floor [--batch 1 10 50 …] [--study synthetic irs] [--solver am_krosbl …]
 
