@@ -1,6 +1,6 @@
 """Compiled loops over the rows of a batch, for work too small or too branched for array calls.
 
-Numba compiles them for the machine at hand the first time, which takes half a minute or less, and
+Numba compiles them for the machine at hand the first time, which takes about half a minute, and
 keeps the code (see `caching`). Even to load that takes a second and a hundred megabytes, so it
 is left to those who solve: it is done where a function is first asked for, or by `load`, before
 any clock starts.
