@@ -201,8 +201,8 @@ def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     freedom = noise_var[row] * diagonal
     mean, variance = np.zeros_like(model.correlation), np.zeros(gamma.shape)
     mean[row, atom], variance[row, atom] = root * weights, root**2 * freedom
-    sums = (np.bincount(row, part, minlength=len(gamma)) for part in (freedom, abs2(weights)))
-    determined, penalty = counts - next(sums), next(sums)
+    determined = counts - np.bincount(row, freedom, minlength=len(gamma))
+    penalty = np.bincount(row, abs2(weights), minlength=len(gamma))
     logdet += (model.y[0].size - counts) * np.log(noise_var)
     return Parts(mean, variance, determined, logdet, penalty)
 

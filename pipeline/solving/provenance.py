@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.solving import process
+from solvers.kernels import caching
 
 PACKAGES = ("kronsbl", "numpy", "scipy", "numba", "xarray", "zarr", "dask", "distributed")
 
@@ -44,23 +45,12 @@ def of_process() -> dict[str, Any]:
     )
     return {
         "host": platform.node(),
-        "cpu": _cpu_model(),
+        "cpu": caching.processor(),
         "python": platform.python_version(),
         "versions": {name: package_version(name) for name in NUMERICS},
         "blas": ", ".join(blas) or "unknown",
         "blas_threads": threads,
     }
-
-
-@cache
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def git_state(folder: Path) -> str:

@@ -120,25 +120,29 @@ def alternate(
     result, sweeps, capped = gamma.copy(), np.zeros(batch, np.int64), np.zeros(batch, np.bool_)
     reciprocal, before = np.empty(gamma.shape[1]), np.empty(gamma.shape[1])
     shares, free = np.empty(modes), np.empty(gamma.shape[1], np.bool_)
+    nothing, coupled = np.empty((0, 0)), False
+    for beta in betas:
+        coupled = coupled or not math.isnan(beta)
     for row in range(batch):
         g, start = result[row], gamma[row]
         _set_shares(start, starts, shares)
         _invert(g, start, reciprocal)
-        couplings, normals, coupled = [np.empty((0, 0))], [np.empty((0, 0))], False
+        couplings, normals = [], []
         for mode in range(modes):
+            c, normal = nothing, nothing
             if not math.isnan(betas[mode]):
                 first, last = starts[mode], starts[mode + 1]
                 c = _coupling(places[row, first:last], start[first:last], betas[mode])
-                couplings.append(c)
-                normals.append(least_squares.normal_matrix(c, 1))
-                coupled = True
+                normal = least_squares.normal_matrix(c, 1)
+            couplings.append(c)
+            normals.append(normal)
         for k in range(free.size):
             free[k] = True
         while True:
             for k in range(g.size):
                 before[k] = g[k]
             contracting.set_tails(tails, reciprocal, starts)
-            rest, number = moment[row], 0
+            rest = moment[row]
             for mode in range(modes):
                 first, last = starts[mode], starts[mode + 1]
                 factor = g[first:last]
@@ -146,8 +150,7 @@ def alternate(
                 for k in range(factor.size):
                     factor[k] *= shares[mode]
                 if not math.isnan(betas[mode]):
-                    number += 1
-                    _couple(factor, couplings[number], normals[number], floor, free[first:last])
+                    _couple(factor, couplings[mode], normals[mode], floor, free[first:last])
                 _invert(factor, start[first:last], reciprocal[first:last])
                 if mode < modes - 1:
                     rest = contracting.fold(rest, reciprocal[first:last], memory[mode])

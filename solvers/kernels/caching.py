@@ -20,7 +20,7 @@ def folder() -> Path:
     would go on using it when another one that it calls has changed. And one for every kind of
     processor, so that nodes which share it do not take each other's code for theirs.
     """
-    digest = hashlib.sha256(_processor().encode())
+    digest = hashlib.sha256(processor().encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return _base() / f"kernels-{digest.hexdigest()[:16]}"
@@ -43,12 +43,14 @@ def _mark() -> Path:
     return folder() / f"complete-numba-{version('numba')}-python-{platform.python_version()}"
 
 
-def _processor() -> str:
+@cache
+def processor() -> str:
+    """The model of this machine's processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return line
-    return platform.processor()
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _base() -> Path:

@@ -113,13 +113,21 @@ def _scale(matrix: Array) -> float:
 
 
 @compiled()
-def _unload(t: Array, scales: Array, m: int, values: Array) -> bool:
-    """The eigenvalues of one lane; returns whether they are finite."""
-    total = 0.0
-    for i in range(values.size):
-        total += t[0, i, m]
-        values[i] = t[0, i, m] * scales[m]
-    return math.isfinite(total)
+def _portion(left: int) -> tuple[int, int]:
+    """How many of the matrices that are left to take at once, and in how many lanes."""
+    rows = min(LANES, left)
+    return rows, LANES if rows > LANES // 2 else LANES // 2
+
+
+@compiled()
+def _unload(t: Array, scales: Array, ended: bool, values: Array, failed: Array) -> None:
+    """The eigenvalues of some lanes, and whether they came to nothing."""
+    for m in range(len(values)):
+        total = 0.0
+        for i in range(values.shape[1]):
+            total += t[0, i, m]
+            values[m, i] = t[0, i, m] * scales[m]
+        failed[m] = not (ended and math.isfinite(total))
 
 
 @compiled(f"Tuple(({_PLANE}, {_CUBE}, boolean[::1]))({_CUBE})")
@@ -146,8 +154,7 @@ def eigh_symmetric(matrices: Array) -> tuple[Array, Array, Array]:
     t, w, beta = np.empty((2, n, LANES)), np.empty((n + 1, LANES)), np.empty((n, LANES))
     scales = np.empty(LANES)
     for start in range(0, batch, LANES):
-        rows = min(LANES, batch - start)
-        lanes = LANES if rows > LANES // 2 else LANES // 2
+        rows, lanes = _portion(batch - start)
         for m in range(lanes):
             row = matrices[start + min(m, rows - 1)]
             scales[m] = _scale(row)
@@ -156,9 +163,9 @@ def eigh_symmetric(matrices: Array) -> tuple[Array, Array, Array]:
                     a[i, j, m] = row[i, j] / scales[m]
         reduce_symmetric(a, z, t, w, beta, lanes)
         ended = _diagonalize(t, z, lanes)
+        done = slice(start, start + rows)
+        _unload(t, scales, ended, values[done], failed[done])
         for m in range(rows):
-            finite = _unload(t, scales, m, values[start + m])
-            failed[start + m] = not (ended and finite)
             for i in range(n):
                 for k in range(n):
                     vectors[start + m, k, i] = z[k, i, m]
@@ -175,8 +182,7 @@ def eigh_hermitian(matrices: Array) -> tuple[Array, Array, Array]:
     t, w, beta = np.empty((2, n, LANES)), np.empty((2, n + 1, LANES)), np.empty((n, LANES))
     scales = np.empty(LANES)
     for start in range(0, batch, LANES):
-        rows = min(LANES, batch - start)
-        lanes = LANES if rows > LANES // 2 else LANES // 2
+        rows, lanes = _portion(batch - start)
         for m in range(lanes):
             row = matrices[start + min(m, rows - 1)]
             scales[m] = _scale(row)
@@ -186,9 +192,9 @@ def eigh_hermitian(matrices: Array) -> tuple[Array, Array, Array]:
                     b[i, j, m] = row[i, j].imag / scales[m]
         reduce_hermitian(a, b, z, t, w, beta, lanes)
         ended = _diagonalize(t, z, lanes)
+        done = slice(start, start + rows)
+        _unload(t, scales, ended, values[done], failed[done])
         for m in range(rows):
-            finite = _unload(t, scales, m, values[start + m])
-            failed[start + m] = not (ended and finite)
             for i in range(n):
                 for k in range(n):
                     vectors[start + m, k, i] = z[k, i, m] + 1j * z[n + k, i, m]
