@@ -333,7 +333,7 @@ class TestPatterns:
         study, store = write(work(tiny, 1.0, 80), tmp_path), tmp_path / "s"
         text = (ROOT / "workflows" / "slurm" / "node.sbatch").read_text()
         # As the file, but with a limit of a minute, of which 40 s are for the end.
-        text = text.replace("--time=00:10:00", "--time=00:01:00").replace("TERM@60", "TERM@40")
+        text = text.replace("--time=00:10:00", "--time=00:01:00").replace("USR1@60", "USR1@40")
         (tmp_path / "node.sbatch").write_text(text)
         subprocess.run(
             ["sbatch", "node.sbatch", study, "--store", store],
@@ -346,6 +346,18 @@ class TestPatterns:
         [log] = tmp_path.glob("kronsbl-*.log")
         assert "terminated; the same command goes on" in log.read_text()
         assert_same_numbers(open_results(store).load(), without_sleep(tiny, tmp_path / "o"))
+
+    def test_cancelled_node_does_not_come_back(self, tiny, tmp_path):
+        study, store = write(work(tiny, 1.0, 80), tmp_path), tmp_path / "s"
+        script = ROOT / "workflows" / "slurm" / "node.sbatch"
+        options = {"cwd": tmp_path, "env": self.environment(), "check": True}
+        subprocess.run(["sbatch", script, study, "--store", store], **options)
+        wait_for(lambda: blocks(store) > 1)
+        subprocess.run(["scancel", "--me"], check=True)
+        wait_for(lambda: not jobs("RUNNING,COMPLETING"))
+        assert not jobs("PENDING")
+        [log] = tmp_path.glob("kronsbl-*.log")
+        assert "terminated; the same command goes on" in log.read_text()
 
     def test_cancelled_shard_is_submitted_again_alone(self, tiny, tmp_path):
         study, store = write(work(tiny, 0.5, 40), tmp_path), tmp_path / "s"
