@@ -8,6 +8,7 @@ An M×M (or n×n) matrix is factorised for each realization. Nothing of size M �
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -26,10 +27,18 @@ WORTH_COMPACTING = 0.8
 """The working set shrinks when no more than this share of it is in use."""
 
 
-def _pairs(factor: Array) -> Array:
-    """R of shape (…, M², N) with rows A[m, :] conj(A[m', :]), so that A diag(γ) Aᴴ is R γ."""
-    *batch, _, n = factor.shape
-    return (factor[..., :, None, :] * factor.conj()[..., None, :, :]).reshape(*batch, -1, n)
+def _pairs(factor: Array, first: bool) -> Array:
+    """Rows A[m, :] conj(A[m', :]), (…, pairs, N): R γ are the entries (m, m') of A diag(γ) Aᴴ.
+
+    All M² of them, or of the first mode those with m ≥ m': the lower triangle, in blocks.
+    """
+    *_, m, n = factor.shape
+    if first:
+        row, column = np.tril_indices(m)
+        return factor[..., row, :] * factor[..., column, :].conj()
+    return (factor[..., :, None, :] * factor.conj()[..., None, :, :]).reshape(
+        *factor.shape[:-2], m * m, n
+    )
 
 
 def _grams(problem: Problem) -> Array:
@@ -41,11 +50,11 @@ def _grams(problem: Problem) -> Array:
 
 
 def gram(pairs: Sequence[Array], gamma: Array, measurements: Sequence[int]) -> Array:
-    """A diag(γ) Aᴴ for A = A_1 ⊗ … ⊗ A_I.
+    """Lower triangle of A diag(γ) Aᴴ for A = A_1 ⊗ … ⊗ A_I.
 
     Parameters
     ----------
-    pairs : sequence of arrays (M_i², N_i)
+    pairs : sequence of arrays (M_i (M_i + 1) / 2 for the first, M_i² for the others; N_i)
         The `_pairs` of each factor.
     gamma : array (N_1, …, N_I)
     measurements : sequence of M_i
@@ -53,35 +62,45 @@ def gram(pairs: Sequence[Array], gamma: Array, measurements: Sequence[int]) -> A
     Returns
     -------
     array, (ΠM, ΠM)
+        What is above the diagonal means nothing.
     """
-    modes = len(measurements)
-    split = [m for m in measurements for _ in range(2)]
-    product = kron_apply(pairs, gamma[None])[0].reshape(split)
-    order = [*range(0, 2 * modes, 2), *range(1, 2 * modes, 2)]
-    size = int(np.prod(measurements))
-    return product.transpose(order).reshape(size, size)
+    first, *rest = measurements
+    row, column = np.tril_indices(first)
+    product = kron_apply(pairs, gamma[None])[0]
+    product = product.reshape(row.size, *(m for m in rest for _ in range(2)))
+    order = [0, *range(1, 2 * len(rest), 2), *range(2, 2 * len(rest) + 1, 2)]
+    size = math.prod(rest)
+    matrix = np.empty((first, size, first, size), product.dtype)
+    matrix[row, :, column] = product.transpose(order).reshape(row.size, size, size)
+    return matrix.reshape(first * size, first * size)
 
 
 def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequence[int]) -> Array:
-    """Re diag(Aᴴ W A), the adjoint of `gram`.
+    """diag(Aᴴ W A) of a Hermitian W, the adjoint of `gram`.
 
     Parameters
     ----------
     pairs, measurements
         As for `gram`.
     matrix : array (ΠM, ΠM)
-        W. Need not be Hermitian: the lower triangle with its diagonal halved gives half of what
-        the Hermitian matrix would.
+        W, of which the lower triangle is read.
 
     Returns
     -------
     array, (N_1, …, N_I)
     """
-    modes = len(measurements)
-    split = matrix.reshape(*measurements, *measurements)
-    order = [axis for i in range(modes) for axis in (i, modes + i)]
-    tensor = split.transpose(order).reshape(1, *(m * m for m in measurements))
-    return kron_apply([adjoint(r) for r in pairs], tensor)[0].real
+    first, *rest = measurements
+    row, column = np.tril_indices(first)
+    size = math.prod(rest)
+    blocks = matrix.reshape(first, size, first, size)[row, :, column]
+    # Every entry below the diagonal counts for two, so the diagonal for half.
+    middle = np.tril(blocks[row == column])
+    np.einsum("kii->ki", middle)[:] *= 0.5
+    blocks[row == column] = middle
+    blocks = blocks.reshape(row.size, *rest, *rest)
+    order = [0, *(axis for i in range(len(rest)) for axis in (1 + i, 1 + len(rest) + i))]
+    tensor = blocks.transpose(order).reshape(1, row.size, *(m * m for m in rest))
+    return 2.0 * kron_apply([adjoint(r) for r in pairs], tensor)[0].real
 
 
 def _lapack(names: Sequence[str], matrix: Array) -> list[Callable[..., Any]]:
@@ -91,29 +110,36 @@ def _lapack(names: Sequence[str], matrix: Array) -> list[Callable[..., Any]]:
     return get_lapack_funcs(names, (matrix,))
 
 
-def invert(matrix: Array) -> tuple[Array, float]:
-    """Inverse of a Hermitian positive definite matrix, as its lower triangle, and log determinant.
+def invert(matrix: Array) -> float:
+    """Replace a Hermitian positive definite matrix by its inverse.
 
     Parameters
     ----------
     matrix : array (n, n), C order
-        Overwritten.
+        Lower triangle, replaced by that of the inverse; by NaN where it is not positive definite.
 
     Returns
     -------
-    lower : array (n, n)
-        Lower triangle of the inverse; zeros above.
-    logdet : float
-        NaN, like the triangle, where the matrix is not positive definite.
+    float
+        Log determinant of the matrix.
     """
     potrf, potri = _lapack(("potrf", "potri"), matrix)
     # LAPACK reads columns first: it sees the transpose, whose upper triangle is our lower one.
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True, clean=False)
     if failed:
-        return np.full_like(matrix, np.nan), np.nan
+        matrix[:] = np.nan
+        return np.nan
     logdet = 2.0 * float(np.log(np.diagonal(factor).real).sum())
-    inverse, _ = potri(factor, lower=False, overwrite_c=True)
-    return np.tril(inverse.T), logdet
+    potri(factor, lower=False, overwrite_c=True)
+    return logdet
+
+
+def times(lower: Array, vector: Array) -> Array:
+    """W v for a Hermitian W of which there is the lower triangle."""
+    from scipy.linalg import get_blas_funcs
+
+    [product] = get_blas_funcs(("hemv" if np.iscomplexobj(lower) else "symv",), (lower,))
+    return product(1.0, lower.T, vector.conj(), lower=False).conj()  # lower.T is conj(W)
 
 
 def invert_root(matrix: Array) -> None:
@@ -167,12 +193,11 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
     pairs = [p if p.ndim == 2 else p[0] for p in model.pairs]
     covariance = gram(pairs, model.expand(gamma)[0], m)
     covariance[np.diag_indices(y.size)] += noise_var[0]
-    inverse, logdet = invert(covariance)
-    np.einsum("ii->i", inverse)[:] *= 0.5
-    weighted = inverse @ y + adjoint(inverse) @ y
+    logdet = invert(covariance)
+    weighted = times(covariance, y)
     adjoints = [adjoint(a) for a in model.factors]
     correlation = model.select(kron_apply(adjoints, weighted.reshape(1, *m)))
-    explained = gamma * 2.0 * model.select(quadratic_forms(pairs, inverse, m)[None])
+    explained = gamma * model.select(quadratic_forms(pairs, covariance, m)[None])
     return Parts(
         gamma * correlation,
         np.clip(gamma - gamma * explained, 0.0, gamma),
@@ -220,7 +245,7 @@ class FlatPosterior:
         self.model, self.gamma, self.noise_var = model, gamma, noise_var
         [flat] = gamma
         counts = np.count_nonzero(flat, axis=1)
-        same = (counts == np.prod(model.dims)) & (flat == flat[:, :1]).all(axis=1)
+        same = (counts == math.prod(model.dims)) & (flat == flat[:, :1]).all(axis=1)
         few = np.flatnonzero(~same & (counts < model.y[0].size))
         many = np.flatnonzero(~same & (counts >= model.y[0].size))
         self.mean, self.variance = np.empty_like(model.correlation), np.empty(flat.shape)
@@ -275,7 +300,7 @@ class FlatModel:
 
     Attributes
     ----------
-    pairs : list of arrays (M_i², N_i), or (B, M_i², N_i) where factors are the realizations' own
+    pairs : list of arrays, see `gram`, with a leading B where factors are the realizations' own
     grams : array (B or 1, ΣN_i²)
         A_iᴴA_i, one after the other; one row where the realizations share their factors.
     index : array (B, n) or None
@@ -287,7 +312,7 @@ class FlatModel:
 
     def __init__(self, problem: Problem) -> None:
         self.y, self.dims, self.factors = problem.y, problem.dims, list(problem.factors)
-        self.pairs = [_pairs(a) for a in problem.factors]
+        self.pairs = [_pairs(a, first=i == 0) for i, a in enumerate(problem.factors)]
         self.grams = _grams(problem)
         self.index: Array | None = None
         adjoints = [adjoint(a) for a in problem.factors]
@@ -336,7 +361,7 @@ class FlatModel:
     def expand(self, x: Array) -> Array:
         """(B, n) as (B, N_1, …, N_I), 0 elsewhere."""
         if self.index is not None:
-            full = np.zeros((len(x), int(np.prod(self.dims))), x.dtype)
+            full = np.zeros((len(x), math.prod(self.dims)), x.dtype)
             np.put_along_axis(full, self.index, x, axis=1)
             x = full
         return x.reshape(len(x), *self.dims)

@@ -8,7 +8,7 @@ import scipy.optimize
 
 import solvers
 from solvers import Problem, flat_model
-from solvers.flat_model import FlatModel, gram, quadratic_forms
+from solvers.flat_model import FlatModel, gram, quadratic_forms, times
 from solvers.kernels import least_squares
 from tests import textbook
 from tests.problems import normal, sparse_problem
@@ -175,20 +175,22 @@ def test_unstructured_e_step(complex_valued, used):
         assert posterior.determined[row] == pytest.approx(determined, rel=1e-9)
 
 
-def test_structured_gram_and_its_adjoint():
+@pytest.mark.parametrize("rows", [(3, 2), (4, 2, 3), (5,)])
+def test_structured_gram_and_its_adjoint(rows):
     rng = np.random.default_rng(48)
-    factors = [normal(rng, (m, n), True) for m, n in ((3, 4), (2, 5))]
-    pairs = [(a[:, None] * a.conj()[None]).reshape(-1, a.shape[1]) for a in factors]
-    gamma, a = rng.uniform(size=(4, 5)), kron_all(factors)
-    np.testing.assert_allclose(gram(pairs, gamma, (3, 2)), (a * gamma.reshape(-1)) @ a.conj().T)
-    w = normal(rng, (6, 6), True)
+    dims = [m + 1 for m in rows]
+    factors = [normal(rng, shape, True) for shape in zip(rows, dims, strict=True)]
+    model = FlatModel(Problem(normal(rng, (1, *rows), True), factors, np.ones(1)))
+    gamma, a = rng.uniform(size=dims), kron_all(factors)
+    found = gram(model.pairs, gamma, rows)
+    np.testing.assert_allclose(np.tril(found), np.tril((a * gamma.reshape(-1)) @ a.conj().T))
+    w = normal(rng, found.shape, True)
     w = w + w.conj().T
     expected = np.einsum("mn,mk,kn->n", a.conj(), w, a).real
-    forms = quadratic_forms(pairs, w, (3, 2))
+    lower = np.where(np.tri(len(w)), w, np.nan)  # what is above may be anything
+    forms = quadratic_forms(model.pairs, lower, rows)
     np.testing.assert_allclose(forms.reshape(-1), expected)
-    half = np.tril(w)
-    half[np.diag_indices(6)] *= 0.5
-    np.testing.assert_allclose(2 * quadratic_forms(pairs, half, (3, 2)), forms)
+    np.testing.assert_allclose(times(lower, w[0]), w @ w[0])
 
 
 def peak_memory(name, dims, batch, **options):
