@@ -220,6 +220,24 @@ print(factors.distance2(np.ones((1, 2)), np.zeros((1, 2)), np.array([2])), facto
     assert len(run()) == 2
 
 
+def test_what_is_kept_is_known_for_each_installation(tmp_path):
+    def caching(place, call):
+        code = f"from solvers.kernels import caching; print(caching.{call}())"
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(
+            command, cwd=place, env=environment, capture_output=True, text=True, check=True
+        )
+        return ran.stdout.strip()
+
+    for place in ("here", "there"):
+        shutil.copytree(KERNELS.parent, tmp_path / place / "solvers")
+    assert caching(tmp_path / "here", "kept") == "False"
+    caching(tmp_path / "here", "keep")
+    assert caching(tmp_path / "here", "kept") == "True"
+    assert caching(tmp_path / "there", "kept") == "False"
+
+
 @dataclass(frozen=True)
 class Careless(KSBL):
     """An M-step of somebody else's, whose γ is not laid out as kernels want it."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import dataclasses
+import importlib
 import os
 import platform
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,6 +15,7 @@ import xarray as xr
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results, plots
 from pipeline.campaign.blocks import Block, blocks_of, series_of
+from pipeline.fanout import shipping
 from pipeline.solving.outcome import RowClock, solve_block
 from solvers import Status
 from tests.troublemakers import plain_estimate
@@ -385,3 +388,22 @@ def test_what_can_be_known_of_a_cluster_is_known_before_anything_is_written(tiny
         with pytest.raises(InputError, match=f"--cluster {cluster}"):
             pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster=cluster)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["json", "scipy.linalg", "solvers.sbl", "pipeline.driver"])
+def test_modules_that_workers_have_do_not_travel(name):
+    assert shipping.is_installed(importlib.import_module(name))
+
+
+def test_modules_of_ones_own_travel_with_their_neighbours(tmp_path, monkeypatch):
+    for file in ("mine", "helper"):
+        (tmp_path / f"{file}_for_shipping.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = [importlib.import_module(f"{n}_for_shipping") for n in ("mine", "helper")]
+    shipping.pickle_by_value("mine_for_shipping")
+    registered = cloudpickle.list_registry_pickle_by_value()
+    for module in modules:
+        assert not shipping.is_installed(module)
+        assert module.__name__ in registered
+        cloudpickle.unregister_pickle_by_value(module)
+    assert "numpy" not in registered

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
+import site
 import sys
+import sysconfig
 from pathlib import Path
 from types import ModuleType
 
 import cloudpickle
 
 from pipeline.campaign.blocks import Series
+
+OURS = {"pipeline", "solvers"}
+"""Packages that every worker has, also where they are installed from a checkout."""
 
 
 def make_shippable(series: Series) -> None:
@@ -25,16 +29,17 @@ def make_shippable(series: Series) -> None:
         (series.solver_use, series.solver),
     ):
         if ":" in use:
-            _by_value(type(found).__module__)
+            pickle_by_value(type(found).__module__)
 
 
 @functools.cache
-def _by_value(name: str) -> None:
-    if _is_installed(name):
-        return
+def pickle_by_value(name: str) -> None:
+    """Have a module travel, and others from its folder, unless workers have it."""
     folder = _folder(sys.modules[name])
+    if folder is None or is_installed(sys.modules[name]):
+        return
     for other in list(sys.modules.values()):
-        if _folder(other) == folder and not _is_installed(other.__name__):
+        if _folder(other) == folder and not is_installed(other):
             cloudpickle.register_pickle_by_value(other)
 
 
@@ -43,8 +48,17 @@ def _folder(module: ModuleType) -> Path | None:
     return Path(file).parent if file else None
 
 
+def is_installed(module: ModuleType) -> bool:
+    """Whether a module is one of Python's, of an installed package, or of ours."""
+    top, folder = module.__name__.partition(".")[0], _folder(module)
+    if top in sys.stdlib_module_names or top in OURS or folder is None:
+        return True
+    return any(folder.resolve().is_relative_to(place) for place in _site_packages())
+
+
 @functools.cache
-def _is_installed(module: str) -> bool:
-    """Whether a module belongs to an installed distribution, or to Python."""
-    top = module.partition(".")[0]
-    return top in sys.stdlib_module_names or top in importlib.metadata.packages_distributions()
+def _site_packages() -> set[Path]:
+    # To ask the installed packages which modules are theirs takes seconds, looking at every file.
+    places = [*site.getsitepackages(), site.getusersitepackages()]
+    places += [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    return {Path(place).resolve() for place in places}

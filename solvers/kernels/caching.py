@@ -17,11 +17,13 @@ def folder() -> Path:
     """The folder for code compiled from these sources, in NUMBA_CACHE_DIR or the user's cache.
 
     One for every state of the sources: Numba itself looks at the file of a function only, and
-    would go on using it when another one that it calls has changed. And one for every kind of
-    processor, so that nodes which share it do not take each other's code for theirs.
+    would go on using it when another one that it calls has changed. One for every place that they
+    are installed in, since Numba keeps those apart, too. And one for every kind of processor, so
+    that nodes which share it do not take each other's code for theirs.
     """
-    digest = hashlib.sha256(processor().encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256(f"{here} {processor()}".encode())
+    for source in sorted(here.glob("*.py")):
         digest.update(source.read_bytes())
     return _base() / f"kernels-{digest.hexdigest()[:16]}"
 
