@@ -4,8 +4,8 @@
 
 For each EM solver and batch: time per EM iteration per realization, the floor, and the ratio; and
 how many times as long a good dense implementation takes (benchmarks/dense.py). The floor is timed
-alone, in turns with the solve, on matrices and tensors of the shapes and batches that the solve
-itself had in each of its iterations:
+alone, in turns with the solve (three times; the middle ratio is shown), on matrices and tensors of
+the shapes and batches that the solve itself had in each of its iterations:
 
     Kronecker solvers   the eigenproblems of the E-step, its mode products (data, mean, variance)
                         and the products of the M-step; for SVD-KroSBL its leading pairs; for
@@ -46,14 +46,16 @@ STUDIES = {  # campaign file, point, and the largest batch of the solvers in FLA
 FLAT = ("csbl", "pc_sbl")  # so slow in the first study that larger batches take too long
 
 
-def fastest(call, repeats=3):
-    """Result and shortest time of several calls."""
-    times = []
+def seconds_per_call(call, repeats=3):
+    """Mean over several calls, after one that warms up.
+
+    Not the shortest: a solve of seconds has the machine's good and bad moments, too.
+    """
+    call()
+    start = time.perf_counter()
     for _ in range(repeats):
-        start = time.perf_counter()
-        result = call()
-        times.append(time.perf_counter() - start)
-    return result, min(times)
+        call()
+    return (time.perf_counter() - start) / repeats
 
 
 @contextlib.contextmanager
@@ -133,10 +135,10 @@ def kron_floor(key, measurements, name, rng):
                 tensor.reshape(batch, -1, last) @ np.ones((batch, last, 1))
                 np.ones((batch, 1, first)) @ tensor.reshape(batch, first, -1)
 
-    return fastest(lambda: (e_step_calls(), m_step_calls()))[1]
+    return seconds_per_call(lambda: (e_step_calls(), m_step_calls()))
 
 
-def flat_floor(atoms, problem, rng):
+def flat_floor(atoms, problem, rng, repeats):
     """Seconds of the unavoidable calls for one realization with so many atoms."""
     size = problem.y[0].size
     n = min(atoms, size)
@@ -158,7 +160,7 @@ def flat_floor(atoms, problem, rng):
             product = kron_apply(pairs, gamma[None])
             kron_apply([r.conj().T for r in pairs], product)
 
-    return fastest(calls)[1]
+    return seconds_per_call(calls, repeats)
 
 
 def dense_seconds(problem, name):
@@ -167,8 +169,10 @@ def dense_seconds(problem, name):
     y, noise_var = problem.y[0], problem.noise_var[0]
     if name in FLAT:
         a = np.kron(factors[0], np.kron(factors[1], factors[2]))
-        return fastest(lambda: e_step(a, y.reshape(-1), np.ones(a.shape[1]), noise_var), 2)[1]
-    return fastest(lambda: iterate(factors, y, noise_var, 1, lambda _, gamma: gamma, 0.0), 2)[1]
+        return seconds_per_call(lambda: e_step(a, y.reshape(-1), np.ones(a.shape[1]), noise_var), 1)
+    return seconds_per_call(
+        lambda: iterate(factors, y, noise_var, 1, lambda _, gamma: gamma, 0.0), 1
+    )
 
 
 def measure(study, name, options, batch, campaign, point):
@@ -177,26 +181,27 @@ def measure(study, name, options, batch, campaign, point):
     problem, _ = campaign.scenario_at(point).draw(range(batch), campaign.campaign.seed)
     solver = solvers.create(name, **options)
     with recorded() as (log, _):
-        solver.solve(problem)
-    tries, floors = [], dict.fromkeys(log, float("inf"))
+        estimate = solver.solve(problem)
+    rounds = []
     for _ in range(ROUNDS):  # in turns, since the machine's speed changes while we measure
         with recorded() as (_, inner):
-            estimate, seconds = fastest(lambda: solver.solve(problem), 1)
-        tries.append((seconds, inner[0]))
-        for key, shortest in floors.items():
+            start = time.perf_counter()
+            solver.solve(problem)
+            seconds = time.perf_counter() - start
+        floor = inner[0] if name in ("am_krosbl", "pc_krosbl") else 0.0
+        for key, times in log.items():
             if isinstance(key, tuple):
-                floors[key] = min(shortest, kron_floor(key, problem.measurements, name, rng))
+                floor += times * kron_floor(key, problem.measurements, name, rng)
             else:
-                floors[key] = min(shortest, flat_floor(key, problem, rng))
-    seconds, inner_seconds = min(tries)
-    floor = sum(log[key] * shortest for key, shortest in floors.items())
-    floor += inner_seconds if name in ("am_krosbl", "pc_krosbl") else 0.0
+                floor += times * flat_floor(key, problem, rng, repeats=max(3, times // 10))
+        rounds.append((seconds / floor, seconds, floor))
+    ratio, seconds, floor = sorted(rounds)[ROUNDS // 2]
     iterations = estimate.iterations.sum()
     dense = dense_seconds(problem, name)
     print(
         f"{study:10} {name:11} {batch:5} {seconds / iterations * 1e3:9.4f} "
         f"{floor / iterations * 1e3:9.4f} "
-        f"{seconds / floor:6.2f} {seconds / batch * 1e3:10.3f} {iterations / batch:7.1f} "
+        f"{ratio:6.2f} {seconds / batch * 1e3:10.3f} {iterations / batch:7.1f} "
         f"{dense / (seconds / iterations):9.0f}",
         flush=True,
     )
