@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,11 +103,12 @@ def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequenc
     return 2.0 * kron_apply([adjoint(r) for r in pairs], tensor)[0].real
 
 
-def _lapack(names: Sequence[str], matrix: Array) -> list[Callable[..., Any]]:
-    """LAPACK's functions of these names, for the type of that matrix."""
+@cache
+def _lapack(names: tuple[str, ...], dtype: np.dtype[Any]) -> list[Callable[..., Any]]:
+    """LAPACK's functions of these names, for that type."""
     from scipy.linalg import get_lapack_funcs  # takes long to import
 
-    return get_lapack_funcs(names, (matrix,))
+    return get_lapack_funcs(names, dtype=dtype)
 
 
 def invert(matrix: Array) -> float:
@@ -123,7 +124,7 @@ def invert(matrix: Array) -> float:
     float
         Log determinant of the matrix.
     """
-    potrf, potri = _lapack(("potrf", "potri"), matrix)
+    potrf, potri = _lapack(("potrf", "potri"), matrix.dtype)
     # LAPACK reads columns first: it sees the transpose, whose upper triangle is our lower one.
     factor, failed = potrf(matrix.T, lower=False, overwrite_a=True, clean=False)
     if failed:
@@ -152,7 +153,7 @@ def invert_root(matrix: Array) -> None:
     matrix : array (n, n), C order
         Upper triangle, replaced by that of R; by NaN where it is not positive definite.
     """
-    potrf, trtri = _lapack(("potrf", "trtri"), matrix)
+    potrf, trtri = _lapack(("potrf", "trtri"), matrix.dtype)
     # LAPACK sees the transpose, L Lᴴ; so the matrix's inverse is (L⁻¹)ᵀ conj(L⁻¹).
     factor, failed = potrf(matrix.T, lower=True, overwrite_a=True, clean=False)
     if failed:
