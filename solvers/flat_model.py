@@ -32,13 +32,9 @@ def _pairs(factor: Array, first: bool) -> Array:
 
     All M² of them, or of the first mode those with m ≥ m': the lower triangle, in blocks.
     """
-    *_, m, n = factor.shape
-    if first:
-        row, column = np.tril_indices(m)
-        return factor[..., row, :] * factor[..., column, :].conj()
-    return (factor[..., :, None, :] * factor.conj()[..., None, :, :]).reshape(
-        *factor.shape[:-2], m * m, n
-    )
+    m = factor.shape[-2]
+    row, column = np.tril_indices(m) if first else np.indices((m, m)).reshape(2, -1)
+    return factor[..., row, :] * factor[..., column, :].conj()
 
 
 def _grams(problem: Problem) -> Array:
@@ -192,13 +188,13 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
     """One row by the M×M matrix K = σ²I + AΓAᴴ: μ = ΓAᴴK⁻¹y, Σ_nn = γ − γ² (AᴴK⁻¹A)_nn."""
     y, m = model.y.reshape(-1), model.y.shape[1:]
     pairs = [p if p.ndim == 2 else p[0] for p in model.pairs]
-    covariance = gram(pairs, model.expand(gamma)[0], m)
-    covariance[np.diag_indices(y.size)] += noise_var[0]
-    logdet = invert(covariance)
-    weighted = times(covariance, y)
+    matrix = gram(pairs, model.expand(gamma)[0], m)
+    matrix[np.diag_indices(y.size)] += noise_var[0]
+    logdet = invert(matrix)  # K until here, K⁻¹ from here on
+    weighted = times(matrix, y)
     adjoints = [adjoint(a) for a in model.factors]
     correlation = model.select(kron_apply(adjoints, weighted.reshape(1, *m)))
-    explained = gamma * model.select(quadratic_forms(pairs, covariance, m)[None])
+    explained = gamma * model.select(quadratic_forms(pairs, matrix, m)[None])
     return Parts(
         gamma * correlation,
         np.clip(gamma - gamma * explained, 0.0, gamma),

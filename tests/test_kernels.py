@@ -190,6 +190,19 @@ def test_kernels_are_loaded_by_those_who_solve_only():
     assert ran.stdout.strip() == "False"
 
 
+def python(code, folder, cache):
+    """What Python prints that finds the solvers in a folder and keeps compiled code in another."""
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.split()
+
+
 def test_code_is_compiled_anew_when_a_source_changes(tmp_path):
     """Numba itself would not notice a change in another file than that of the function called."""
     package = tmp_path / "solvers"
@@ -199,18 +212,10 @@ import numpy as np
 from solvers.kernels import factors
 print(factors.distance2(np.ones((1, 2)), np.zeros((1, 2)), np.array([2])), factors.__file__)
 """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
     def run():
-        ran = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert ran.stdout.split() == ["[2.]", str(package / "kernels" / "factors.py")]
+        printed = python(code, tmp_path, tmp_path / "cache")
+        assert printed == ["[2.]", str(package / "kernels" / "factors.py")]
         return {p.name for p in (tmp_path / "cache").iterdir()}
 
     first = run()
@@ -223,19 +228,14 @@ print(factors.distance2(np.ones((1, 2)), np.zeros((1, 2)), np.array([2])), facto
 def test_what_is_kept_is_known_for_each_installation(tmp_path):
     def caching(place, call):
         code = f"from solvers.kernels import caching; print(caching.{call}())"
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-        command = [sys.executable, "-c", code]
-        ran = subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, check=True
-        )
-        return ran.stdout.strip()
+        return python(code, tmp_path / place, tmp_path / "cache")
 
     for place in ("here", "there"):
         shutil.copytree(KERNELS.parent, tmp_path / place / "solvers")
-    assert caching(tmp_path / "here", "kept") == "False"
-    caching(tmp_path / "here", "keep")
-    assert caching(tmp_path / "here", "kept") == "True"
-    assert caching(tmp_path / "there", "kept") == "False"
+    assert caching("here", "kept") == ["False"]
+    caching("here", "keep")
+    assert caching("here", "kept") == ["True"]
+    assert caching("there", "kept") == ["False"]
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,11 @@ def make_shippable(series: Series) -> None:
 @functools.cache
 def pickle_by_value(name: str) -> None:
     """Have a module travel, and others from its folder, unless workers have it."""
-    folder = _folder(sys.modules[name])
-    if folder is None or is_installed(sys.modules[name]):
+    module = sys.modules[name]
+    if is_installed(module):
         return
     for other in list(sys.modules.values()):
-        if _folder(other) == folder and not is_installed(other):
+        if _folder(other) == _folder(module) and not is_installed(other):
             cloudpickle.register_pickle_by_value(other)
 
 

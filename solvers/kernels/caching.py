@@ -21,7 +21,7 @@ def folder() -> Path:
     are installed in, since Numba keeps those apart, too. And one for every kind of processor, so
     that nodes which share it do not take each other's code for theirs.
     """
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).absolute().parent  # links are not followed, as Numba does not
     digest = hashlib.sha256(f"{here} {processor()}".encode())
     for source in sorted(here.glob("*.py")):
         digest.update(source.read_bytes())
