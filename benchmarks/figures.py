@@ -17,8 +17,10 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from pipeline.analysis import compare, export, summarize, tables
+from pipeline.analysis import compare, summarize
+from pipeline.cli import tables
 from pipeline.results.cube import chunks_for
+from pipeline.results.export import export
 
 
 def build(path, shape):

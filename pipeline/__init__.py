@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.campaign import Campaign
-    from pipeline.driver import run
+    from pipeline.driver.planning import plan
+    from pipeline.driver.run import run
     from pipeline.errors import InputError
-    from pipeline.planning import plan
     from pipeline.results.publishing import open_results, publish
     from pipeline.results.studies import open_studies
     from pipeline.solving.replaying import replay
@@ -26,10 +26,10 @@ _HOME = {
     "Store": "pipeline.store",
     "open_results": "pipeline.results.publishing",
     "open_studies": "pipeline.results.studies",
-    "plan": "pipeline.planning",
+    "plan": "pipeline.driver.planning",
     "publish": "pipeline.results.publishing",
     "replay": "pipeline.solving.replaying",
-    "run": "pipeline.driver",
+    "run": "pipeline.driver.run",
     "verify": "pipeline.solving.verification",
 }
 

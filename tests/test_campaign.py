@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import Campaign, InputError
-from pipeline.campaign.blocks import Series, blocks_of, canonical, series_of
+from pipeline.campaign.blocks import Configuration, canonical
 from pipeline.scenarios import Synthetic
 from solvers.kron_sbl import SVDKroSBL
 
@@ -155,14 +155,14 @@ def test_grid_of_axes(tiny):
     assert [axis.dimension for axis in campaign.axes] == ["snr_db", "measurements_0"]
     assert list(campaign.points()) == list(itertools.product([10, 20, 30], [3, 4]))
     assert campaign.scenario_at((10, 3)).measurements == (3, 4, 5)
-    places = [series.place for series in series_of(campaign)]
+    places = [configuration.grid_index for configuration in campaign.configurations]
     assert places == list(itertools.product(range(2), range(3), range(2)))
 
 
 def test_no_sweep_is_a_single_point(tiny):
     tiny["scenario"]["snr_db"] = 15
     del tiny["sweep"]
-    assert [s.point for s in series_of(Campaign.from_tables(tiny))] == [{}, {}]
+    assert [s.point for s in Campaign.from_tables(tiny).configurations] == [{}, {}]
 
 
 def test_solver_of_ones_own_beside_the_campaign(tiny, tmp_path):
@@ -188,9 +188,12 @@ class TestKeys:
     @staticmethod
     def keys(tables) -> dict[tuple[str, tuple], list[str]]:
         found: dict = {}
-        for block in blocks_of(Campaign.from_tables(tables)):
-            series: Series = block.series
-            found.setdefault((series.label, tuple(series.point.values())), []).append(block.key)
+        campaign = Campaign.from_tables(tables)
+        for block in campaign.blocks():
+            configuration: Configuration = block.configuration
+            found.setdefault((configuration.label, tuple(configuration.point.values())), []).append(
+                block.key
+            )
         return found
 
     def test_same_for_equal_numbers(self, tiny):
@@ -253,10 +256,10 @@ class TestKeys:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").rglob("*.toml")), ids=lambda p: p.stem)
 def test_workflows_are_valid(path):
-    from pipeline.request import rehearse
+    from pipeline.driver.request import dry_run
 
     campaign = Campaign.load(path)
-    rehearse(campaign)
+    dry_run(campaign)
     assert path.read_text().startswith("# ")  # says what it is
 
 

@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import pipeline
-from pipeline import Campaign, driver
+from pipeline import Campaign
 from pipeline.cli import main
 from pipeline.cli.base import show
-from pipeline.tables import new_table
+from pipeline.cli.terminal import new_table
+from pipeline.driver import run as driver
 
 ROOT = Path(__file__).parent.parent
 
@@ -158,7 +159,7 @@ def test_status_counts_cells(finished):
     assert done.exit_code == 0
     assert "7 blocks" in done.output
     state = json.loads(invoke("status", finished, "--json").output)
-    assert sorted((s["done"], s["pending"]) for s in state["series"]) == [
+    assert sorted((s["done"], s["pending"]) for s in state["configurations"]) == [
         (3, 3),
         (6, 0),
         (6, 0),
@@ -204,7 +205,7 @@ def test_light_commands_do_not_import_the_heavy_packages(finished, study, argume
 def test_quickstart_is_valid_and_as_the_readme_says():
     campaign = Campaign.load(ROOT / "workflows" / "quickstart.toml")
     assert [e.label for e in campaign.entries] == ["am", "svd", "oracle"]
-    assert campaign.campaign.realizations >= 100
+    assert campaign.realizations >= 100
     assert shutil.which("kronsbl", path=str(Path(sys.executable).parent))
 
 

@@ -23,7 +23,7 @@ from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import check_workers, connect
 from pipeline.cluster.slurm import private_folder
 from pipeline.errors import WrongWorker
-from pipeline.fanout.work import Task
+from pipeline.fanout.task import Task
 from tests.storm import OwnCluster
 
 BIN = Path(sys.executable).parent
@@ -235,14 +235,14 @@ def test_settings_that_cannot_be_meant(tiny, tmp_path, key, value, message):
 
 
 def test_worker_of_another_version_that_comes_later(tiny, tmp_path, client, monkeypatch):
-    monkeypatch.setattr("pipeline.fanout.pacing.Task", functools.partial(Task, version="99.0"))
-    monkeypatch.setattr("pipeline.driver.check_workers", lambda *_, **__: None)
+    monkeypatch.setattr("pipeline.fanout.queue.Task", functools.partial(Task, version="99.0"))
+    monkeypatch.setattr("pipeline.driver.run.check_workers", lambda *_, **__: None)
     with pytest.raises(WrongWorker, match=r"runs kronsbl .*, this is 99\.0: use the same"):
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client)
 
 
 def test_worker_of_another_version(tmp_path, client, monkeypatch):
-    monkeypatch.setattr("pipeline.fanout.work.VERSION", "99.0")
+    monkeypatch.setattr("pipeline.solving.worker.VERSION", "99.0")
     with pytest.raises(InputError, match=r"runs kronsbl .*, this is 99\.0: use the same"):
         check_workers(client, tmp_path)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from pipeline import Campaign
-from pipeline.campaign.blocks import blocks_of
 from pipeline.solving.outcome import solve_block
 from solvers import Estimate, Status
 from tests.troublemakers import plain_estimate
@@ -62,7 +61,7 @@ class Odd:
 
 def solved(tiny, how):
     tiny["solvers"] = {"odd": {"use": "tests.test_contract:Odd", "how": how}}
-    return solve_block(next(blocks_of(Campaign.from_tables(tiny))))
+    return solve_block(next(Campaign.from_tables(tiny).blocks()))
 
 
 @pytest.mark.parametrize("how", BAD)
@@ -92,7 +91,7 @@ def test_scores_that_are_none(tiny, monkeypatch, scores, message):
     import re
 
     monkeypatch.setattr("pipeline.scenarios.synthetic.Synthetic.score", lambda *_: scores)
-    data = solve_block(next(blocks_of(Campaign.from_tables(tiny))))
+    data = solve_block(next(Campaign.from_tables(tiny).blocks()))
     assert (data.cells["status"] == Status.RAISED).all()
     [text] = data.meta["failures"]
     assert re.match(message, text)

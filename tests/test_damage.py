@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results
-from pipeline.campaign.blocks import blocks_of
 from pipeline.cli import main
 from pipeline.solving.outcome import solve_block
 from pipeline.store.folder import DamagedBlock
@@ -58,7 +57,7 @@ def filled(tmp_path_factory):
     campaign = Campaign.from_tables(TINY)
     store = Store.create(tmp_path_factory.mktemp("damage") / "store", campaign)
     store.add_request(campaign, {})
-    for block in blocks_of(campaign):
+    for block in campaign.blocks():
         store.write(block, solve_block(block))
     pipeline.publish(store)
     return store
@@ -73,7 +72,7 @@ def same(one, other):
 
 def test_blocks(filled):
     rng = random.Random(1)
-    blocks = list(blocks_of(filled.last_request()))
+    blocks = list(filled.last_request().blocks())
     intact = {block.key: filled.read(block).cells for block in blocks}
     noticed = 0
     for _ in range(700):
@@ -149,7 +148,7 @@ def test_verify_tells_other_numbers(filled, tmp_path):
     path = tmp_path / "store"
     shutil.copytree(filled.path, path)
     store = Store.open(path)
-    blocks = list(blocks_of(store.last_request()))
+    blocks = list(store.last_request().blocks())
     data = store.read(blocks[0])
     cells = data.cells.copy()
     cells["nmse"][1] *= 1 + 1e-12  # a valid file with a number that is not what comes out

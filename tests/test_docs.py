@@ -158,7 +158,7 @@ def reader(tmp_path, monkeypatch, client):
     def connect(*_, **__):
         yield client
 
-    monkeypatch.setattr("pipeline.driver.connect", connect)
+    monkeypatch.setattr("pipeline.driver.run.connect", connect)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before, handler = set(sys.modules), signal.getsignal(signal.SIGTERM)

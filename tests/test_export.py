@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from pipeline import InputError
-from pipeline.analysis import export
+from pipeline.results.export import export
 from solvers import Status
 from tests.cubes import cube
 

@@ -15,7 +15,6 @@ import xarray as xr
 
 import pipeline
 from pipeline import Campaign, Store, open_results
-from pipeline.campaign.blocks import blocks_of
 from pipeline.solving.outcome import solve_block
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
@@ -45,7 +44,7 @@ def undisturbed(tables, folder):
     campaign = Campaign.from_tables(tables)
     store = Store.create(folder, campaign)
     store.add_request(campaign, {})
-    for block in blocks_of(campaign):
+    for block in campaign.blocks():
         store.write(block, solve_block(block))
     pipeline.publish(store)
     return open_results(store).load()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import Campaign, Store, calibration, tables
-from pipeline.campaign.blocks import series_of
+from pipeline import Campaign, Store
+from pipeline.cli import terminal
+from pipeline.driver import calibration
 from tests.troublemakers import plain_estimate
 
 
@@ -37,7 +38,7 @@ class Ticking:
 
 
 @pytest.fixture
-def series(tiny, monkeypatch):
+def configuration(tiny, monkeypatch):
     """Of a ticking solver with options of its own."""
     monkeypatch.setattr(calibration, "time", Clock)
     monkeypatch.setattr(calibration, "PATIENCE_SECONDS", 4.0)
@@ -45,28 +46,28 @@ def series(tiny, monkeypatch):
     def make(**options):
         tiny["campaign"]["batch"] = 5
         tiny["solvers"] = {"slow": {"use": "tests.test_planning:Ticking", **options}}
-        return next(series_of(Campaign.from_tables(tiny)))
+        return Campaign.from_tables(tiny).configurations[0]
 
     return make
 
 
 @pytest.mark.parametrize("cap", [1000, 7, 2])
-def test_long_solves_are_cut_and_reckoned_to_their_cap(series, cap):
+def test_long_solves_are_cut_and_reckoned_to_their_cap(configuration, cap):
     before = Clock.now
-    found = calibration.seconds_per_block(series(max_iterations=cap))
+    found = calibration.seconds_per_block(configuration(max_iterations=cap))
     assert found.seconds == pytest.approx(5 * 3 * cap)
     assert found.at_most == (cap > 2)
     assert Clock.now - before == 3 * 2
 
 
-def test_short_solves_run_to_their_end(series):
-    found = calibration.seconds_per_block(series(needs=1))
+def test_short_solves_run_to_their_end(configuration):
+    found = calibration.seconds_per_block(configuration(needs=1))
     assert found == (5 * 3, False)
 
 
-def test_memory_of_a_long_solve_is_that_of_its_first_iterations(series):
+def test_memory_of_a_long_solve_is_that_of_its_first_iterations(configuration):
     before = Clock.now
-    assert calibration.block_bytes(series()) > 5 * 1000 * 8
+    assert calibration.block_bytes(configuration()) > 5 * 1000 * 8
     assert Clock.now - before == 3 * calibration.MEMORY_ITERATIONS * (1 + 2)
 
 
@@ -74,7 +75,7 @@ def test_a_plan_says_where_it_is_an_upper_bound(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "PATIENCE_SECONDS", 0.0)
     found = pipeline.plan(Campaign.from_tables(tiny), tmp_path / "store")
     assert [p.at_most for p in found.solvers] == [True, False]
-    lines = "\n".join(tables.plan_lines(found))
+    lines = "\n".join(terminal.plan_lines(found))
     assert "core time  ≤ " in lines
     assert "wall time  ≤ " in lines
 
@@ -94,9 +95,9 @@ def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):
 
 
 def test_plan_warns_of_long_blocks_and_small_places(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.planning.LONG_BLOCK_SECONDS", 1e-6)
-    monkeypatch.setattr("pipeline.planning.WORKER_BASE_BYTES", 1e15)
-    monkeypatch.setattr("pipeline.planning.BLOCK_OVERHEAD_BYTES", 1e15)
+    monkeypatch.setattr("pipeline.driver.planning.LONG_BLOCK_SECONDS", 1e-6)
+    monkeypatch.setattr("pipeline.driver.planning.WORKER_BASE_BYTES", 1e15)
+    monkeypatch.setattr("pipeline.driver.planning.BLOCK_OVERHEAD_BYTES", 1e15)
     warnings = "\n".join(pipeline.plan(Campaign.from_tables(tiny), tmp_path / "store").warnings)
     assert "put batch = 1 into [solvers.svd]" in warnings
     assert "a worker needs" in warnings

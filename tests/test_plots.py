@@ -8,11 +8,11 @@ from matplotlib import colors
 
 import pipeline
 from pipeline import Campaign, plots
-from pipeline.analysis import summarize
+from pipeline.analysis import describing, summarize
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.cli import drawing, main
 from pipeline.errors import InputError
-from pipeline.plots import describing, style
+from pipeline.plots import style
 from tests.conftest import TINY
 from tests.small_studies import campaign_with, cube_of, with_latency
 

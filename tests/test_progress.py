@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import progress
-from pipeline.driver import Counts
+from pipeline.driver.run import Counts
 
 
 class Clock:

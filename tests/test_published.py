@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, InputError
+from pipeline.analysis import describing
 from pipeline.analysis.published import compare_published, read_published
 from pipeline.cli import main
-from pipeline.plots import describing, style
+from pipeline.plots import style
 from pipeline.report.page import swatch
 from pipeline.report.paper import Study, paper_page, verdict_table, write_figures
 

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import Campaign, InputError
-from pipeline.campaign.blocks import series_of
 from tests.conftest import TINY
 
 IRS = {
@@ -101,8 +100,8 @@ def check(tables):
         assert len(text.splitlines()) == 1
         assert re.search(r"\w", text.removeprefix("study.toml: "))
         return False
-    for series in series_of(campaign):
-        assert len(series.key(0)) == 32
+    for configuration in campaign.configurations:
+        assert len(configuration.key(0)) == 32
     assert Campaign.from_tables(campaign.tables()) == campaign
     return True
 

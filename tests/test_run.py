@@ -14,7 +14,7 @@ import xarray as xr
 
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results, plots
-from pipeline.campaign.blocks import Block, blocks_of, series_of
+from pipeline.campaign.blocks import Block
 from pipeline.fanout import shipping
 from pipeline.solving.outcome import RowClock, solve_block
 from solvers import Status
@@ -41,12 +41,12 @@ def test_cube_holds_what_the_solvers_said(tiny, tmp_path, client):
     cube = open_results(tmp_path / "store")
     assert cube.sizes == {"solver": 2, "snr_db": 2, "realization": 6}
     assert cube.solver.values.tolist() == ["svd", "oracle"]
-    for series in series_of(campaign):
+    for configuration in campaign.configurations:
         for index in range(2):
-            cells = solve_block(Block(series, index)).cells
+            cells = solve_block(Block(configuration, index)).cells
             at = cube.isel(
-                solver=series.place[0],
-                snr_db=series.place[1],
+                solver=configuration.grid_index[0],
+                snr_db=configuration.grid_index[1],
                 realization=slice(3 * index, 3 * index + 3),
             ).load()
             for name in set(cells.dtype.names) - set(TIMINGS):
@@ -155,7 +155,7 @@ def test_what_a_solver_lacks_is_said_before_anything_runs(tiny, tmp_path, client
 
 
 def test_numbers_do_not_depend_on_order(tiny):
-    blocks = list(blocks_of(Campaign.from_tables(tiny)))
+    blocks = list(Campaign.from_tables(tiny).blocks())
     forward = [solve_block(b).cells for b in blocks]
     backward = [solve_block(b).cells for b in reversed(blocks)][::-1]
     for a, b in zip(forward, backward, strict=True):
@@ -167,7 +167,7 @@ def test_another_batch_size_changes_nothing_but_rounding(tiny):
     fine = Campaign.from_tables(tiny)
     tiny["campaign"]["batch"] = 6
     coarse = Campaign.from_tables(tiny)
-    for a, b in zip(series_of(fine), series_of(coarse), strict=True):
+    for a, b in zip(fine.configurations, coarse.configurations, strict=True):
         parts = np.concatenate([solve_block(Block(a, i)).cells for i in range(2)])
         whole = solve_block(Block(b, 0)).cells
         np.testing.assert_allclose(parts["nmse"], whole["nmse"], rtol=1e-9)
@@ -180,7 +180,7 @@ def test_results_of_unfinished_store_tell_what_is_missing(tiny, tmp_path):
     store.add_request(campaign, {})
     with pytest.raises(InputError, match="no cube published yet"):
         open_results(store)
-    block = list(blocks_of(campaign))[1]
+    block = list(campaign.blocks())[1]
     store.write(block, solve_block(block))
     published = pipeline.publish(store)
     assert published.missing == 2 * 2 * 6 - 3
@@ -322,7 +322,7 @@ def test_rows_share_the_time_of_the_iterations_they_were_in(monkeypatch):
 
 
 def test_runtimes_add_up_to_the_batch(tiny):
-    block = next(blocks_of(Campaign.from_tables(tiny)))
+    block = next(Campaign.from_tables(tiny).blocks())
     data = solve_block(block)
     assert 0 < data.cells["runtime"].sum() <= data.meta["elapsed"]
 
@@ -390,7 +390,7 @@ def test_what_can_be_known_of_a_cluster_is_known_before_anything_is_written(tiny
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("name", ["json", "scipy.linalg", "solvers.sbl", "pipeline.driver"])
+@pytest.mark.parametrize("name", ["json", "scipy.linalg", "solvers.sbl", "pipeline.driver.run"])
 def test_modules_that_workers_have_do_not_travel(name):
     assert shipping.is_installed(importlib.import_module(name))
 

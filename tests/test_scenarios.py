@@ -7,8 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import solvers
-from pipeline import metrics
-from pipeline.scenarios import REGISTRY, stream, streams
+from pipeline.scenarios import REGISTRY, metrics, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
 from solvers.kron import kron_apply
 

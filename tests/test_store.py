@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pipeline import Campaign, InputError, Store
-from pipeline.campaign.blocks import blocks_of
 from pipeline.solving.outcome import solve_block
 from pipeline.store.files import temporary_beside
 from pipeline.store.folder import BlockData, DamagedBlock, read_block
@@ -44,7 +43,7 @@ def test_several_processes_make_the_same_store_at_once(tmp_path, campaign):
 
 
 def test_a_block_comes_back_as_it_was(store, campaign):
-    block = next(blocks_of(campaign))
+    block = next(campaign.blocks())
     data = solve_block(block)
     assert store.keys() == set()
     store.write(block, data)
@@ -56,7 +55,7 @@ def test_a_block_comes_back_as_it_was(store, campaign):
 
 
 def test_a_block_is_written_once(store, campaign):
-    block = next(blocks_of(campaign))
+    block = next(campaign.blocks())
     data = solve_block(block)
     store.write(block, data)
     before = store.block_path(block.key).stat()
@@ -68,7 +67,7 @@ def test_a_block_is_written_once(store, campaign):
 
 
 def test_another_block_under_that_name_is_noticed(store, campaign):
-    one, other = list(blocks_of(campaign))[:2]
+    one, other = list(campaign.blocks())[:2]
     store.write(one, solve_block(one))
     path = store.block_path(other.key)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +78,7 @@ def test_another_block_under_that_name_is_noticed(store, campaign):
 
 
 def test_a_block_of_the_wrong_length_is_noticed(store, campaign):
-    block = next(blocks_of(campaign))
+    block = next(campaign.blocks())
     data = solve_block(block)
     store.write(block, BlockData(data.cells[:2], data.meta))
     with pytest.raises(DamagedBlock, match="2 realizations, expected 3"):
@@ -87,7 +86,7 @@ def test_a_block_of_the_wrong_length_is_noticed(store, campaign):
 
 
 def test_no_temporary_file_stays_when_writing_fails(store, campaign, monkeypatch):
-    block = next(blocks_of(campaign))
+    block = next(campaign.blocks())
     data = solve_block(block)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(OSError, match="No space"):
@@ -133,7 +132,7 @@ def test_a_folder_in_which_somebody_just_makes_the_store_will_do(tmp_path, campa
 
 
 def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
-    block = next(blocks_of(campaign))
+    block = next(campaign.blocks())
     data = solve_block(block)
     bad = data.cells.copy()
     bad["status"][0] = Status.RAISED
@@ -160,9 +159,11 @@ def test_requests_are_numbered_and_repeated_ones_left_out(store, tiny, campaign)
 
 
 def test_solver_options_are_in_the_block(store, campaign):
-    block = next(blocks_of(campaign))
+    block = next(campaign.blocks())
     store.write(block, solve_block(block))
-    spec = json.loads(block.series.block_spec(block.index))
-    assert spec["series"]["solver"]["options"] == dataclasses.asdict(block.series.solver)
+    spec = json.loads(block.configuration.block_spec(block.index))
+    assert spec["configuration"]["solver"]["options"] == dataclasses.asdict(
+        block.configuration.solver
+    )
     with pytest.raises(DamagedBlock):
         read_block(store.block_path(block.key), spec="something else")

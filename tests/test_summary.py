@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import pipeline
-from pipeline.analysis import compare, tables
-from pipeline.cli import main
+from pipeline.analysis import compare
+from pipeline.cli import main, tables
 from solvers import Status
 from tests.cubes import cube
 from tests.test_analysis import timed

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign
-from pipeline.campaign.blocks import series_of
 from pipeline.cli import main
-from pipeline.request import prepare
+from pipeline.driver.request import prepare
 from pipeline.solving import process, provenance
-from pipeline.solving.timing import measure, timing_key, timings_of
+from pipeline.solving.latency import measure
+from pipeline.store.timings import timing_key, timings_of
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def test_what_failed_has_no_latency(tiny, tmp_path):
 
 
 def test_key_does_not_know_of_batches(tiny):
-    series = next(series_of(Campaign.from_tables(tiny)))
+    configuration = Campaign.from_tables(tiny).configurations[0]
     tiny["campaign"]["batch"] = 2
-    assert timing_key(next(series_of(Campaign.from_tables(tiny)))) == timing_key(series)
+    assert timing_key(Campaign.from_tables(tiny).configurations[0]) == timing_key(configuration)
     tiny["solvers"]["svd"]["prune"] = 0.5
-    assert timing_key(next(series_of(Campaign.from_tables(tiny)))) != timing_key(series)
+    assert timing_key(Campaign.from_tables(tiny).configurations[0]) != timing_key(configuration)
 
 
 def test_command(tiny, tmp_path):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import Campaign, Store, open_results, tables
-from pipeline.campaign.blocks import Block, blocks_of, series_of
+from pipeline import Campaign, Store, open_results
+from pipeline.campaign.blocks import Block
+from pipeline.cli import terminal
 from pipeline.fanout.rescue import ROUNDS, Rescue
-from pipeline.fanout.work import Task
+from pipeline.fanout.task import Task
 from pipeline.solving.contract import BrokenContract
 from pipeline.solving.outcome import Failure, solve_block
 from pipeline.store.state import state_of
@@ -26,7 +27,7 @@ def concerned(campaign, above):
     found = []
     for point in campaign.points():
         problem, _ = campaign.scenario_at(point).draw(
-            range(campaign.campaign.realizations), campaign.campaign.seed
+            range(campaign.realizations), campaign.campaign.seed
         )
         found.append(problem.y.reshape(problem.batch, -1)[:, 0] > above)
     return np.array(found)
@@ -54,8 +55,10 @@ def test_raising(tiny, tmp_path, client):
     np.testing.assert_array_equal(cube.nmse.sel(solver="bad").isnull(), bad)
     assert "RuntimeError: a bad day" in cube.attrs["failures"]
     state = state_of(Store.open(tmp_path / "store"))
-    assert sum(s.failed for s in state.series) == bad.sum()
-    assert f"bad, {bad.sum()} times: RuntimeError: a bad day" in "".join(tables.status_lines(state))
+    assert sum(s.failed for s in state.configurations) == bad.sum()
+    assert f"bad, {bad.sum()} times: RuntimeError: a bad day" in "".join(
+        terminal.status_lines(state)
+    )
 
 
 @pytest.mark.slow
@@ -201,7 +204,7 @@ class Moody:
 )
 def test_failures_are_data(tiny, how, status, message):
     tiny["solvers"] = {"moody": {"use": "tests.test_trouble:Moody", "how": how}}
-    block = next(blocks_of(Campaign.from_tables(tiny)))
+    block = next(Campaign.from_tables(tiny).blocks())
     data = solve_block(block)
     failed = data.cells["status"] == status
     assert failed.any()
@@ -234,23 +237,23 @@ class TestRescue:
     def search(tiny, tmp_path, deadly, *, together=False, batch=8, most=200):
         """Play scheduler: tasks with a deadly realization kill, others pass."""
         tiny["campaign"] |= {"batch": batch, "realizations": 2 * batch}
-        series = next(series_of(Campaign.from_tables(tiny)))
+        configuration = Campaign.from_tables(tiny).configurations[0]
         given_up, tried = {}, 0
         rescue = Rescue(given_up.__setitem__)
         (tmp_path / "stuck").mkdir()
-        waiting, finished = [Task(tmp_path, (Block(series, 0), Block(series, 1)))], []
+        waiting, finished = [Task(tmp_path, (Block(configuration, 0), Block(configuration, 1)))], []
         while waiting:
             task = waiting.pop()
             tried += 1
             assert tried < most
             of_blocks = {row for block in task.blocks for row in block.realizations}
             rows = set(task.probe) or of_blocks
-            rows -= {row for row, _ in task.condemned}
+            rows -= {row for row, _ in task.excluded}
             kills = len(rows & deadly) > 1 if together else bool(rows & deadly)
             if kills:
                 for block in task.blocks:
                     if rows & deadly & set(block.realizations):
-                        task.tombstone(block).touch()
+                        task.marker(block).touch()
                 waiting += rescue.killed(task, "dead")
             else:
                 waiting += rescue.survived(task)
@@ -259,13 +262,13 @@ class TestRescue:
             assert not finished
             return given_up
         assert sorted(block.index for t in finished for block in t.blocks) == [0, 1]
-        return {row: failure for t in finished for row, failure in t.condemned}
+        return {row: failure for t in finished for row, failure in t.excluded}
 
     @pytest.mark.parametrize("deadly", [set(), {0}, {3, 11}, {0, 1, 2, 3, 4, 5, 6, 7}, {15}])
     def test_finds_exactly_the_culprits(self, tiny, tmp_path, deadly):
-        condemned = self.search(tiny, tmp_path, deadly)
-        assert set(condemned) == deadly
-        assert set(condemned.values()) <= {Failure(Status.KILLED_WORKER, "dead")}
+        excluded = self.search(tiny, tmp_path, deadly)
+        assert set(excluded) == deadly
+        assert set(excluded.values()) <= {Failure(Status.KILLED_WORKER, "dead")}
 
     @pytest.mark.parametrize("deadly", [{0}, {3, 55}, set(range(40)), set(range(1, 100))])
     def test_finds_them_in_large_blocks_too(self, tiny, tmp_path, deadly):
@@ -277,11 +280,11 @@ class TestRescue:
         assert given_up == {"svd": "dead, with each of 8 realizations tried alone"}
 
     def test_a_task_that_only_waited_on_a_dead_worker_is_not_suspected(self, tiny, tmp_path):
-        task = Task(tmp_path, tuple(blocks_of(Campaign.from_tables(tiny)))[:2])
+        task = Task(tmp_path, tuple(Campaign.from_tables(tiny).blocks())[:2])
         assert Rescue(print).killed(task, "dead") == [task]
 
     def test_gives_up_a_block_whose_rows_are_deadly_together_only(self, tiny, tmp_path):
         # Halves of the search pass or kill by chance of the split; it ends all the same.
-        condemned = self.search(tiny, tmp_path, {1, 6}, together=True)
-        assert set(condemned) in ({*range(8)}, {1}, {6}, {1, 6})
+        excluded = self.search(tiny, tmp_path, {1, 6}, together=True)
+        assert set(excluded) in ({*range(8)}, {1}, {6}, {1, 6})
         assert ROUNDS == 2

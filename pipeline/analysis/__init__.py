@@ -2,14 +2,15 @@
 
 from pipeline.analysis.cells import axes_of, check, default_measure, is_power, measures_of
 from pipeline.analysis.comparison import compare
-from pipeline.analysis.export import export, places_of, records, rows_of
 from pipeline.analysis.intervals import CONFIDENCE, to_db
+from pipeline.analysis.rows import records, row_dimensions, rows_of
 from pipeline.analysis.summaries import (
     Ranking,
     changed_rankings,
     has_gaps,
     latencies,
     means_of,
+    ranking_lines,
     summarize,
 )
 
@@ -21,14 +22,14 @@ __all__ = [
     "check",
     "compare",
     "default_measure",
-    "export",
     "has_gaps",
     "is_power",
     "latencies",
     "means_of",
     "measures_of",
-    "places_of",
+    "ranking_lines",
     "records",
+    "row_dimensions",
     "rows_of",
     "summarize",
     "to_db",

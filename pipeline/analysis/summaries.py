@@ -198,6 +198,9 @@ def has_gaps(results: xr.Dataset, measure: str) -> bool:
     return bool((usable(results, measure) & ~common(results, measure)).any().compute())
 
 
+RANKINGS_SHOWN = 10
+
+
 class Ranking(NamedTuple):
     """A point where the order of the solvers depends on which cells are looked at.
 
@@ -247,6 +250,23 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
             }
             found.append(Ranking(at, name, *names))
     return found
+
+
+def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
+    """Where the ranking over the common cells is another; see `changed_rankings`."""
+    changes = changed_rankings(everything, shared)
+    if not changes:
+        return ["All cells and the common ones rank the solvers alike, at every point."]
+    lines = []
+    for change in changes[:RANKINGS_SHOWN]:
+        where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
+        lines.append(
+            f"Ranking by the {change.figure} differs at {where}: {', '.join(change.all)} "
+            f"over all cells; {', '.join(change.common)} over the common ones (best first)."
+        )
+    if len(changes) > RANKINGS_SHOWN:
+        lines.append(f"So it does at {len(changes) - RANKINGS_SHOWN} more; --json names them.")
+    return lines
 
 
 def latencies(results: xr.Dataset) -> xr.Dataset | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from pipeline.campaign.definition import Campaign, Entry, SweepValue
 from pipeline.scenarios import Scenario
 from solvers import Solver
+
+SweepValue = bool | int | float | str
 
 KEY_FORMAT = 1
 
@@ -57,11 +57,11 @@ def digest(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Series:
-    """All blocks of one solver at one point of the grid, up to their numbers.
+class Configuration:
+    """One solver at one grid point: all that is needed to compute any of its blocks.
 
-    It holds everything that a worker needs, and whatever decides the numbers goes into `spec`;
-    the label and the place in the grid do not.
+    A worker needs nothing else. What decides the numbers goes into `spec`; the label and the
+    position in the grid do not.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Series:
         Of the solver.
     point : dict
         The swept parameters by key.
-    place : tuple of int
+    grid_index : tuple of int
         Position in the cube: along the solver axis and each swept axis.
     batch : int
         Realizations per block.
@@ -79,7 +79,7 @@ class Series:
 
     label: str
     point: Mapping[str, SweepValue]
-    place: tuple[int, ...]
+    grid_index: tuple[int, ...]
     scenario_use: str
     scenario: Scenario[Any]
     solver_use: str
@@ -90,7 +90,7 @@ class Series:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """What decides the numbers of every block of the series."""
+        """What decides the numbers of every block of the configuration."""
         return {
             "format": KEY_FORMAT,
             "scenario": {
@@ -114,7 +114,7 @@ class Series:
 
     def block_spec(self, index: int) -> str:
         """Canonical text of everything that decides the numbers of one block."""
-        return f'{{"block":{index},"series":{self._canonical}}}'
+        return f'{{"block":{index},"configuration":{self._canonical}}}'
 
     def key(self, index: int) -> str:
         """Name of one block, a hash of its spec."""
@@ -136,49 +136,17 @@ class Series:
 
 @dataclasses.dataclass(frozen=True, slots=True)  # there may be a million
 class Block:
-    """One batch of realizations of one series."""
+    """One batch of realizations of one configuration."""
 
-    series: Series
+    configuration: Configuration
     index: int
 
     @property
     def key(self) -> str:
         """Name of its file."""
-        return self.series.key(self.index)
+        return self.configuration.key(self.index)
 
     @property
     def realizations(self) -> range:
         """Which, by number."""
-        return self.series.realizations(self.index)
-
-
-def series_of(campaign: Campaign) -> Iterator[Series]:
-    """Every series of a campaign, solver by solver."""
-    shape = [range(len(axis.values)) for axis in campaign.axes]
-    for number, entry in enumerate(campaign.entries):
-        for place, point in zip(itertools.product(*shape), campaign.points(), strict=True):
-            yield _series(campaign, entry, (number, *place), point)
-
-
-def _series(
-    campaign: Campaign, entry: Entry, place: tuple[int, ...], point: tuple[SweepValue, ...]
-) -> Series:
-    return Series(
-        label=entry.label,
-        point=dict(zip((axis.key for axis in campaign.axes), point, strict=True)),
-        place=place,
-        scenario_use=campaign.scenario_use,
-        scenario=campaign.scenario_at(point),
-        solver_use=entry.use,
-        solver=entry.solver,
-        seed=campaign.campaign.seed,
-        batch=entry.batch,
-        trace=campaign.output.trace,
-    )
-
-
-def blocks_of(campaign: Campaign) -> Iterator[Block]:
-    """Every block of a campaign, series by series."""
-    for series in series_of(campaign):
-        for index in range(series.block_count(campaign.campaign.realizations)):
-            yield Block(series, index)
+        return self.configuration.realizations(self.index)

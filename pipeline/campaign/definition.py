@@ -14,15 +14,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipeline.campaign.blocks import Block, Configuration, SweepValue
 from pipeline.campaign.settings import NAME, ClusterSettings, Header, Limits, Name, Output, Table
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
-from pipeline.scenarios import Scenario
+from pipeline.scenarios import Measure, Scenario
 from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
 from solvers.registry import suggest
-
-SweepValue = bool | int | float | str
 
 PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
 """Parts of the places of its complaints that no campaign file has."""
@@ -171,6 +170,54 @@ class Campaign(Table):
             known = ", ".join(SCENARIOS.names())
             raise ValueError(f"scenario.use: missing or not a string; known: {known}")
         return use
+
+    @cached_property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """Every solver at every point of the grid, solver by solver."""
+        shape = [range(len(axis.values)) for axis in self.axes]
+        grid = list(zip(itertools.product(*shape), self.points(), strict=True))
+        scenarios = [self.scenario_at(point) for _, point in grid]
+        return tuple(
+            self._configuration(entry, (number, *grid_index), point, scenario)
+            for number, entry in enumerate(self.entries)
+            for (grid_index, point), scenario in zip(grid, scenarios, strict=True)
+        )
+
+    def _configuration(
+        self,
+        entry: Entry,
+        grid_index: tuple[int, ...],
+        point: tuple[SweepValue, ...],
+        scenario: Scenario[Any],
+    ) -> Configuration:
+        return Configuration(
+            label=entry.label,
+            point=dict(zip((axis.key for axis in self.axes), point, strict=True)),
+            grid_index=grid_index,
+            scenario_use=self.scenario_use,
+            scenario=scenario,
+            solver_use=entry.use,
+            solver=entry.solver,
+            seed=self.campaign.seed,
+            batch=entry.batch,
+            trace=self.output.trace,
+        )
+
+    def blocks(self) -> Iterator[Block]:
+        """Every block that this campaign asks for, configuration by configuration."""
+        for configuration in self.configurations:
+            for index in range(configuration.block_count(self.realizations)):
+                yield Block(configuration, index)
+
+    @property
+    def realizations(self) -> int:
+        """Realizations asked for at each point of the grid."""
+        return self.campaign.realizations
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """The scenario's measures, the same at every point of the grid."""
+        return self.configurations[0].scenario.measures
 
     @property
     def constants(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def terminal() -> Console:
 
 def show(console: Console, *parts: Table | str) -> None:
     """Print tables, in parts where they are too wide, and lines as they are."""
-    from pipeline.tables import fitted
+    from pipeline.cli.terminal import fitted
 
     for part in parts:
         if isinstance(part, str):

@@ -56,7 +56,7 @@ def show_summary(
     console: Console, store: Path, measure: str | None = None, *, wide: bool = False
 ) -> None:
     """Print the tables of figures."""
-    from pipeline.analysis import tables
+    from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
     show(console, *tables.summary(results, measure, wide=wide))
@@ -109,7 +109,8 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
     from pipeline.analysis import compare as compare_solvers
-    from pipeline.analysis import records, tables
+    from pipeline.analysis import records
+    from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
     if reference is None:
@@ -135,7 +136,7 @@ def export(store: Path, output: Path) -> None:
       kronsbl export results/quickstart -o quickstart.nc
       kronsbl export results/quickstart -o quickstart.csv
     """
-    from pipeline.analysis import export as export_cube
+    from pipeline.results.export import export as export_cube
     from pipeline.results.publishing import open_results
 
     left_out = export_cube(open_results(store), output)

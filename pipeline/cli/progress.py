@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from pipeline.tables import span
+from pipeline.cli.terminal import span
 
 if TYPE_CHECKING:
-    from pipeline.driver import Counts
-    from pipeline.driver import Progress as Callback
+    from pipeline.driver.run import Counts
+    from pipeline.driver.run import Progress as Callback
 
 SECONDS_BETWEEN_LINES = 60.0
 

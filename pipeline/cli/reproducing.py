@@ -56,7 +56,7 @@ def paper(
     """
     from pipeline.campaign import Campaign
     from pipeline.cli.progress import shown
-    from pipeline.driver import run as run_campaign
+    from pipeline.driver.run import run as run_campaign
     from pipeline.report.paper import Study, agreement, check_published, paper_page, write_figures
     from pipeline.results.publishing import open_results
     from pipeline.store.files import replace_text

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from pipeline import tables
 from pipeline.cli.base import (
     CLUSTER,
     FAILED,
@@ -25,6 +24,7 @@ from pipeline.cli.base import (
     terminal,
 )
 from pipeline.cli.looking import show_summary
+from pipeline.cli.terminal import plan_lines, plan_table, status_lines, status_table
 from pipeline.errors import InputError
 
 
@@ -76,7 +76,7 @@ def run(
     """
     from pipeline.campaign import Campaign
     from pipeline.cli.progress import shown
-    from pipeline.driver import run as run_campaign
+    from pipeline.driver.run import run as run_campaign
 
     console = terminal()
     set_up_logging(quiet)
@@ -145,14 +145,14 @@ def plan(
       kronsbl plan study.toml --cluster slurm
     """
     from pipeline.campaign import Campaign
-    from pipeline.planning import plan as plan_campaign
+    from pipeline.driver.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
     found = plan_campaign(study, store, workers=workers, cluster=cluster)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
-    show(terminal(), tables.plan(found), *tables.plan_lines(found))
+    show(terminal(), plan_table(found), *plan_lines(found))
 
 
 @main.command("time")
@@ -183,12 +183,12 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
       kronsbl time workflows/quickstart.toml --realizations 10
     """
     from pipeline.analysis import latencies
-    from pipeline.analysis.tables import latency_table
     from pipeline.campaign import Campaign
-    from pipeline.request import prepare
+    from pipeline.cli.tables import latency_table
+    from pipeline.driver.request import prepare
     from pipeline.results.publishing import open_results
     from pipeline.results.publishing import publish as publish_cube
-    from pipeline.solving.timing import measure
+    from pipeline.solving.latency import measure
 
     opened, study = prepare(Campaign.load(campaign), store, campaign.resolve().parent)
     with click.progressbar(length=1000, label="timing", file=sys.stderr) as bar:
@@ -217,7 +217,7 @@ def status(store: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(state.tables(), indent=2))
         return
-    show(terminal(), tables.status(state), *tables.status_lines(state))
+    show(terminal(), status_table(state), *status_lines(state))
 
 
 @main.command()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.fanout.interruption import interruptible
-from pipeline.fanout.work import look_around
+from pipeline.signals import signals_delivered
+from pipeline.solving.worker import inspect_worker
 
 SECONDS_BETWEEN_WORDS = 60.0
 
@@ -38,7 +38,7 @@ def wait_for_a_worker(client: Any, seconds: float, queue: Callable[[], str] | No
     while not client.nthreads():
         left = end - time.monotonic()
         try:
-            with interruptible():
+            with signals_delivered():
                 client.wait_for_workers(1, timeout=max(min(left, SECONDS_BETWEEN_WORDS), 0.1))
         except TimeoutError:
             jobs = f" (jobs: {queue()})" if queue else ""
@@ -72,10 +72,10 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
         raise InputError("an asynchronous client: make one without asynchronous=True")
     with tempfile.NamedTemporaryFile(prefix=".probe-", dir=store) as probe:
         try:
-            found = client.run(look_around, probe.name)
+            found = client.run(inspect_worker, probe.name)
         except (ImportError, AttributeError) as error:
             raise InputError(f"the workers cannot import kronsbl: {error}") from None
-        here = look_around(probe.name)
+        here = inspect_worker(probe.name)
     for address, there in found.items():
         if there.version != here.version:
             raise InputError(

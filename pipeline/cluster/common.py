@@ -5,7 +5,7 @@ from __future__ import annotations
 LOOPBACK = "127.0.0.1:0"
 """Of dashboards, which have no access control."""
 
-PRELOAD = "pipeline.fanout.worker_preload"
+PRELOAD = "pipeline.cluster.worker_preload"
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
-from pipeline.fanout.interruption import blocked_in_children
+from pipeline.signals import blocked_in_children
 
 
 def usable_cores() -> int:

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
 from pipeline.errors import InputError
-from pipeline.fanout.interruption import handlers_kept
+from pipeline.signals import handlers_kept
 from pipeline.store.files import TEMPORARY
 
 NAME = "kronsbl"

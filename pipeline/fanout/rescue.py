@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from pipeline.campaign.blocks import Block
-from pipeline.fanout.work import Task
+from pipeline.fanout.task import Task
 from pipeline.solving.outcome import Failure
 from solvers import Status
 
@@ -33,7 +33,7 @@ class _Case:
     sampled: bool = False
     rounds: int = 0
     strikes: dict[int, int] = dataclasses.field(default_factory=dict)
-    condemned: dict[int, Failure] = dataclasses.field(default_factory=dict)
+    excluded: dict[int, Failure] = dataclasses.field(default_factory=dict)
 
 
 class Rescue:
@@ -99,13 +99,13 @@ class Rescue:
         if failure.status != Status.TIME_LIMIT and case.strikes[row] < STRIKES:
             case.probes += 1
             return [task]
-        case.condemned[row] = failure
+        case.excluded[row] = failure
         return self._closed(task, case)
 
     def survived(self, task: Task) -> list[Task]:
         """What to do after `task` has come back alive."""
         again: list[Task] = []
-        if not task.condemned:
+        if not task.excluded:
             self._sound.add(task.label)
             for suspect in self._held.pop(task.label, []):
                 again += self._search(suspect, self._cases[_key(suspect)])
@@ -136,26 +136,26 @@ class Rescue:
         rows = tuple(task.blocks[0].realizations)
         case.rounds += 1
         if case.rounds > ROUNDS:  # innocent one by one, deadly together
-            return [dataclasses.replace(task, condemned=tuple((row, case.failure) for row in rows))]
-        sound = tuple(row for row in rows if row not in case.condemned)
+            return [dataclasses.replace(task, excluded=tuple((row, case.failure) for row in rows))]
+        sound = tuple(row for row in rows if row not in case.excluded)
         return self._halves(task, case, sound)
 
     def _halves(self, task: Task, case: _Case, rows: tuple[int, ...]) -> list[Task]:
         middle = (len(rows) + 1) // 2
         parts = [part for part in (rows[:middle], rows[middle:]) if part]
         case.probes += len(parts)
-        return [dataclasses.replace(task, probe=part, condemned=()) for part in parts]
+        return [dataclasses.replace(task, probe=part, excluded=()) for part in parts]
 
     def _closed(self, task: Task, case: _Case) -> list[Task]:
         """The block without its culprits, once every probe has come back."""
         if case.probes:
             return []
-        return [dataclasses.replace(task, probe=(), condemned=tuple(case.condemned.items()))]
+        return [dataclasses.replace(task, probe=(), excluded=tuple(case.excluded.items()))]
 
     @staticmethod
     def _failure(task: Task, block: Block, why: str) -> Failure | None:
         """How a worker died that was at that block; None where none was."""
-        path = task.tombstone(block)
+        path = task.marker(block)
         try:
             text = path.read_text()
         except OSError:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import default_measure, summarize
+from pipeline.analysis import default_measure, describing, summarize
 from pipeline.errors import InputError
-from pipeline.plots import describing, style
+from pipeline.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

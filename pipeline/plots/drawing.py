@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from pipeline.analysis import check, default_measure
+from pipeline.analysis import check, default_measure, describing
 from pipeline.errors import InputError
-from pipeline.plots import curves, describing, panels, style
+from pipeline.plots import curves, panels, style
 from solvers.registry import suggest
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import check, is_power, latencies, summarize, to_db
+from pipeline.analysis import check, describing, is_power, latencies, summarize, to_db
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.errors import InputError
-from pipeline.plots import describing, style
+from pipeline.plots import style
 from pipeline.plots.curves import one_axis, over_axis
 
 if TYPE_CHECKING:

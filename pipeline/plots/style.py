@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.analysis import describing
 from pipeline.errors import InputError
-from pipeline.plots import describing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import latencies
+from pipeline.analysis import describing, latencies
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
-from pipeline.plots import describing, style
+from pipeline.plots import style
 from pipeline.plots.panels import points_of
 from pipeline.report import interactive
 from pipeline.report.page import Chart, Part, Text

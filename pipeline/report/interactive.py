@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from pipeline.plots import describing, style
+from pipeline.analysis import describing
+from pipeline.plots import style
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.analysis import default_measure, measures_of, summarize
+from pipeline.analysis import default_measure, describing, measures_of, summarize
 from pipeline.analysis.published import (
     Sample,
     Verdict,
@@ -19,7 +19,7 @@ from pipeline.analysis.published import (
     read_published,
 )
 from pipeline.campaign import Campaign
-from pipeline.plots import describing, style
+from pipeline.plots import style
 from pipeline.report import charts, tables
 from pipeline.report.page import Cell, Chart, Part, Section, Table, Text, page
 
@@ -67,7 +67,7 @@ def published_file(file: Path) -> Path:
 def check_published(file: Path, campaign: Campaign) -> None:
     """Raise InputError where published numbers do not fit the campaign that they are for."""
     if published_file(file).exists():
-        scenario = campaign.scenario_at(next(campaign.points()))
+        scenario = campaign.configurations[0].scenario
         axes = [axis.dimension for axis in campaign.axes]
         published_table(published_file(file), axes, list(scenario.measures))
 

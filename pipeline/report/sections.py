@@ -11,12 +11,13 @@ from pipeline.analysis import (
     axes_of,
     check,
     default_measure,
+    describing,
     measures_of,
     summarize,
 )
 from pipeline.analysis.cells import finished
 from pipeline.errors import InputError
-from pipeline.plots import describing, style
+from pipeline.plots import style
 from pipeline.report import charts, tables
 from pipeline.report.page import Cell, Facts, Part, Section, Source, Table, Text
 

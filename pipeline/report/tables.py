@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import axes_of, has_gaps, is_power, summarize, to_db
-from pipeline.analysis.tables import ranking_lines
-from pipeline.plots import describing
+from pipeline.analysis import axes_of, describing, has_gaps, is_power, summarize, to_db
+from pipeline.analysis.summaries import ranking_lines
 from pipeline.report.page import Cell, Part, Table, Text
 
 ROWS = 2000

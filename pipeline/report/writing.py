@@ -27,7 +27,7 @@ def write(store: str | Path, output: str | Path) -> Path:
     InputError
         There is no cube, nothing in it, or the file cannot be written.
     """
-    from pipeline.plots import describing
+    from pipeline.analysis import describing
     from pipeline.report.page import page
     from pipeline.report.sections import sections_of
     from pipeline.results.publishing import open_results

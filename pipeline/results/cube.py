@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Block, Series, digest, series_of
+from pipeline.campaign.blocks import Block, Configuration, digest
 from pipeline.scenarios import Scenario
-from pipeline.solving.timing import timing_key, timings_of
 from pipeline.store.folder import DamagedBlock, Store
+from pipeline.store.timings import timing_key, timings_of
 from solvers import Status
 
 CELLS_PER_CHUNK = 500_000
@@ -57,7 +57,7 @@ STATUS_FLAGS: Mapping[str, Any] = {
 
 def variables_of(campaign: Campaign) -> dict[str, Variable]:
     """The cube's variables, by name."""
-    scenario = campaign.scenario_at(next(campaign.points()))
+    scenario = campaign.configurations[0].scenario
     found = {
         name: Variable(
             "f8",
@@ -105,8 +105,10 @@ class CubeBuilder:
 
     def __init__(self, store: Store, campaign: Campaign) -> None:
         self.store, self.campaign = store, campaign
-        self.series = {series.place: series for series in series_of(campaign)}
-        self.realizations = campaign.campaign.realizations
+        self.configurations = {
+            configuration.grid_index: configuration for configuration in campaign.configurations
+        }
+        self.realizations = campaign.realizations
         self.done = store.keys()
         self.shape = (
             len(campaign.entries),
@@ -119,24 +121,24 @@ class CubeBuilder:
         self.facts: dict[str, set[str]] = {}
         self.failures: dict[str, Counter[str]] = {}
         self.damaged: list[str] = []
-        keys = {timing_key(series) for series in self.series.values()}
+        keys = {timing_key(configuration) for configuration in self.configurations.values()}
         self.timings = {
             host: found for host, found in timings_of(store).items() if keys & found.timings.keys()
         }
         self.missing = 0
 
-    def blocks(self, series: Series, first: int, last: int) -> Iterator[Block]:
-        """Blocks of a series that are there and hold some of the realizations [first, last)."""
-        for index in range(first // series.batch, -(-last // series.batch)):
-            block = Block(series, index)
+    def blocks(self, configuration: Configuration, first: int, last: int) -> Iterator[Block]:
+        """Blocks that are there and hold some of the realizations [first, last)."""
+        for index in range(first // configuration.batch, -(-last // configuration.batch)):
+            block = Block(configuration, index)
             if block.key in self.done:
                 yield block
 
     def fingerprint(self) -> str:
         """Of what the cube would hold: what was asked for, and which blocks are there."""
         text = [tomli_w.dumps(self.campaign.tables())]
-        for series in self.series.values():
-            text += [block.key for block in self.blocks(series, 0, self.realizations)]
+        for configuration in self.configurations.values():
+            text += [block.key for block in self.blocks(configuration, 0, self.realizations)]
         if self.timings:
             text.append(repr(self.timings))
         return digest("\n".join(text))
@@ -145,8 +147,8 @@ class CubeBuilder:
         """Lengths of the extra dimensions, as found in the blocks."""
         found = {v.extra: 1 for v in self.variables.values() if v.extra is not None}
         if found:
-            for series in self.series.values():
-                for block in self.blocks(series, 0, self.realizations):
+            for configuration in self.configurations.values():
+                for block in self.blocks(configuration, 0, self.realizations):
                     fields = self._read(block)[0].dtype
                     for name, variable in self.variables.items():
                         if variable.extra and name in (fields.names or ()):
@@ -208,18 +210,18 @@ class CubeBuilder:
             name: np.full((*size, *array.shape[len(self.shape) :]), array.fill_value, array.dtype)
             for name, array in arrays.items()
         }
-        *places, along = slab
-        for place in itertools.product(*(range(s.start, s.stop) for s in places)):
-            series = self.series[place]
-            offset = tuple(p - s.start for p, s in zip(place, places, strict=True))
-            for block in self.blocks(series, along.start, along.stop):
-                self._place_block(values, block, offset, along)
+        *along_axes, along = slab
+        for grid_index in itertools.product(*(range(s.start, s.stop) for s in along_axes)):
+            configuration = self.configurations[grid_index]
+            offset = tuple(p - s.start for p, s in zip(grid_index, along_axes, strict=True))
+            for block in self.blocks(configuration, along.start, along.stop):
+                self._copy_block(values, block, offset, along)
         if "status" in values:
             self.missing += int((values["status"] == Status.NOT_RUN).sum())
         for name, array in arrays.items():
             array[slab] = values[name]
 
-    def _place_block(
+    def _copy_block(
         self,
         values: Mapping[str, NDArray[Any]],
         block: Block,
@@ -229,7 +231,7 @@ class CubeBuilder:
         cells, meta = self._read(block)
         if not len(cells):
             return
-        numbers = block.series.realizations(block.index)
+        numbers = block.configuration.realizations(block.index)
         first, last = max(numbers.start, along.start), min(numbers.stop, along.stop)
         source = slice(first - numbers.start, last - numbers.start)
         target: tuple[Any, ...] = (*offset, slice(first - along.start, last - along.start))
@@ -240,7 +242,7 @@ class CubeBuilder:
             else:
                 values[name][target] = cell
         if "host" in values:
-            self._note(block.series, meta)
+            self._note(block.configuration, meta)
             values["host"][target] = self.hosts.index(meta["host"]) + 1
 
     def _fill_timings(self, group: Any) -> None:
@@ -262,13 +264,13 @@ class CubeBuilder:
 
         latency, memory = np.full(shape, np.nan), np.full(shape[:-1], np.nan)
         for number, host in enumerate(self.timings.values()):
-            for place, series in self.series.items():
-                timing = host.timings.get(timing_key(series))
+            for grid_index, configuration in self.configurations.items():
+                timing = host.timings.get(timing_key(configuration))
                 if timing is not None:
                     numbers = np.array(timing.realizations)
                     there = numbers < self.realizations
-                    latency[number][place][numbers[there]] = np.array(timing.latency)[there]
-                    memory[number][place] = timing.peak_memory
+                    latency[number][grid_index][numbers[there]] = np.array(timing.latency)[there]
+                    memory[number][grid_index] = timing.peak_memory
         names = np.array(list(self.timings), np.dtypes.StringDType())
         add("timing_host", names, 1, units="1", long_name="host of the timing lane")
         add(
@@ -286,7 +288,7 @@ class CubeBuilder:
             long_name="memory that solving one realization takes at most",
         )
 
-    def _note(self, series: Series, meta: Mapping[str, Any]) -> None:
+    def _note(self, configuration: Configuration, meta: Mapping[str, Any]) -> None:
         """Collect what the attributes say about where the numbers come from."""
         if meta["host"] not in self.hosts:
             self.hosts.append(meta["host"])
@@ -294,7 +296,7 @@ class CubeBuilder:
             self.facts.setdefault(name, set()).add(str(meta[name]))
         for package, version in meta["versions"].items():
             self.facts.setdefault(package, set()).add(version)
-        self.failures.setdefault(series.label, Counter()).update(meta["failures"])
+        self.failures.setdefault(configuration.label, Counter()).update(meta["failures"])
 
     def _coordinates(self, group: Any, widths: Mapping[str, int]) -> None:
         columns: dict[str, tuple[NDArray[Any], dict[str, str]]] = {
@@ -348,7 +350,10 @@ class CubeBuilder:
             "seed": header.seed,
             "batch": json.dumps({e.label: e.batch for e in self.campaign.entries}),
             "solvers": json.dumps(
-                {series.label: series.spec["solver"] for series in self.series.values()}
+                {
+                    configuration.label: configuration.spec["solver"]
+                    for configuration in self.configurations.values()
+                }
             ),
             "failures": json.dumps(
                 {k: dict(v.most_common(MESSAGES_SHOWN)) for k, v in self.failures.items() if v}

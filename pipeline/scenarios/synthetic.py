@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from pipeline import metrics
+from pipeline.scenarios import metrics
 from pipeline.scenarios.base import (
     PARAMETERS,
     Count,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.campaign.blocks import Block, Series
+from pipeline.campaign.blocks import Block, Configuration
 from pipeline.errors import in_one_line
 from pipeline.scenarios import Truth
 from pipeline.solving import provenance
@@ -82,16 +82,16 @@ class RowClock:
 
 
 def _solve(
-    series: Series, problem: Problem, truth: Truth, limit: float | None
+    configuration: Configuration, problem: Problem, truth: Truth, limit: float | None
 ) -> dict[str, NDArray[Any]]:
     """Solve and score a batch; raises whatever the solver or the scenario raises."""
-    trace = Trace(truth.x) if series.trace else None
+    trace = Trace(truth.x) if configuration.trace else None
     clock = RowClock(problem.batch, trace, limit)
     clock.start()
-    estimate = series.solver.solve(problem, watch=clock)
+    estimate = configuration.solver.solve(problem, watch=clock)
     clock.stop()
     check_estimate(problem, estimate)
-    columns = figures_of(series.scenario, truth, problem, estimate)
+    columns = figures_of(configuration.scenario, truth, problem, estimate)
     noise_var = estimate.noise_var
     columns |= {
         "runtime": clock.seconds,
@@ -116,13 +116,13 @@ def _failure(error: BaseException) -> Failure:
     return Failure(status, in_one_line(error))
 
 
-def _without_result(series: Series, status: Status) -> dict[str, NDArray[Any]]:
+def _without_result(configuration: Configuration, status: Status) -> dict[str, NDArray[Any]]:
     """Columns of a single realization that has none."""
-    nan = (*series.scenario.measures, "runtime", "noise_var")
+    nan = (*configuration.scenario.measures, "runtime", "noise_var")
     columns: dict[str, NDArray[Any]] = {name: np.full(1, np.nan) for name in nan}
     for name in ("iterations", "inner_iterations", "inner_capped"):
         columns[name] = np.zeros(1, int)
-    if series.trace:
+    if configuration.trace:
         columns |= {f"trace_{name}": np.full((1, 0), np.nan) for name in TRACES}
     return columns | {"status": np.full(1, status)}
 
@@ -145,10 +145,10 @@ def _merged(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[An
 
 
 def outcome(
-    series: Series,
+    configuration: Configuration,
     realizations: Sequence[int],
     limit: float | None = None,
-    condemned: Mapping[int, Failure] = MappingProxyType({}),
+    excluded: Mapping[int, Failure] = MappingProxyType({}),
 ) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
     """Figures of some realizations, and how often which failure happened.
 
@@ -157,13 +157,13 @@ def outcome(
 
     Parameters
     ----------
-    series
+    configuration
         What to solve.
     realizations
         Their numbers.
     limit
         Seconds per realization.
-    condemned
+    excluded
         Realizations not to touch, and why.
 
     Returns
@@ -172,19 +172,19 @@ def outcome(
     failures : dict
         Message to count.
     """
-    if condemned.keys() & set(realizations):
-        return _around(series, realizations, limit, condemned)
+    if excluded.keys() & set(realizations):
+        return _around(configuration, realizations, limit, excluded)
     try:
-        problem, truth = series.scenario.draw(realizations, series.seed)
-        columns = _solve(series, problem, truth, limit)
+        problem, truth = configuration.scenario.draw(realizations, configuration.seed)
+        columns = _solve(configuration, problem, truth, limit)
     except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
         if len(realizations) == 1:
             failure = _failure(error)
-            return _without_result(series, failure.status), {failure.message: 1}
+            return _without_result(configuration, failure.status), {failure.message: 1}
     else:
         count = int((columns["status"] == Status.NOT_FINITE).sum())
         return columns, {NOT_FINITE: count} if count else {}
-    return _joined([outcome(series, [realization], limit) for realization in realizations])
+    return _joined([outcome(configuration, [realization], limit) for realization in realizations])
 
 
 def _joined(
@@ -197,17 +197,17 @@ def _joined(
 
 
 def _around(
-    series: Series,
+    configuration: Configuration,
     realizations: Sequence[int],
     limit: float | None,
-    condemned: Mapping[int, Failure],
+    excluded: Mapping[int, Failure],
 ) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
-    """`outcome` of the realizations that are not condemned, in one batch, with the others."""
-    sound = [r for r in realizations if r not in condemned]
-    lost = [r for r in realizations if r in condemned]
-    parts = [outcome(series, sound, limit)] if sound else []
+    """`outcome` of the realizations that are not excluded, in one batch, with the others."""
+    sound = [r for r in realizations if r not in excluded]
+    lost = [r for r in realizations if r in excluded]
+    parts = [outcome(configuration, sound, limit)] if sound else []
     parts += [
-        (_without_result(series, condemned[r].status), {condemned[r].message: 1}) for r in lost
+        (_without_result(configuration, excluded[r].status), {excluded[r].message: 1}) for r in lost
     ]
     columns, failures = _joined(parts)
     order = np.argsort([*sound, *lost], kind="stable")
@@ -230,12 +230,12 @@ def cells_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
 def solve_block(
     block: Block,
     limit: float | None = None,
-    condemned: Mapping[int, Failure] = MappingProxyType({}),
+    excluded: Mapping[int, Failure] = MappingProxyType({}),
 ) -> BlockData:
     """Everything there is to know about one block; see `outcome`."""
     about = provenance.of_process()
     start = time.perf_counter()
-    realizations = block.series.realizations(block.index)
-    columns, failures = outcome(block.series, realizations, limit, condemned)
+    realizations = block.configuration.realizations(block.index)
+    columns, failures = outcome(block.configuration, realizations, limit, excluded)
     meta = {**about, "elapsed": time.perf_counter() - start, "failures": failures}
     return BlockData(cells_of(columns), meta)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Block, Series, series_of
+from pipeline.campaign.blocks import Block, Configuration
 from pipeline.errors import InputError
 from pipeline.scenarios import Truth
 from pipeline.solving import process
@@ -92,31 +92,37 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     campaign = store.last_request()
     if campaign is None:
         raise InputError(f"{store.path}: no run has asked for anything yet")
-    series = _find(campaign, solver, point)
-    if not 0 <= realization < campaign.campaign.realizations:
-        last = campaign.campaign.realizations - 1
+    configuration = _find(campaign, solver, point)
+    if not 0 <= realization < campaign.realizations:
+        last = campaign.realizations - 1
         raise InputError(f"realization {realization}: the store has 0 to {last}")
-    problem, truth = series.scenario.draw([realization], series.seed)
+    problem, truth = configuration.scenario.draw([realization], configuration.seed)
     trace = Trace(truth.x)
     process.prepare()
-    estimate = series.solver.solve(problem, watch=trace)
+    estimate = configuration.solver.solve(problem, watch=trace)
     check_estimate(problem, estimate)
-    columns, _ = outcome(dataclasses.replace(series, trace=False), [realization])
-    names = [*series.scenario.measures, "iterations", "inner_iterations", "noise_var", "status"]
+    columns, _ = outcome(dataclasses.replace(configuration, trace=False), [realization])
+    names = [
+        *configuration.scenario.measures,
+        "iterations",
+        "inner_iterations",
+        "noise_var",
+        "status",
+    ]
     return Replay(
         solver=solver,
-        point=series.point,
+        point=configuration.point,
         realization=realization,
         problem=problem,
         truth=truth,
         estimate=estimate,
         trace=trace,
         figures={name: _plain(columns[name][0]) for name in names},
-        stored=_stored(store, series, realization, names),
+        stored=_stored(store, configuration, realization, names),
     )
 
 
-def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> Series:
+def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> Configuration:
     labels = [entry.label for entry in campaign.entries]
     if solver not in labels:
         raise InputError(f"solver {solver!r}: not in the store; {suggest(solver, labels)}")
@@ -132,15 +138,15 @@ def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> Series:
                 f"{name} = {point[name]!r}: not in the store, which has {list(axis.values)}"
             )
     wanted = {axis.key: point[name] for name, axis in dimensions.items()}
-    return next(s for s in series_of(campaign) if s.label == solver and s.point == wanted)
+    return next(s for s in campaign.configurations if s.label == solver and s.point == wanted)
 
 
 def _stored(
-    store: Store, series: Series, realization: int, names: list[str]
+    store: Store, configuration: Configuration, realization: int, names: list[str]
 ) -> dict[str, Any] | None:
-    block = Block(series, realization // series.batch)
+    block = Block(configuration, realization // configuration.batch)
     try:
-        cell = store.read(block).cells[realization % series.batch]
+        cell = store.read(block).cells[realization % configuration.batch]
     except (FileNotFoundError, DamagedBlock):
         return None
     return {name: _plain(cell[name]) for name in names}

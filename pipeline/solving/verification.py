@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign.blocks import Block, Series, digest
+from pipeline.campaign.blocks import Block, Configuration, digest
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.solving import provenance
 from pipeline.solving.outcome import solve_block
@@ -102,40 +102,40 @@ def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None)
 def _certify(path: Path, data: BlockData, spec: str) -> None:
     if digest(spec) != path.stem:
         raise DamagedBlock(f"{path}: holds another block than its name says")
-    batch = json.loads(spec)["series"]["batch"]
+    batch = json.loads(spec)["configuration"]["batch"]
     if len(data.cells) != batch:
         raise DamagedBlock(f"{path}: {len(data.cells)} realizations, expected {batch}")
 
 
-def block_of(spec: str) -> Block:
-    """The block that a spec describes, ready to be solved.
+def block_of(text: str) -> Block:
+    """The block that the text of a spec describes, ready to be solved.
 
     Raises
     ------
     ValueError
         Its solver or scenario is not to be had here, or not in that version.
     """
-    tables = json.loads(spec)
-    series = tables["series"]
-    solver = SOLVERS.create(series["solver"]["use"], series["solver"]["options"])
-    scenario = SCENARIOS.create(series["scenario"]["use"], series["scenario"]["parameters"])
+    tables = json.loads(text)
+    spec = tables["configuration"]
+    solver = SOLVERS.create(spec["solver"]["use"], spec["solver"]["options"])
+    scenario = SCENARIOS.create(spec["scenario"]["use"], spec["scenario"]["parameters"])
     for what, found in (("solver", solver), ("scenario", scenario)):
         version = getattr(found, "version", 1)
-        if version != series[what]["version"]:
-            use = series[what]["use"]
-            raise ValueError(f"{use} is now version {version}, not {series[what]['version']}")
+        if version != spec[what]["version"]:
+            use = spec[what]["use"]
+            raise ValueError(f"{use} is now version {version}, not {spec[what]['version']}")
     return Block(
-        Series(
-            label=series["solver"]["use"],
+        Configuration(
+            label=spec["solver"]["use"],
             point={},
-            place=(),
-            scenario_use=series["scenario"]["use"],
+            grid_index=(),
+            scenario_use=spec["scenario"]["use"],
             scenario=scenario,
-            solver_use=series["solver"]["use"],
+            solver_use=spec["solver"]["use"],
             solver=solver,
-            seed=series["seed"],
-            batch=series["batch"],
-            trace=series["trace"],
+            seed=spec["seed"],
+            batch=spec["batch"],
+            trace=spec["trace"],
         ),
         tables["block"],
     )
@@ -159,7 +159,7 @@ def _solve_again(path: Path, verdict: Verdict) -> None:
     verdict.solved += 1
     verdict.exact += exact
     verdict.differing += [
-        f"{path.name} ({block.series.describe()}, block {block.index}): {text}"
+        f"{path.name} ({block.configuration.describe()}, block {block.index}): {text}"
         for text in differences(stored, again, exact=exact)
     ]
 

@@ -101,7 +101,7 @@ def read_block(path: Path, spec: str | None = None) -> BlockData:
 
 
 def read_spec(path: Path) -> str:
-    """The spec that a block file carries; see `Series.block_spec`."""
+    """The spec that a block file carries; see `Configuration.block_spec`."""
     return _members(path, "spec")[0].tobytes().decode()
 
 
@@ -273,7 +273,7 @@ class Store:
         if data.crashed:  # first, so that no block with failures goes without its mark
             failures = {"cells": data.crashed, "messages": data.meta["failures"]}
             write_durably(mark, json.dumps(failures).encode())
-        spec = block.series.block_spec(block.index)
+        spec = block.configuration.block_spec(block.index)
         members = {"cells": data.cells, "spec": _text(spec), "meta": _text(json.dumps(data.meta))}
         write_durably(path, _pack(members))
         if new_shelf:
@@ -312,11 +312,11 @@ class Store:
 
     def read(self, block: Block) -> BlockData:
         """Read a block and make sure that it is that block; see `read_block`."""
-        data = read_block(self.block_path(block.key), block.series.block_spec(block.index))
-        if len(data.cells) != block.series.batch:
+        data = read_block(self.block_path(block.key), block.configuration.block_spec(block.index))
+        if len(data.cells) != block.configuration.batch:
             raise DamagedBlock(
                 f"{self.block_path(block.key)}: {len(data.cells)} realizations, "
-                f"expected {block.series.batch}"
+                f"expected {block.configuration.batch}"
             )
         return data
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pipeline.campaign.blocks import Series, series_of
+from pipeline.campaign.blocks import Configuration
 from pipeline.errors import InputError
 from pipeline.store.folder import Store
 
@@ -20,7 +20,7 @@ ALIVE_SECONDS = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
-class SeriesState:
+class ConfigurationState:
     """Cells of one solver at one point of the grid."""
 
     solver: str
@@ -65,7 +65,7 @@ class StoreState:
     """State of a store."""
 
     name: str
-    series: list[SeriesState]
+    configurations: list[ConfigurationState]
     runs: list[LiveRun]
     blocks: int
     bytes: dict[str, int]
@@ -73,7 +73,7 @@ class StoreState:
     @property
     def complete(self) -> bool:
         """Whether nothing that was asked for is pending."""
-        return not any(s.pending for s in self.series)
+        return not any(s.pending for s in self.configurations)
 
     def tables(self) -> dict[str, Any]:
         """As plain dictionaries and lists, for JSON."""
@@ -94,10 +94,12 @@ def state_of(store: Store) -> StoreState:
         raise InputError(f"{store.path}: no run has asked for anything yet")
     sizes = {entry.name[:-4]: entry.stat().st_size for entry in store.block_files()}
     failures = store.failures()
-    realizations = campaign.campaign.realizations
+    realizations = campaign.realizations
     return StoreState(
         name=campaign.campaign.name,
-        series=[_series_state(s, realizations, sizes, failures) for s in series_of(campaign)],
+        configurations=[
+            _configuration_state(s, realizations, sizes, failures) for s in campaign.configurations
+        ],
         runs=[
             run for path in sorted((store.path / "running").glob("*.json")) if (run := _live(path))
         ],
@@ -106,20 +108,25 @@ def state_of(store: Store) -> StoreState:
     )
 
 
-def _series_state(
-    series: Series, realizations: int, done: dict[str, int], failures: dict[str, dict[str, Any]]
-) -> SeriesState:
+def _configuration_state(
+    configuration: Configuration,
+    realizations: int,
+    done: dict[str, int],
+    failures: dict[str, dict[str, Any]],
+) -> ConfigurationState:
     have, failed, messages = 0, 0, Counter[str]()
-    for index in range(series.block_count(realizations)):
-        key = series.key(index)
+    for index in range(configuration.block_count(realizations)):
+        key = configuration.key(index)
         if key in done:
-            asked = min(series.batch, realizations - index * series.batch)
+            asked = min(configuration.batch, realizations - index * configuration.batch)
             have += asked
             if key in failures:
                 failed += min(failures[key]["cells"], asked)
                 messages.update(failures[key]["messages"])
     pending = realizations - have
-    return SeriesState(series.label, dict(series.point), have, failed, pending, dict(messages))
+    return ConfigurationState(
+        configuration.label, dict(configuration.point), have, failed, pending, dict(messages)
+    )
 
 
 def _live(path: Path) -> LiveRun | None:

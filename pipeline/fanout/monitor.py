@@ -1,4 +1,4 @@
-"""Looking after a run from beside: how many workers there are, and a sign of life."""
+"""The monitor thread of a run: counts workers, keeps the heartbeat, gives up without any."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from pipeline.fanout.graph import FanOut
-from pipeline.fanout.pacing import Queue
+from pipeline.fanout.fan_out import FanOut
+from pipeline.fanout.queue import Queue
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
 
-class Watch(threading.Thread):
+class Monitor(threading.Thread):
     """A thread that looks at the cluster every few seconds, while inside a with statement.
 
     Parameters
@@ -37,7 +37,7 @@ class Watch(threading.Thread):
         tick: Callable[[int], None],
         patience: float,
     ) -> None:
-        super().__init__(name="kronsbl-watch", daemon=True)
+        super().__init__(name="kronsbl-monitor", daemon=True)
         self._client, self._fan_out, self._queue = client, fan_out, queue
         self._tick, self._patience = tick, patience
         self._over = threading.Event()

@@ -42,8 +42,8 @@ _gate: _Gate | None = None
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Let interruptions wait until a part marked `interruptible`, or the end.
+def signals_deferred() -> Iterator[None]:
+    """Let interruptions wait until a part marked `signals_delivered`, or the end.
 
     Does nothing in threads other than the main one, which are never interrupted.
     """
@@ -67,8 +67,8 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """A part within `held_back` that interruptions may end."""
+def signals_delivered() -> Iterator[None]:
+    """A part within `signals_deferred` that interruptions may end."""
     if _gate is None or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -17,17 +15,15 @@ import cloudpickle
 from pipeline.campaign.blocks import Block
 from pipeline.errors import WrongWorker
 from pipeline.fanout.watchdog import deadline
-from pipeline.solving import provenance
 from pipeline.solving.outcome import Failure, outcome, solve_block
+from pipeline.solving.worker import VERSION
 from pipeline.store import Store
 from solvers import kernels
-from solvers.kernels import caching
 
 GRACE_SECONDS = 1.0
-VERSION = provenance.package_version("kronsbl")
 
 
-class Report(NamedTuple):
+class TaskResult(NamedTuple):
     """The word that a task returns: how much of what it was given went how.
 
     Attributes
@@ -64,7 +60,7 @@ class Task:
     probe : tuple of int
         Realizations of the one block to try out, to see whether they kill the worker; nothing
         is stored. Empty for a task that is meant.
-    condemned : tuple of (int, Failure)
+    excluded : tuple of (int, Failure)
         Realizations of the one block not to touch, since they do.
     stop : Path or None
         A file; once it is there, no further block is begun.
@@ -77,7 +73,7 @@ class Task:
     limit: float | None = None
     replace: bool = False
     probe: tuple[int, ...] = ()
-    condemned: tuple[tuple[int, Failure], ...] = ()
+    excluded: tuple[tuple[int, Failure], ...] = ()
     stop: Path | None = None
     version: str = VERSION
 
@@ -90,14 +86,14 @@ class Task:
     @property
     def label(self) -> str:
         """Of the solver."""
-        return self.blocks[0].series.label
+        return self.blocks[0].configuration.label
 
     @property
     def batch(self) -> int:
         """Realizations per block; one solver's blocks are all of a size."""
-        return self.blocks[0].series.batch
+        return self.blocks[0].configuration.batch
 
-    def tombstone(self, block: Block) -> Path:
+    def marker(self, block: Block) -> Path:
         """The file that is there while a worker is at that block, with a traceback if stuck."""
         part = f"-{self.probe[0]}-{self.probe[-1]}" if self.probe else ""
         return self.store / "stuck" / f"{block.key}{part}.txt"
@@ -115,7 +111,7 @@ def _accountable(task: Task, block: Block, rows: int) -> Iterator[None]:
     those that do not, or hang. The driver hears of a lost worker, and by the file tells who was
     at it from who only waited there.
     """
-    path = task.tombstone(block)
+    path = task.marker(block)
     path.parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(path.open("w"))
@@ -124,28 +120,6 @@ def _accountable(task: Task, block: Block, rows: int) -> Iterator[None]:
             # Twice: a batch over time is tried again row by row.
             stack.enter_context(deadline(2 * task.limit * rows + GRACE_SECONDS, file))
         yield
-
-
-class Surroundings(NamedTuple):
-    """What a worker finds where it is."""
-
-    version: str
-    sees_store: bool
-    python: str
-    process: tuple[str, int]
-    compiled: bool
-
-
-def look_around(probe: str) -> Surroundings:
-    """What a worker is, and whether it sees a file."""
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    return Surroundings(
-        version=VERSION,
-        sees_store=os.path.exists(probe),
-        python=python,
-        process=(platform.node(), os.getpid()),
-        compiled=caching.kept(),
-    )
 
 
 def _leaving() -> bool:
@@ -158,7 +132,7 @@ def _leaving() -> bool:
         return False
 
 
-def run_task(task: Task) -> Report:
+def run_task(task: Task) -> TaskResult:
     """Solve and store the blocks of a task, on a worker.
 
     Blocks are left undone where the worker is to leave or the run to stop; the report tells how
@@ -177,7 +151,7 @@ def run_task(task: Task) -> Report:
     if task.probe:
         [block] = task.blocks
         with _accountable(task, block, len(task.probe)):
-            outcome(block.series, task.probe, task.limit)
+            outcome(block.configuration, task.probe, task.limit)
     for block in () if task.probe else task.blocks:
         if (task.stop is not None and task.stop.exists()) or (blocks and _leaving()):
             break
@@ -185,10 +159,10 @@ def run_task(task: Task) -> Report:
             blocks, failed = blocks + 1, failed + known  # somebody else was faster
             continue
         with _accountable(task, block, task.batch):
-            data = solve_block(block, task.limit, dict(task.condemned))
+            data = solve_block(block, task.limit, dict(task.excluded))
         store.write(block, data, replace=task.replace)
         blocks += 1
         failed += data.crashed
         message = message or next(iter(data.meta["failures"]), "")
     seconds = time.perf_counter() - start
-    return Report(blocks, blocks * task.batch, failed, seconds, message)
+    return TaskResult(blocks, blocks * task.batch, failed, seconds, message)

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Series, series_of
+from pipeline.campaign.blocks import Configuration
 from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.driver.request import prepare
 from pipeline.errors import ClusterLost
-from pipeline.fanout.interruption import held_back
-from pipeline.fanout.pacing import Queue
+from pipeline.fanout.monitor import Monitor
+from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
-from pipeline.fanout.watch import Watch
-from pipeline.fanout.work import Report, Task
-from pipeline.request import prepare
+from pipeline.fanout.task import Task, TaskResult
+from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import replaced
 
@@ -98,18 +98,18 @@ class Run:
 
 
 class Share(NamedTuple):
-    """What a run has to see to of one series.
+    """What a run has to see to of one configuration.
 
     Attributes
     ----------
-    series : Series
+    configuration : Configuration
     blocks : int
         How many, done or not.
     todo : list of int
         Numbers of those that are not done.
     """
 
-    series: Series
+    configuration: Configuration
     blocks: int
     todo: list[int]
 
@@ -121,7 +121,7 @@ def shares_of(
     retry_failed: bool = False,
     shard: tuple[int, int] = (0, 1),
 ) -> list[Share]:
-    """What a campaign still needs, series by series.
+    """What a campaign still needs, configuration by configuration.
 
     Parameters
     ----------
@@ -136,11 +136,11 @@ def shares_of(
     if retry_failed:
         done -= store.failures().keys()
     found, number = [], itertools.count()
-    for series in series_of(campaign):
-        count = series.block_count(campaign.campaign.realizations)
+    for configuration in campaign.configurations:
+        count = configuration.block_count(campaign.realizations)
         mine = [i for i in range(count) if next(number) % shard[1] == shard[0]]
-        todo = [i for i in mine if series.key(i) not in done]
-        found.append(Share(series, len(mine), todo))
+        todo = [i for i in mine if configuration.key(i) not in done]
+        found.append(Share(configuration, len(mine), todo))
     return found
 
 
@@ -210,7 +210,7 @@ def run(
         else:
             found = nullcontext(client)
         try:
-            with held_back(), found as on:
+            with signals_deferred(), found as on:
                 work.run(on)
         except KeyboardInterrupt:
             if shard is None:
@@ -251,12 +251,12 @@ class _Work:
         """Compute every block that is to do."""
         from distributed.comm.core import CommClosedError
 
-        from pipeline.fanout.graph import FanOut
+        from pipeline.fanout.fan_out import FanOut
 
         limit = self._campaign.limits.seconds_per_realization
         check_workers(client, self._store.path, limited=limit is not None)
         for share in self._shares:
-            make_shippable(share.series)
+            make_shippable(share.configuration)
         name = f"{platform.node()}-{os.getpid()}"
         running = self._store.path / "running"
         running.mkdir(exist_ok=True)
@@ -264,7 +264,7 @@ class _Work:
         stop.unlink(missing_ok=True)  # of a namesake that was killed
         self._queue = Queue(
             self._store.path.resolve(),
-            [(share.series, share.todo) for share in self._shares],
+            [(share.configuration, share.todo) for share in self._shares],
             sum(client.nthreads().values()),
             limit=limit,
             replace=self._replace,
@@ -272,9 +272,11 @@ class _Work:
         )
         fan_out = FanOut(client, self._queue, self._report, self._stop)
         patience = self._campaign.cluster.start_timeout
-        watch = Watch(client, fan_out, self._queue, self._tick(running / f"{name}.json"), patience)
+        monitor = Monitor(
+            client, fan_out, self._queue, self._tick(running / f"{name}.json"), patience
+        )
         try:
-            with watch:
+            with monitor:
                 fan_out.run()
         except CommClosedError:
             raise ClusterLost("the scheduler was lost") from None
@@ -282,14 +284,14 @@ class _Work:
             stop.unlink(missing_ok=True)
             (running / f"{name}.json").unlink(missing_ok=True)
 
-    def _report(self, task: Task, report: Report) -> None:
-        self.counts.done += report.cells
-        self.counts.failed += report.failed
+    def _report(self, task: Task, result: TaskResult) -> None:
+        self.counts.done += result.cells
+        self.counts.failed += result.failed
         label = task.label
-        self._blocks[label] += report.blocks
-        self._good[label] += report.cells - report.failed
+        self._blocks[label] += result.blocks
+        self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
-            self._stop(label, report.message)
+            self._stop(label, result.message)
         self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
 
@@ -316,7 +318,7 @@ class _Work:
 
 def _counts(shares: Iterable[Share]) -> Counts:
     counts = Counts()
-    for series, blocks, todo in shares:
-        counts.total += blocks * series.batch
-        counts.before += (blocks - len(todo)) * series.batch
+    for configuration, blocks, todo in shares:
+        counts.total += blocks * configuration.batch
+        counts.before += (blocks - len(todo)) * configuration.batch
     return counts

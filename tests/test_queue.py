@@ -5,55 +5,59 @@ from collections import Counter
 import pytest
 
 from pipeline import Campaign
-from pipeline.campaign.blocks import blocks_of, series_of
-from pipeline.fanout.pacing import Queue
-from pipeline.fanout.work import Report
+from pipeline.fanout.queue import Queue
+from pipeline.fanout.task import TaskResult
 
 
 def test_hands_out_every_block_once(tiny, tmp_path):
     campaign = Campaign.from_tables(tiny)
-    missing = [(series, [0, 1]) for series in series_of(campaign)]
+    missing = [(configuration, [0, 1]) for configuration in campaign.configurations]
     queue, seen = Queue(tmp_path, missing, threads=2), []
     while (task := queue.next()) is not None:
         seen += [block.key for block in task.blocks]
-        queue.done(task, Report(len(task.blocks), 3 * len(task.blocks), 0, 0.01))
-    assert sorted(seen) == sorted(b.key for b in blocks_of(campaign))
+        queue.done(task, TaskResult(len(task.blocks), 3 * len(task.blocks), 0, 0.01))
+    assert sorted(seen) == sorted(b.key for b in campaign.blocks())
 
 
 def test_sizes_tasks_by_what_blocks_cost_and_starts_with_the_dear_ones(tiny, tmp_path):
     campaign = Campaign.from_tables(tiny)
-    missing = [(series, list(range(10_000))) for series in series_of(campaign)]
+    missing = [(configuration, list(range(10_000))) for configuration in campaign.configurations]
     queue = Queue(tmp_path, missing, threads=2)
     cost = {"svd": 1.0, "oracle": 0.01}
     for _ in range(2):
         task = queue.next()
         assert len(task.blocks) == 1
-        queue.done(task, Report(1, 3, 0, cost[task.label]))
+        queue.done(task, TaskResult(1, 3, 0, cost[task.label]))
     task = queue.next()
     assert task.label == "svd"
     assert len(task.blocks) == 10
 
 
 def test_solvers_take_turns_until_it_is_known_what_they_cost(tiny, tmp_path):
-    missing = [(series, list(range(50))) for series in series_of(Campaign.from_tables(tiny))]
+    missing = [
+        (configuration, list(range(50)))
+        for configuration in Campaign.from_tables(tiny).configurations
+    ]
     queue = Queue(tmp_path, missing, threads=2)
     first = [queue.next() for _ in range(8)]
     assert Counter(task.label for task in first) == {"svd": 4, "oracle": 4}
-    queue.done(first[0], Report(1, 3, 0, 1.0))
+    queue.done(first[0], TaskResult(1, 3, 0, 1.0))
     assert {queue.next().label for _ in range(4)} == {"oracle"}
-    queue.done(first[1], Report(1, 3, 0, 0.01))
+    queue.done(first[1], TaskResult(1, 3, 0, 0.01))
     assert {queue.next().label for _ in range(4)} == {"svd"}
 
 
 def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
     tiny["sweep"] = {"snr_db": list(range(300)), "sparsity": [1, 2]}
-    missing = [(series, [0, 1]) for series in series_of(Campaign.from_tables(tiny))]
+    missing = [
+        (configuration, [0, 1]) for configuration in Campaign.from_tables(tiny).configurations
+    ]
     queue, tasks, seen = Queue(tmp_path, missing, threads=2), 0, Counter()
     while (task := queue.next()) is not None:
-        assert {block.series.label for block in task.blocks} == {task.label}
+        assert {block.configuration.label for block in task.blocks} == {task.label}
         seen.update(block.key for block in task.blocks)
         tasks, blocks = tasks + 1, len(task.blocks)
-        queue.done(task, Report(blocks, 3 * blocks, 0, 0.05 * blocks))
+        queue.done(task, TaskResult(blocks, 3 * blocks, 0, 0.05 * blocks))
     assert len(seen) == 2400
     assert set(seen.values()) == {1}
     assert tasks < 150
@@ -61,17 +65,20 @@ def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
 
 def test_time_left_is_reckoned_from_what_each_solver_costs(tiny, tmp_path):
     """Dear solvers go first, so cells per second would be far off."""
-    missing = [(series, list(range(50))) for series in series_of(Campaign.from_tables(tiny))]
+    missing = [
+        (configuration, list(range(50)))
+        for configuration in Campaign.from_tables(tiny).configurations
+    ]
     queue, cost = Queue(tmp_path, missing, threads=2), {"svd": 3.0, "oracle": 0.01}
     for known in (0, 1, 2):
         assert (queue.seconds_left() is None) == (known < 2)
         task = queue.next()
-        queue.done(task, Report(1, 3, 0, cost[task.label]))
+        queue.done(task, TaskResult(1, 3, 0, cost[task.label]))
     assert queue.seconds_left() == pytest.approx((98 * 3.0 + 99 * 0.01) / 2)
     on_its_way = queue.next()
     assert queue.seconds_left() == pytest.approx((98 * 3.0 + 99 * 0.01) / 2)
     queue.threads = 4
-    queue.done(on_its_way, Report(1, 3, 0, 3.0))
+    queue.done(on_its_way, TaskResult(1, 3, 0, 3.0))
     assert queue.seconds_left() == pytest.approx((97 * 3.0 + 99 * 0.01) / 4)
     queue.stop("svd")
     assert queue.seconds_left() == pytest.approx(99 * 0.01 / 4)

@@ -9,10 +9,10 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from pipeline.errors import ClusterLost
-from pipeline.fanout.interruption import interruptible
-from pipeline.fanout.pacing import Queue
+from pipeline.fanout.queue import Queue
 from pipeline.fanout.rescue import Rescue
-from pipeline.fanout.work import Report, Task, run_task
+from pipeline.fanout.task import Task, TaskResult, run_task
+from pipeline.signals import signals_delivered
 
 SECONDS_FOR_A_WORD = 20.0
 WIND_DOWN_SECONDS = 15.0
@@ -27,7 +27,7 @@ class FanOut:
     client : distributed.Client
     queue
         Where tasks come from.
-    on_report
+    on_result
         Called with every finished task and its report.
     on_hopeless
         Called with the label of a solver that kills every worker it is tried on, and how.
@@ -37,12 +37,12 @@ class FanOut:
         self,
         client: Any,
         queue: Queue,
-        on_report: Callable[[Task, Report], None],
+        on_result: Callable[[Task, TaskResult], None],
         on_hopeless: Callable[[str, str], None],
     ) -> None:
         from distributed import as_completed
 
-        self._client, self._queue, self._on_report = client, queue, on_report
+        self._client, self._queue, self._on_result = client, queue, on_result
         self._rescue = Rescue(on_hopeless)
         self._in_flight: dict[Any, Task] = {}
         self._completed = as_completed(loop=client.loop)
@@ -82,12 +82,12 @@ class FanOut:
         from distributed import wait
 
         if self._queue.stop_all() and self._in_flight:
-            with contextlib.suppress(TimeoutError, CancelledError), interruptible():
+            with contextlib.suppress(TimeoutError, CancelledError), signals_delivered():
                 wait(list(self._in_flight), timeout=WIND_DOWN_SECONDS)
 
     def _next(self) -> Any:
         """Wait for the next task that has finished; None where there is none in flight."""
-        with interruptible():
+        with signals_delivered():
             return next(self._completed, None)
 
     def _refill(self) -> None:
@@ -119,19 +119,19 @@ class FanOut:
                 self._done(task, report)
         future.release()
 
-    def _done(self, task: Task, report: Report) -> None:
-        self._queue.done(task, report)
-        self._on_report(task, report)
-        if rest := task.blocks[report.blocks :]:  # the worker had to leave
+    def _done(self, task: Task, result: TaskResult) -> None:
+        self._queue.done(task, result)
+        self._on_result(task, result)
+        if rest := task.blocks[result.blocks :]:  # the worker had to leave
             self._queue.put_first([dataclasses.replace(task, blocks=rest)])
 
     @staticmethod
-    def _word(future: Any) -> Report | None:
+    def _word(future: Any) -> TaskResult | None:
         """The report of a finished task, or None where it has gone with its worker."""
         from distributed.scheduler import KilledWorker
 
         try:
-            report: Report = future.result(timeout=SECONDS_FOR_A_WORD)
+            result: TaskResult = future.result(timeout=SECONDS_FOR_A_WORD)
         except (KilledWorker, CancelledError, TimeoutError):
             return None
-        return report
+        return result

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.campaign.blocks import Block, Series
-from pipeline.fanout.work import Report, Task
+from pipeline.campaign.blocks import Block, Configuration
+from pipeline.fanout.task import Task, TaskResult
 
 TASK_SECONDS = 10.0
 SHORTEST_TASK_SECONDS = 0.2
@@ -32,8 +32,8 @@ class Queue:
     Parameters
     ----------
     store : Path
-    missing : iterable of (Series, list of int)
-        Blocks to do, by series.
+    missing : iterable of (Configuration, list of int)
+        Blocks to do, by configuration.
     threads : int
         Workers' threads, to size tasks so that all of them end together.
     limit : float, optional
@@ -41,7 +41,7 @@ class Queue:
     replace : bool
         Whether the blocks are there already and meant to be replaced.
     stop : Path, optional
-        Handed to the tasks; see `pipeline.fanout.work.Task`.
+        Handed to the tasks; see `pipeline.fanout.task.Task`.
 
     Notes
     -----
@@ -53,7 +53,7 @@ class Queue:
     def __init__(
         self,
         store: Path,
-        missing: Iterable[tuple[Series, list[int]]],
+        missing: Iterable[tuple[Configuration, list[int]]],
         threads: int,
         *,
         limit: float | None = None,
@@ -64,12 +64,16 @@ class Queue:
         self._limit, self._replace, self._stop = limit, replace, stop
         self._urgent: list[Task] = []
         self._stopped: set[str] = set()
-        self._waiting: dict[str, deque[tuple[Series, list[int]]]] = {}
+        self._waiting: dict[str, deque[tuple[Configuration, list[int]]]] = {}
         self._left: dict[str, int] = {}  # still to be handed out
-        for series, indices in missing:
+        for configuration, indices in missing:
             if indices:
-                self._waiting.setdefault(series.label, deque()).append((series, list(indices)))
-                self._left[series.label] = self._left.get(series.label, 0) + len(indices)
+                self._waiting.setdefault(configuration.label, deque()).append(
+                    (configuration, list(indices))
+                )
+                self._left[configuration.label] = self._left.get(configuration.label, 0) + len(
+                    indices
+                )
         self._undone = dict(self._left)
         self._costs = {label: _Cost() for label in self._waiting}
 
@@ -116,12 +120,12 @@ class Queue:
         """Up to so many blocks of a solver, of as few points as will do."""
         waiting, taken = self._waiting[label], list[Block]()
         while waiting and len(taken) < count:
-            series, indices = waiting.popleft()
+            configuration, indices = waiting.popleft()
             few = count - len(taken)
-            taken += [Block(series, index) for index in indices[:few]]
+            taken += [Block(configuration, index) for index in indices[:few]]
             if rest := indices[few:]:
                 # Points take turns, so that a solver's measured cost is that of a mixture.
-                waiting.append((series, rest))
+                waiting.append((configuration, rest))
         self._left[label] -= len(taken)
         return taken
 
@@ -137,12 +141,12 @@ class Queue:
         self._undone[label] = 0
         return left
 
-    def done(self, task: Task, report: Report) -> None:
+    def done(self, task: Task, result: TaskResult) -> None:
         """Learn from a finished task."""
         cost = self._costs[task.label]
-        cost.blocks += report.blocks
-        cost.seconds += report.seconds
-        self._undone[task.label] = max(self._undone[task.label] - report.blocks, 0)
+        cost.blocks += result.blocks
+        cost.seconds += result.seconds
+        self._undone[task.label] = max(self._undone[task.label] - result.blocks, 0)
 
     def stop_all(self) -> bool:
         """Hand out nothing more, and tell tasks on their way to begin no further block."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.calibration import Calibration, block_bytes, seconds_per_block
 from pipeline.campaign import Campaign
 from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster import check_cluster, slurm
 from pipeline.cluster.local import usable_cores
-from pipeline.driver import Share, shares_of
+from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
+from pipeline.driver.request import default_store, dry_run, extended
+from pipeline.driver.run import Share, shares_of
 from pipeline.errors import in_one_line
-from pipeline.request import default_store, extended, rehearse
 from pipeline.results.cube import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
@@ -140,7 +140,7 @@ def plan(
         The campaign, the store or the cluster cannot be used.
     """
     check_cluster(cluster, campaign.cluster)
-    rehearse(campaign)
+    dry_run(campaign)
     path = Path(store or default_store(campaign))
     if (path / "campaign.toml").exists():
         opened = Store.create(path, campaign)
@@ -151,7 +151,7 @@ def plan(
     workers = site.workers
     process.prepare()
     plans = [
-        _solver_plan(label, [s for s in shares if s.series.label == label])
+        _solver_plan(label, [s for s in shares if s.configuration.label == label])
         for label in campaign.solvers
     ]
     cells = sum(p.blocks * p.batch for p in plans)
@@ -208,14 +208,14 @@ def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:
     at = np.unique(np.linspace(0, len(shares) - 1, CALIBRATION_POINTS).round().astype(int))
     measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
     try:
-        measured = [seconds_per_block(shares[i].series) for i in at]
-        memory = block_bytes(shares[0].series)
+        measured = [seconds_per_block(shares[i].configuration) for i in at]
+        memory = block_bytes(shares[0].configuration)
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
     per_block = np.interp(np.arange(len(shares)), at, [m.seconds for m in measured])
     return SolverPlan(
         label=label,
-        batch=shares[0].series.batch,
+        batch=shares[0].configuration.batch,
         blocks=blocks,
         blocks_done=blocks - int(left.sum()),
         seconds=float(per_block @ left),

@@ -6,7 +6,7 @@ import time
 import tracemalloc
 from typing import Any, NamedTuple
 
-from pipeline.campaign.blocks import Series
+from pipeline.campaign.blocks import Configuration
 from solvers import Trace
 
 CALIBRATION_SECONDS = 1.0
@@ -58,46 +58,46 @@ class _Patience:
             raise _Cut(iteration)
 
 
-def seconds_per_block(series: Series) -> Calibration:
+def seconds_per_block(configuration: Configuration) -> Calibration:
     """Measure on as many realizations as it takes to fill `CALIBRATION_SECONDS`.
 
     Where a single realization takes longer than `PATIENCE_SECONDS`, the solve is cut short and
     the time of its iterations so far is extended to the solver's `max_iterations`: right where
     it uses them all, too much where it converges earlier. Solvers without a cap are not cut.
     """
-    cap = getattr(series.solver, "max_iterations", None)
+    cap = getattr(configuration.solver, "max_iterations", None)
     rows = 1
     while True:
         start = time.perf_counter()
-        problem, truth = series.scenario.draw(range(rows), series.seed)
+        problem, truth = configuration.scenario.draw(range(rows), configuration.seed)
         drawn = time.perf_counter() - start
-        trace = Trace(truth.x) if series.trace else None
+        trace = Trace(truth.x) if configuration.trace else None
         watch = trace if cap is None else _Patience(PATIENCE_SECONDS, then=trace)
         try:
-            estimate = series.solver.solve(problem, watch=watch)
+            estimate = configuration.solver.solve(problem, watch=watch)
         except _Cut as cut:
             solving = time.perf_counter() - start - drawn
             assert cap is not None
             seconds = drawn + solving * cap / cut.iterations
-            return Calibration(seconds / rows * series.batch, at_most=cut.iterations < cap)
-        series.scenario.score(truth, problem, estimate)
+            return Calibration(seconds / rows * configuration.batch, at_most=cut.iterations < cap)
+        configuration.scenario.score(truth, problem, estimate)
         spent = time.perf_counter() - start
-        if rows == series.batch or spent > CALIBRATION_SECONDS:
-            return Calibration(spent / rows * series.batch)
-        rows = min(series.batch, 8 * rows)
+        if rows == configuration.batch or spent > CALIBRATION_SECONDS:
+            return Calibration(spent / rows * configuration.batch)
+        rows = min(configuration.batch, 8 * rows)
 
 
-def block_bytes(series: Series) -> float:
+def block_bytes(configuration: Configuration) -> float:
     """Peak of the arrays of a block, extrapolated from one and two realizations."""
     peaks = []
     for rows in (1, 2):
         tracemalloc.start()
         try:
-            problem, _ = series.scenario.draw(range(rows), series.seed)
-            series.solver.solve(problem, watch=_Patience(0.0, MEMORY_ITERATIONS))
+            problem, _ = configuration.scenario.draw(range(rows), configuration.seed)
+            configuration.solver.solve(problem, watch=_Patience(0.0, MEMORY_ITERATIONS))
         except _Cut:
             pass
         finally:
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-    return peaks[0] + max(peaks[1] - peaks[0], 0) * (series.batch - 1)
+    return peaks[0] + max(peaks[1] - peaks[0], 0) * (configuration.batch - 1)

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from pipeline.fanout.interruption import PATIENCE, handlers_kept, held_back, interruptible
+from pipeline.signals import PATIENCE, handlers_kept, signals_deferred, signals_delivered
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def interrupt() -> None:
 
 def test_waits_for_the_end():
     done = []
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with pytest.raises(KeyboardInterrupt), signals_deferred():
         interrupt()
         done.append("all of it")
     assert done
@@ -35,32 +35,32 @@ def test_waits_for_the_end():
 
 def test_waits_for_an_interruptible_part():
     done = []
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with pytest.raises(KeyboardInterrupt), signals_deferred():
         interrupt()
         done.append("before")
-        with interruptible():
+        with signals_delivered():
             done.append("within")
     assert done == ["before"]
 
 
 def test_ends_an_interruptible_part():
     waiting = threading.Event()
-    with pytest.raises(KeyboardInterrupt), held_back(), interruptible():
+    with pytest.raises(KeyboardInterrupt), signals_deferred(), signals_delivered():
         threading.Timer(0.1, interrupt).start()
         waiting.wait(60)
         pytest.fail("not interrupted")
 
 
 def test_once_delivered_is_over():
-    with held_back():
-        with pytest.raises(KeyboardInterrupt), interruptible():
+    with signals_deferred():
+        with pytest.raises(KeyboardInterrupt), signals_delivered():
             interrupt()
-        with interruptible():
+        with signals_delivered():
             pass
 
 
 def test_many_in_vain_break_through():
-    with held_back(), pytest.raises(KeyboardInterrupt):
+    with signals_deferred(), pytest.raises(KeyboardInterrupt):
         for _ in range(PATIENCE):
             interrupt()
 
@@ -69,7 +69,7 @@ def test_many_in_vain_break_through():
 def test_handlers_are_put_back(ends_in):
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     try:
-        with held_back():
+        with signals_deferred():
             assert signal.getsignal(signal.SIGINT) != before[0]
             if ends_in:
                 raise ends_in
@@ -82,7 +82,7 @@ def test_other_threads_are_not_concerned():
     found = []
 
     def elsewhere():
-        with held_back(), interruptible():
+        with signals_deferred(), signals_delivered():
             found.append(signal.getsignal(signal.SIGINT))
 
     before = signal.getsignal(signal.SIGINT)

@@ -1,8 +1,7 @@
-"""Cubes and figures for other programs: netCDF, CSV, Parquet, JSON."""
+"""A cube written for other programs: netCDF, CSV, Parquet."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis.cells import check, plain
+from pipeline.analysis.cells import check
 from pipeline.errors import InputError
 from pipeline.results.cube import CELLS_PER_CHUNK, chunks_for, slabs
 from pipeline.store.files import replaced
@@ -117,50 +116,3 @@ def _frames(cells: xr.Dataset) -> Iterator[Any]:
                 names = dict(zip(np.atleast_1d(variable.attrs["flag_values"]), words, strict=True))
                 frame[name] = pd.Categorical(frame[name].map(names), categories=words)
         yield frame
-
-
-def places_of(figures: xr.Dataset) -> list[str]:
-    """Dimensions that tell the rows of a table apart: hosts, then solvers, then the others."""
-    dims = [str(d) for d in figures.dims if d != "quantile"]
-    return sorted(dims, key=lambda d: {"timing_host": 0, "solver": 1}.get(d, 2))
-
-
-def rows_of(figures: xr.Dataset) -> Iterator[dict[str, Any]]:
-    """Places and figures of one row after the other; quantiles are arrays."""
-    places = places_of(figures)
-    columns: dict[str, Any] = {}
-    for name, variable in figures.data_vars.items():
-        last = [d for d in ("quantile",) if d in variable.dims]
-        full = variable.broadcast_like(figures[places]).transpose(*places, *last).values
-        columns[str(name)] = full.reshape(-1, *full.shape[len(places) :])
-    points = itertools.product(*(figures[d].values for d in places))
-    for number, point in enumerate(points):
-        yield {
-            **dict(zip(places, point, strict=True)),
-            **{name: column[number] for name, column in columns.items()},
-        }
-
-
-def records(figures: xr.Dataset) -> list[dict[str, Any]]:
-    """One dictionary per solver and point, as JSON takes them.
-
-    Parameters
-    ----------
-    figures
-        Of `summarize`, `compare` or `latencies`.
-
-    Returns
-    -------
-    list of dict
-        Quantiles are dictionaries by level; NaN is None, infinities are ``inf`` and ``-inf``.
-    """
-    levels = [str(q) for q in figures["quantile"].values] if "quantile" in figures.dims else []
-    return [
-        {
-            name: dict(zip(levels, map(plain, value), strict=True))
-            if np.ndim(value)
-            else plain(value)
-            for name, value in row.items()
-        }
-        for row in rows_of(figures)
-    ]

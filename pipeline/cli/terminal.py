@@ -16,7 +16,7 @@ from rich.table import Column, Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.planning import Plan
+    from pipeline.driver.planning import Plan
     from pipeline.store.state import StoreState
 
 
@@ -77,11 +77,11 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 3600:.3g} h"
 
 
-def status(state: StoreState) -> Table:
+def status_table(state: StoreState) -> Table:
     """Cells done, failed and pending of each solver and point."""
-    keys = list(state.series[0].point) if state.series else []
+    keys = list(state.configurations[0].point) if state.configurations else []
     table = new_table(["solver", *keys], ["done", "failed", "pending"])
-    for s in state.series:
+    for s in state.configurations:
         place = map(escape, (s.solver, *map(str, s.point.values())))
         table.add_row(*place, str(s.done), str(s.failed), str(s.pending))
     return table
@@ -93,8 +93,10 @@ def status_lines(state: StoreState) -> list[str]:
         f"{state.blocks} blocks, {size(state.bytes['blocks'])}; cubes {size(state.bytes['cubes'])}"
     ]
     reasons = Counter[tuple[str, str]]()
-    for series in state.series:
-        reasons.update({(series.solver, text): n for text, n in series.messages.items()})
+    for configuration in state.configurations:
+        reasons.update(
+            {(configuration.solver, text): n for text, n in configuration.messages.items()}
+        )
     shown = reasons.most_common(REASONS_SHOWN)
     lines += [f"failed: {solver}, {n} times: {text}" for (solver, text), n in shown]
     if len(reasons) > len(shown):
@@ -112,7 +114,7 @@ def status_lines(state: StoreState) -> list[str]:
     return lines
 
 
-def plan(found: Plan) -> Table:
+def plan_table(found: Plan) -> Table:
     """Blocks and hours of each solver."""
     table = new_table(
         ["solver"], ["batch", "blocks", "done", "per block", "core time", "memory of a block"]

@@ -17,17 +17,18 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Series, canonical, digest, series_of
+from pipeline.campaign.blocks import Configuration, canonical, digest
 from pipeline.errors import in_one_line
 from pipeline.solving import process, provenance
 from pipeline.solving.contract import check_estimate
 from pipeline.store import Store
 from pipeline.store.files import write_durably
+from pipeline.store.timings import timing_key
 
 log = logging.getLogger("kronsbl")
 
@@ -35,50 +36,11 @@ Progress = Callable[[int, int], None]
 """Called with how many solves are done, and how many there are."""
 
 
-class Timing(NamedTuple):
-    """Latencies of one solver at one point on one host.
-
-    Attributes
-    ----------
-    realizations : list of int, (n,)
-        Their numbers.
-    latency : list of float, (n,)
-        Seconds, the median over the repeats; NaN where the solver failed.
-    peak_memory : float
-        Bytes that a solve allocates at most; numpy's arrays, without workspace inside LAPACK.
-    """
-
-    realizations: list[int]
-    latency: list[float]
-    peak_memory: float
-
-
-class HostTimings(NamedTuple):
-    """Timings of one host with one set of libraries.
-
-    Attributes
-    ----------
-    about : dict
-        What is known about it.
-    timings : dict
-        By `timing_key`.
-    """
-
-    about: dict[str, Any]
-    timings: dict[str, Timing]
-
-
-def timing_key(series: Series) -> str:
-    """Of everything that decides how long a solve takes, but the host; batches do not."""
-    spec = {k: v for k, v in series.spec.items() if k not in ("batch", "trace")}
-    return digest(canonical(spec))
-
-
 @dataclass
 class _Lane:
-    """One series at its turn now and then."""
+    """One configuration at its turn now and then."""
 
-    series: Series
+    configuration: Configuration
     realizations: Sequence[int]
     peak_memory: float = 0.0
     seconds: dict[int, list[float]] = field(default_factory=dict)
@@ -86,10 +48,12 @@ class _Lane:
 
     def warm_up(self) -> None:
         """Solve once, and see how much memory that takes."""
-        problem, _ = self.series.scenario.draw([self.realizations[0]], self.series.seed)
+        problem, _ = self.configuration.scenario.draw(
+            [self.realizations[0]], self.configuration.seed
+        )
         tracemalloc.start()
         try:
-            self.series.solver.solve(problem)
+            self.configuration.solver.solve(problem)
             self.peak_memory = float(tracemalloc.get_traced_memory()[1])
         except Exception:  # a solver may raise anything; see `measure`
             self.peak_memory = np.nan
@@ -98,10 +62,10 @@ class _Lane:
 
     def measure(self, realization: int) -> None:
         """Solve one realization under the clock."""
-        problem, _ = self.series.scenario.draw([realization], self.series.seed)
+        problem, _ = self.configuration.scenario.draw([realization], self.configuration.seed)
         try:
             start = time.perf_counter()
-            estimate = self.series.solver.solve(problem)
+            estimate = self.configuration.solver.solve(problem)
             spent = time.perf_counter() - start
             check_estimate(problem, estimate)
         except Exception as error:  # no latency; the campaign itself tells what happened
@@ -114,14 +78,14 @@ class _Lane:
         text = json.dumps(
             {
                 "about": about,
-                "spec": self.series.spec,
+                "spec": self.configuration.spec,
                 "realizations": list(self.seconds),
                 "latency": [float(np.median(s)) for s in self.seconds.values()],
                 "repeats": max(map(len, self.seconds.values())),
                 "peak_memory": self.peak_memory,
             }
         )
-        path = _folder(store, about) / f"{timing_key(self.series)}.json"
+        path = _folder(store, about) / f"{timing_key(self.configuration)}.json"
         write_durably(path, text.encode())
 
 
@@ -158,9 +122,9 @@ def measure(
     process.prepare()
     about = provenance.of_process()
     order = random.Random(campaign.campaign.seed)
-    everything = range(campaign.campaign.realizations)
+    everything = range(campaign.realizations)
     chosen = order.sample(everything, min(realizations, len(everything)))
-    lanes = [_Lane(series, chosen) for series in series_of(campaign)]
+    lanes = [_Lane(configuration, chosen) for configuration in campaign.configurations]
     for lane in lanes:
         lane.warm_up()
     turns, total = 0, repeats * len(lanes) * len(chosen)
@@ -177,7 +141,9 @@ def measure(
             lane.write(store, about)
     for lane in lanes:
         if lane.trouble:
-            log.warning("%s was not timed everywhere: %s", lane.series.describe(), lane.trouble)
+            log.warning(
+                "%s was not timed everywhere: %s", lane.configuration.describe(), lane.trouble
+            )
 
 
 @contextlib.contextmanager
@@ -189,18 +155,3 @@ def _no_collections() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def timings_of(store: Store) -> dict[str, HostTimings]:
-    """Timings of a store by host.
-
-    A host is named once per set of libraries that it was measured with.
-    """
-    found: dict[str, HostTimings] = {}
-    for path in sorted((store.path / "timings").glob("*/*.json")):
-        tables = json.loads(path.read_text())
-        host = found.setdefault(path.parent.name, HostTimings(tables["about"], {}))
-        host.timings[path.stem] = Timing(
-            tables["realizations"], tables["latency"], tables["peak_memory"]
-        )
-    return found

@@ -12,19 +12,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.analysis.cells import is_power, measures_of
-from pipeline.analysis.export import places_of, rows_of
 from pipeline.analysis.intervals import to_db
+from pipeline.analysis.rows import row_dimensions, rows_of
 from pipeline.analysis.summaries import (
-    changed_rankings,
     has_gaps,
     latencies,
     means_of,
+    ranking_lines,
     summarize,
 )
-from pipeline.tables import new_table, size
+from pipeline.cli.terminal import new_table, size
 
 Row = dict[str, Any]
-MOST_ROWS, MOST_LINES = 500, 10
+MOST_ROWS = 500
 ENDS = ("", "_low", "_high")
 
 
@@ -67,7 +67,7 @@ def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
     columns = ["cells", *_headings(measure), *(f"{m}\n± error" for m in others)]
     columns += ["ms, batched\n(5–95 %)", "iterations\n(5–95 %)", "at\nmax."]
     columns += ["failed"] if failures else []
-    table = new_table(places_of(figures), columns, tight=True)
+    table = new_table(row_dimensions(figures), columns, tight=True)
     for words, one in _rows(figures):
         asked = int(one["cells"] + one["missing"])
         _add(
@@ -87,7 +87,7 @@ def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
 def _linear_figures(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
     table = new_table(
-        places_of(figures), [f"median {measure}\n[95 %]", f"mean {measure}\n[95 %]", "± error"]
+        row_dimensions(figures), [f"median {measure}\n[95 %]", f"mean {measure}\n[95 %]", "± error"]
     )
     for words, one in _rows(figures):
         mark = "*" if one["dominated"] else " "
@@ -100,7 +100,7 @@ def _spread(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
     levels = [f"{100 * level:g} %" for level in figures["quantile"].values]
     unit = ", dB" if is_power(measure) else ""
-    table = new_table(places_of(figures), [f"{measure}{unit}\n{level}" for level in levels])
+    table = new_table(row_dimensions(figures), [f"{measure}{unit}\n{level}" for level in levels])
     for words, one in _rows(figures):
         _add(table, *words, *(_number(value, measure) for value in one["quantiles"]))
     return table
@@ -108,7 +108,7 @@ def _spread(figures: xr.Dataset) -> Table:
 
 def _common_figures(figures: xr.Dataset) -> Table:
     measure = figures.attrs["measure"]
-    table = new_table(places_of(figures), ["cells", *_headings(measure)])
+    table = new_table(row_dimensions(figures), ["cells", *_headings(measure)])
     for words, one in _rows(figures):
         _add(table, *words, str(int(one["used"])), *_measured(one, measure))
     return table
@@ -118,7 +118,7 @@ def latency_table(figures: xr.Dataset) -> Table:
     """Median latencies and memory by host; see `pipeline.analysis.latencies`."""
     memory = "peak_memory" in figures
     table = new_table(
-        places_of(figures),
+        row_dimensions(figures),
         ["timed", "median latency, ms\n[95 %]", *(["peak memory"] if memory else [])],
     )
     for words, one in _rows(figures):
@@ -128,23 +128,6 @@ def latency_table(figures: xr.Dataset) -> Table:
         )
         _add(table, *words, str(int(one["timed"])), _bracketed(*bounds), *peak)
     return table
-
-
-def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
-    """Where the ranking over the common cells is another; see `changed_rankings`."""
-    changes = changed_rankings(everything, shared)
-    if not changes:
-        return ["All cells and the common ones rank the solvers alike, at every point."]
-    lines = []
-    for change in changes[:MOST_LINES]:
-        where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
-        lines.append(
-            f"Ranking by the {change.figure} differs at {where}: {', '.join(change.all)} "
-            f"over all cells; {', '.join(change.common)} over the common ones (best first)."
-        )
-    if len(changes) > MOST_LINES:
-        lines.append(f"So it does at {len(changes) - MOST_LINES} more; --json names them.")
-    return lines
 
 
 def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
@@ -175,7 +158,7 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
     unit = ", dB" if is_power(measure) else ""
     columns = ["pairs", f"mean difference{unit}\n[95 %]", f"median difference{unit}\n[95 %]"]
     columns += ["won, %\n[95 %]", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
-    table = new_table(places_of(figures), columns)
+    table = new_table(row_dimensions(figures), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
     for words, one in _rows(figures):
         _add(
@@ -205,7 +188,7 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
 
 def _cut(figures: xr.Dataset) -> list[str]:
     """A line where a table would be too long to read."""
-    number = math.prod(figures.sizes[name] for name in places_of(figures))
+    number = math.prod(figures.sizes[name] for name in row_dimensions(figures))
     return (
         [f"The first {MOST_ROWS} of {number} rows; --json has all."] if number > MOST_ROWS else []
     )
@@ -218,7 +201,7 @@ def _add(table: Table, *cells: str) -> None:
 
 def _rows(figures: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
     """Words that say which row it is, and its figures."""
-    places = places_of(figures)
+    places = row_dimensions(figures)
     for row in itertools.islice(rows_of(figures), MOST_ROWS):
         yield [str(row[name]) for name in places], row
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign.blocks import canonical, series_of
-from pipeline.campaign.definition import Campaign, SweepValue
+from pipeline.campaign.blocks import SweepValue, canonical
+from pipeline.campaign.definition import Campaign
 from pipeline.errors import InputError
 from pipeline.solving import provenance
 from pipeline.store import Store
@@ -22,7 +22,7 @@ def default_store(campaign: Campaign) -> Path:
     return Path("results", campaign.campaign.name)
 
 
-def rehearse(campaign: Campaign) -> None:
+def dry_run(campaign: Campaign) -> None:
     """Draw one realization and make sure that every solver has what it needs.
 
     Raises
@@ -31,15 +31,15 @@ def rehearse(campaign: Campaign) -> None:
         A solver lacks something, the scenario cannot draw, or one of them has parameters that
         cannot be written down.
     """
-    for series in series_of(campaign):
+    for configuration in campaign.configurations:
         try:
-            series.key(0)
+            configuration.key(0)
         except TypeError as error:
             raise InputError(
-                f"{series.describe()}: parameters must be numbers, strings, booleans, or lists "
-                f"and tables of them: {error}"
+                f"{configuration.describe()}: parameters must be numbers, strings, booleans, "
+                f"or lists and tables of them: {error}"
             ) from None
-    scenario = campaign.scenario_at(next(campaign.points()))
+    scenario = campaign.configurations[0].scenario
     try:
         with np.errstate(all="ignore"):  # a problem that is not finite says so itself
             problem, _ = scenario.draw([0], campaign.campaign.seed)
@@ -79,7 +79,7 @@ def prepare(
     ------
     InputError
     """
-    rehearse(campaign)
+    dry_run(campaign)
     if not isinstance(store, Store):
         store = Store.create(store or default_store(campaign), campaign)
     last = store.last_request()
@@ -107,7 +107,7 @@ def extended(last: Campaign, campaign: Campaign) -> Campaign:
             f"scenario.{name}: {old!r} in the store, now {new!r}; "
             f"{sweep if sweepable else ''}take another --store"
         )
-    realizations = max(last.campaign.realizations, campaign.campaign.realizations)
+    realizations = max(last.campaign.realizations, campaign.realizations)
     header = campaign.campaign.model_copy(update={"realizations": realizations})
     return campaign.model_copy(update={"campaign": header})
 

@@ -1,0 +1,1 @@
+"""Deciding what to compute, planning what it takes, and running it."""
