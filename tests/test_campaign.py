@@ -256,7 +256,7 @@ class TestKeys:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").rglob("*.toml")), ids=lambda p: p.stem)
 def test_workflows_are_valid(path):
-    from pipeline.driver.request import dry_run
+    from pipeline.driver.preparation import dry_run
 
     campaign = Campaign.load(path)
     dry_run(campaign)

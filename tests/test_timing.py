@@ -8,7 +8,7 @@ from click.testing import CliRunner
 import pipeline
 from pipeline import Campaign
 from pipeline.cli import main
-from pipeline.driver.request import prepare
+from pipeline.driver.preparation import prepare
 from pipeline.solving import process, provenance
 from pipeline.solving.latency import measure
 from pipeline.store.timings import timing_key, timings_of

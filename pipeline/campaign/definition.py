@@ -14,7 +14,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from pipeline.campaign.blocks import Block, Configuration, SweepValue
+from pipeline.campaign.blocks import (
+    Block,
+    SolvableConfiguration,
+    SweepValue,
+    scenario_spec,
+    scoring_of,
+    solver_spec,
+)
 from pipeline.campaign.settings import NAME, ClusterSettings, Header, Limits, Name, Output, Table
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
@@ -132,9 +139,7 @@ class Campaign(Table):
             raise ValueError("solvers: no solver given; add a table [solvers.LABEL] with a use")
         _ = self.entries
         _check_axes(self.axes, self._scenario_fields)
-        for point in self.points():
-            scenario = self.scenario_at(point)
-        taken = {*scenario.measures, *RESERVED_DIMENSIONS}
+        taken = {*self.measures, *RESERVED_DIMENSIONS}  # checks every point of the grid as well
         for axis in self.axes:
             if axis.dimension in taken:
                 raise ValueError(f"sweep.{axis.key}: the name {axis.dimension!r} is taken")
@@ -172,36 +177,40 @@ class Campaign(Table):
         return use
 
     @cached_property
-    def configurations(self) -> tuple[Configuration, ...]:
+    def scenarios(self) -> tuple[Scenario[Any], ...]:
+        """The scenario at every point of the grid, the last axis fastest."""
+        return tuple(self.scenario_at(point) for point in self.points())
+
+    @cached_property
+    def configurations(self) -> tuple[SolvableConfiguration, ...]:
         """Every solver at every point of the grid, solver by solver."""
         shape = [range(len(axis.values)) for axis in self.axes]
-        grid = list(zip(itertools.product(*shape), self.points(), strict=True))
-        scenarios = [self.scenario_at(point) for _, point in grid]
+        keys = [axis.key for axis in self.axes]
+        grid = list(zip(itertools.product(*shape), self.points(), self.scenarios, strict=True))
+        solvers = [(entry, solver_spec(entry.use, entry.solver)) for entry in self.entries]
+        scenarios = [scenario_spec(self.scenario_use, scenario) for scenario in self.scenarios]
+        common = {"seed": self.campaign.seed, "trace": self.output.trace}
         return tuple(
-            self._configuration(entry, (number, *grid_index), point, scenario)
-            for number, entry in enumerate(self.entries)
-            for (grid_index, point), scenario in zip(grid, scenarios, strict=True)
+            SolvableConfiguration(
+                label=entry.label,
+                point=dict(zip(keys, point, strict=True)),
+                grid_index=(number, *grid_index),
+                spec=common | {"scenario": drawn, "solver": solver, "batch": entry.batch},
+                scoring=self.scoring,
+                keeps_estimates=self.output.estimates,
+                scenario=scenario,
+                solver=entry.solver,
+            )
+            for number, (entry, solver) in enumerate(solvers)
+            for (grid_index, point, scenario), drawn in zip(grid, scenarios, strict=True)
         )
 
-    def _configuration(
-        self,
-        entry: Entry,
-        grid_index: tuple[int, ...],
-        point: tuple[SweepValue, ...],
-        scenario: Scenario[Any],
-    ) -> Configuration:
-        return Configuration(
-            label=entry.label,
-            point=dict(zip((axis.key for axis in self.axes), point, strict=True)),
-            grid_index=grid_index,
-            scenario_use=self.scenario_use,
-            scenario=scenario,
-            solver_use=entry.use,
-            solver=entry.solver,
-            seed=self.campaign.seed,
-            batch=entry.batch,
-            trace=self.output.trace,
-        )
+    @cached_property
+    def scoring(self) -> dict[str, Any]:
+        """What decides the measures, given the estimates."""
+        scenario = self.scenarios[0]
+        measures = {name: measure._asdict() for name, measure in scenario.measures.items()}
+        return scoring_of(scenario.score_version, measures)
 
     def blocks(self) -> Iterator[Block]:
         """Every block that this campaign asks for, configuration by configuration."""
@@ -217,7 +226,7 @@ class Campaign(Table):
     @property
     def measures(self) -> Mapping[str, Measure]:
         """The scenario's measures, the same at every point of the grid."""
-        return self.configurations[0].scenario.measures
+        return self.scenarios[0].measures
 
     @property
     def constants(self) -> dict[str, Any]:

@@ -57,9 +57,18 @@ class Header(Table):
 
 
 class Output(Table):
-    """The table ``[output]``: what to store beside the figures of merit."""
+    """The table ``[output]``: what to store beside the measures.
+
+    Attributes
+    ----------
+    trace : bool
+        Cost, change and NMSE after each iteration.
+    estimates : bool
+        x̂, its variances and hyperparameters, so that a new measure needs no new solve.
+    """
 
     trace: StrictBool = False
+    estimates: StrictBool = False
 
 
 class Limits(Table):

@@ -163,8 +163,8 @@ def replay(
       kronsbl replay results/quickstart --solver am --realization 17 --snr_db 20 -o trace.png
     """
     from pipeline import plots
+    from pipeline.cli.replay_text import replay_text
     from pipeline.solving.replaying import replay as replay_cell
-    from pipeline.solving.replaying import text
 
     where = point_of(point)
     try:
@@ -176,7 +176,7 @@ def replay(
         reason = in_one_line(error)
         click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
         sys.exit(FAILED)
-    click.echo(text(result))
+    click.echo(replay_text(result))
     if output is not None:
         plots.save(plots.replayed(result), output)
         click.echo(output)

@@ -185,22 +185,23 @@ def time_(campaign: Path, store: Path | None, realizations: int, repeats: int) -
     from pipeline.analysis import latencies
     from pipeline.campaign import Campaign
     from pipeline.cli.tables import latency_table
-    from pipeline.driver.request import prepare
+    from pipeline.driver.preparation import prepare
     from pipeline.results.publishing import open_results
     from pipeline.results.publishing import publish as publish_cube
     from pipeline.solving.latency import measure
 
-    opened, study = prepare(Campaign.load(campaign), store, campaign.resolve().parent)
+    prepared = prepare(Campaign.load(campaign), store, campaign.resolve().parent)
     with click.progressbar(length=1000, label="timing", file=sys.stderr) as bar:
         measure(
-            study,
-            opened,
+            prepared.configurations,
+            prepared.store,
+            of=prepared.campaign.realizations,
             realizations=realizations,
             repeats=repeats,
             progress=lambda done, total: bar.update(1000 * done // total - bar.pos),
         )
-    publish_cube(opened)
-    timed = latencies(open_results(opened))
+    publish_cube(prepared.store)
+    timed = latencies(open_results(prepared.store))
     if timed is not None:
         show(terminal(), latency_table(timed))
 
@@ -266,6 +267,29 @@ def publish(store: Path, force: bool) -> None:
     from pipeline.store import Store
 
     click.echo(publish_cube(Store.open(store), force=force).path)
+
+
+@main.command()
+@file_argument("store")
+def rescore(store: Path) -> None:
+    """Compute the measures of STORE anew from the estimates that it keeps, without solving.
+
+    For a scenario whose score has changed. Estimates are kept by campaigns with
+    `estimates = true` in [output]; blocks without them are solved again by the next run.
+
+    Example:
+      kronsbl rescore results/study
+    """
+    from pipeline.driver.rescore import rescore as rescore_store
+    from pipeline.results.publishing import publish as publish_cube
+
+    set_up_logging(quiet=False)
+    with click.progressbar(length=1000, label="scoring", file=sys.stderr) as bar:
+        done = rescore_store(store, lambda n, total: bar.update(1000 * n // total - bar.pos))
+    click.echo(f"{done.scored} blocks scored anew; {done.unsolved} must be solved again by a run")
+    if done.scored:
+        click.echo(publish_cube(store).path)
+    sys.exit(FAILED if done.unsolved else 0)
 
 
 @main.command()

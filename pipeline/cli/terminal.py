@@ -101,6 +101,9 @@ def status_lines(state: StoreState) -> list[str]:
     lines += [f"failed: {solver}, {n} times: {text}" for (solver, text), n in shown]
     if len(reasons) > len(shown):
         lines.append(f"failed: {len(reasons) - len(shown)} more messages, see --json")
+    lines += [f"computed again: {change}" for change in state.changes]
+    declined = {(c.solver, c.declined) for c in state.configurations if c.declined}
+    lines += [f"does not apply: {solver}: {reason}" for solver, reason in sorted(declined)]
     for run in state.runs:
         if run.alive:
             lines.append(

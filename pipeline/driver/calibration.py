@@ -6,8 +6,8 @@ import time
 import tracemalloc
 from typing import Any, NamedTuple
 
-from pipeline.campaign.blocks import Configuration
-from solvers import Trace
+from pipeline.campaign.blocks import SolvableConfiguration
+from pipeline.solving.outcome import nmse_watch
 
 CALIBRATION_SECONDS = 1.0
 """A try that takes so long is long enough to go by. Less will not do: tries are of fewer rows than
@@ -58,7 +58,7 @@ class _Patience:
             raise _Cut(iteration)
 
 
-def seconds_per_block(configuration: Configuration) -> Calibration:
+def seconds_per_block(configuration: SolvableConfiguration) -> Calibration:
     """Measure on as many realizations as it takes to fill `CALIBRATION_SECONDS`.
 
     Where a single realization takes longer than `PATIENCE_SECONDS`, the solve is cut short and
@@ -71,7 +71,8 @@ def seconds_per_block(configuration: Configuration) -> Calibration:
         start = time.perf_counter()
         problem, truth = configuration.scenario.draw(range(rows), configuration.seed)
         drawn = time.perf_counter() - start
-        trace = Trace(truth.x) if configuration.trace else None
+        scenario = configuration.scenario
+        trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
         watch = trace if cap is None else _Patience(PATIENCE_SECONDS, then=trace)
         try:
             estimate = configuration.solver.solve(problem, watch=watch)
@@ -80,14 +81,15 @@ def seconds_per_block(configuration: Configuration) -> Calibration:
             assert cap is not None
             seconds = drawn + solving * cap / cut.iterations
             return Calibration(seconds / rows * configuration.batch, at_most=cut.iterations < cap)
-        configuration.scenario.score(truth, problem, estimate)
+        if estimate.x is not None:
+            scenario.score(truth, problem, estimate)
         spent = time.perf_counter() - start
         if rows == configuration.batch or spent > CALIBRATION_SECONDS:
             return Calibration(spent / rows * configuration.batch)
         rows = min(configuration.batch, 8 * rows)
 
 
-def block_bytes(configuration: Configuration) -> float:
+def block_bytes(configuration: SolvableConfiguration) -> float:
     """Peak of the arrays of a block, extrapolated from one and two realizations."""
     peaks = []
     for rows in (1, 2):

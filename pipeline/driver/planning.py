@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.campaign import Campaign
+from pipeline.campaign.blocks import SolvableConfiguration
+from pipeline.campaign.request import Request
 from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster import check_cluster, slurm
 from pipeline.cluster.local import usable_cores
 from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
-from pipeline.driver.request import default_store, dry_run, extended
-from pipeline.driver.run import Share, shares_of
+from pipeline.driver.preparation import default_store, dry_run, extended
 from pipeline.errors import in_one_line
-from pipeline.results.cube import CELLS_PER_CHUNK, variables_of
+from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
+from pipeline.store.pending import PendingBlocks, pending_blocks
 
 CALIBRATION_POINTS = 3
-"""Of the grid, from its first to its last."""
+"""Grid points at which each solver is timed, evenly spread."""
 
 LONG_BLOCK_SECONDS = 30.0
 START_SECONDS = 5.0
@@ -140,26 +142,28 @@ def plan(
         The campaign, the store or the cluster cannot be used.
     """
     check_cluster(cluster, campaign.cluster)
-    dry_run(campaign)
+    configurations = dry_run(campaign)
     path = Path(store or default_store(campaign))
+    there = Store(path)
     if (path / "campaign.toml").exists():
-        opened = Store.create(path, campaign)
-        last = opened.last_request()
+        there = Store.create(path, campaign)
+        last = there.last_request()
         campaign = extended(last, campaign) if last is not None else campaign
-    shares = shares_of(Store(path), campaign)
+    request = Request.of(campaign, configurations, {})
+    pending = pending_blocks(configurations, campaign.realizations, there.names())
     site = _Site.of(campaign.cluster, cluster, workers, path)
     workers = site.workers
     process.prepare()
     plans = [
-        _solver_plan(label, [s for s in shares if s.configuration.label == label])
+        _solver_plan(label, [p for p in pending if p.configuration.label == label])
         for label in campaign.solvers
     ]
     cells = sum(p.blocks * p.batch for p in plans)
     blocks = sum(p.blocks for p in plans)
-    cell_bytes = _bytes_per_cell(campaign)
+    cell_bytes = _bytes_per_cell(campaign, request)
     core_seconds = sum(p.seconds for p in plans)
     longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
-    variables = len(variables_of(campaign))
+    variables = len(variables_of(request))
     found = Plan(
         solvers=plans,
         cells=cells,
@@ -178,7 +182,9 @@ def plan(
         job_script=site.job_script,
         warnings=[],
     )
-    return dataclasses.replace(found, warnings=_warnings(found, path, site.worker_memory))
+    warnings = [f"computed again: {change}" for change in there.version_changes(request)]
+    warnings += _warnings(found, path, site.worker_memory)
+    return dataclasses.replace(found, warnings=warnings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,19 +209,23 @@ class _Site:
         return cls(workers or jobs * cores, slurm.memory_per_worker(settings), jobs, script)
 
 
-def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:
-    blocks, left = sum(s.blocks for s in shares), np.array([len(s.todo) for s in shares])
-    at = np.unique(np.linspace(0, len(shares) - 1, CALIBRATION_POINTS).round().astype(int))
+def _solver_plan(label: str, pending: list[PendingBlocks[SolvableConfiguration]]) -> SolverPlan:
+    batch = pending[0].configuration.batch
+    pending = [p for p in pending if not p.configuration.declined]
+    if not pending:
+        return SolverPlan(label, batch, 0, 0, 0.0, 0.0, 0.0)
+    blocks, left = sum(p.blocks for p in pending), np.array([len(p.todo) for p in pending])
+    at = np.unique(np.linspace(0, len(pending) - 1, CALIBRATION_POINTS).round().astype(int))
     measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
     try:
-        measured = [seconds_per_block(shares[i].configuration) for i in at]
-        memory = block_bytes(shares[0].configuration)
+        measured = [seconds_per_block(pending[i].configuration) for i in at]
+        memory = block_bytes(pending[0].configuration)
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
-    per_block = np.interp(np.arange(len(shares)), at, [m.seconds for m in measured])
+    per_block = np.interp(np.arange(len(pending)), at, [m.seconds for m in measured])
     return SolverPlan(
         label=label,
-        batch=shares[0].configuration.batch,
+        batch=batch,
         blocks=blocks,
         blocks_done=blocks - int(left.sum()),
         seconds=float(per_block @ left),
@@ -226,11 +236,11 @@ def _solver_plan(label: str, shares: list[Share]) -> SolverPlan:
     )
 
 
-def _bytes_per_cell(campaign: Campaign) -> float:
+def _bytes_per_cell(campaign: Campaign, request: Request) -> float:
     widths = [getattr(entry.solver, "max_iterations", 1) for entry in campaign.entries]
     return sum(
         np.dtype(v.dtype).itemsize * (max(widths) if v.extra == "iteration" else 1)
-        for v in variables_of(campaign).values()
+        for v in variables_of(request).values()
     )
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
-import json
-import os
-import platform
-import time
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Configuration
+from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.cluster import check_cluster, check_workers, connect
-from pipeline.driver.request import prepare
+from pipeline.driver.preparation import prepare
 from pipeline.errors import ClusterLost
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
@@ -26,10 +21,13 @@ from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
-from pipeline.store.files import replaced
+from pipeline.store.heartbeat import Heartbeat
+from pipeline.store.pending import PendingBlocks, pending_blocks
 
 if TYPE_CHECKING:
     from pipeline.results.publishing import Published
+
+log = logging.getLogger("kronsbl")
 
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result."""
@@ -97,53 +95,6 @@ class Run:
         return not (self.missing or self.damaged or self.stopped or self.counts.failed)
 
 
-class Share(NamedTuple):
-    """What a run has to see to of one configuration.
-
-    Attributes
-    ----------
-    configuration : Configuration
-    blocks : int
-        How many, done or not.
-    todo : list of int
-        Numbers of those that are not done.
-    """
-
-    configuration: Configuration
-    blocks: int
-    todo: list[int]
-
-
-def shares_of(
-    store: Store,
-    campaign: Campaign,
-    *,
-    retry_failed: bool = False,
-    shard: tuple[int, int] = (0, 1),
-) -> list[Share]:
-    """What a campaign still needs, configuration by configuration.
-
-    Parameters
-    ----------
-    store, campaign
-    retry_failed
-        Count blocks with failed cells as not done.
-    shard : (i, N)
-        Only every N-th of the campaign's blocks, from the i-th; done or not, so that a shard's
-        share stays the same.
-    """
-    done = store.keys()
-    if retry_failed:
-        done -= store.failures().keys()
-    found, number = [], itertools.count()
-    for configuration in campaign.configurations:
-        count = configuration.block_count(campaign.realizations)
-        mine = [i for i in range(count) if next(number) % shard[1] == shard[0]]
-        todo = [i for i in mine if configuration.key(i) not in done]
-        found.append(Share(configuration, len(mine), todo))
-    return found
-
-
 def run(
     campaign: Campaign | str | Path,
     store: str | Path | Store | None = None,
@@ -200,10 +151,19 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
-    store, campaign = prepare(campaign, store, folder)
-    shares = shares_of(store, campaign, retry_failed=retry_failed, shard=shard or (0, 1))
-    work = _Work(store, campaign, shares, retry_failed, progress)
-    if any(share.todo for share in shares):
+    prepared = prepare(campaign, store, folder)
+    store, campaign = prepared.store, prepared.campaign
+    pending = pending_blocks(
+        prepared.configurations,
+        campaign.realizations,
+        store.names(),
+        again=store.failures() if retry_failed else (),
+        shard=shard or (0, 1),
+    )
+    computing = _Computing(store, campaign, pending, retry_failed, progress)
+    if any(part.todo for part in pending):
+        for change in prepared.changes:
+            log.info("computed again: %s", change)
         found: AbstractContextManager[Any]
         if client is None:
             found = connect(cluster, workers=workers, settings=campaign.cluster, store=store.path)
@@ -211,16 +171,17 @@ def run(
             found = nullcontext(client)
         try:
             with signals_deferred(), found as on:
-                work.run(on)
+                computing.run(on)
         except KeyboardInterrupt:
             if shard is None:
                 _publish(store)
             raise
+    counts, stopped = computing.counts, computing.stopped
     if shard is not None:
-        missing = work.counts.total - work.counts.before - work.counts.done
-        return Run(store.path, None, work.counts, missing, [], work.stopped)
-    cube = _publish(store, force=retry_failed and work.counts.done > 0)
-    return Run(store.path, cube.path, work.counts, cube.missing, cube.damaged, work.stopped)
+        missing = counts.total - counts.before - counts.done
+        return Run(store.path, None, counts, missing, [], stopped)
+    cube = _publish(store, force=retry_failed and counts.done > 0)
+    return Run(store.path, cube.path, counts, cube.missing, cube.damaged, stopped)
 
 
 def _publish(store: Store, *, force: bool = False) -> Published:
@@ -229,20 +190,20 @@ def _publish(store: Store, *, force: bool = False) -> Published:
     return publish(store, force=force)
 
 
-class _Work:
+class _Computing:
     """The computing part of a run, and how it is going."""
 
     def __init__(
         self,
         store: Store,
         campaign: Campaign,
-        shares: list[Share],
+        pending: list[PendingBlocks[SolvableConfiguration]],
         replace: bool,
         progress: Progress | None,
     ) -> None:
-        self._store, self._campaign, self._shares, self._replace = store, campaign, shares, replace
-        self._progress = progress or (lambda _: None)
-        self.counts = _counts(shares)
+        self._store, self._campaign, self._pending = store, campaign, pending
+        self._replace, self._progress = replace, progress or (lambda _: None)
+        self.counts = _counts(pending)
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
         self._progress(self.counts)
@@ -255,36 +216,33 @@ class _Work:
 
         limit = self._campaign.limits.seconds_per_realization
         check_workers(client, self._store.path, limited=limit is not None)
-        for share in self._shares:
-            make_shippable(share.configuration)
-        name = f"{platform.node()}-{os.getpid()}"
-        running = self._store.path / "running"
-        running.mkdir(exist_ok=True)
-        stop = (running / f"{name}.stop").resolve()
-        stop.unlink(missing_ok=True)  # of a namesake that was killed
-        self._queue = Queue(
-            self._store.path.resolve(),
-            [(share.configuration, share.todo) for share in self._shares],
-            sum(client.nthreads().values()),
-            limit=limit,
-            replace=self._replace,
-            stop=stop,
-        )
-        fan_out = FanOut(client, self._queue, self._report, self._stop)
-        patience = self._campaign.cluster.start_timeout
-        monitor = Monitor(
-            client, fan_out, self._queue, self._tick(running / f"{name}.json"), patience
-        )
-        try:
-            with monitor:
-                fan_out.run()
-        except CommClosedError:
-            raise ClusterLost("the scheduler was lost") from None
-        finally:
-            stop.unlink(missing_ok=True)
-            (running / f"{name}.json").unlink(missing_ok=True)
+        for part in self._pending:
+            make_shippable(part.configuration)
+        with Heartbeat(self._store.path) as heartbeat:
+            self._queue = Queue(
+                self._store.path.resolve(),
+                [(part.configuration, part.todo) for part in self._pending],
+                sum(client.nthreads().values()),
+                limit=limit,
+                replace=self._replace,
+                stop=heartbeat.stop,
+            )
 
-    def _report(self, task: Task, result: TaskResult) -> None:
+            def tick(workers: int) -> None:
+                self.counts.workers = workers
+                self._progress(self.counts)
+                heartbeat.beat(dataclasses.asdict(self.counts))
+
+            fan_out = FanOut(client, self._queue, self._done, self._stop)
+            patience = self._campaign.cluster.start_timeout
+            try:
+                with Monitor(client, fan_out, self._queue, tick, patience):
+                    fan_out.run()
+            except CommClosedError:
+                raise ClusterLost("the scheduler was lost") from None
+
+    def _done(self, task: Task, result: TaskResult) -> None:
+        """Count a finished task, and stop a solver of which nothing has come out well."""
         self.counts.done += result.cells
         self.counts.failed += result.failed
         label = task.label
@@ -300,25 +258,10 @@ class _Work:
         self._queue.stop(label)
         self.stopped[label] = message
 
-    def _tick(self, path: Path) -> Callable[[int], None]:
-        """Tell others, by the progress display and a small file in the store, how far we are."""
-        started = time.time()
 
-        def tick(workers: int) -> None:
-            self.counts.workers = workers
-            self._progress(self.counts)
-            state = {"host": platform.node(), "pid": os.getpid(), "started": started}
-            state |= {"updated": time.time(), **dataclasses.asdict(self.counts)}
-            # A full disk ends the run elsewhere.
-            with contextlib.suppress(OSError), replaced(path) as temporary:
-                temporary.write_text(json.dumps(state))
-
-        return tick
-
-
-def _counts(shares: Iterable[Share]) -> Counts:
+def _counts(pending: Iterable[PendingBlocks[SolvableConfiguration]]) -> Counts:
     counts = Counts()
-    for configuration, blocks, todo in shares:
+    for configuration, blocks, todo in pending:
         counts.total += blocks * configuration.batch
         counts.before += (blocks - len(todo)) * configuration.batch
     return counts

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.campaign.blocks import Block, Configuration
+from pipeline.campaign.blocks import Block, SolvableConfiguration
 from pipeline.fanout.task import Task, TaskResult
 
 TASK_SECONDS = 10.0
@@ -32,7 +32,7 @@ class Queue:
     Parameters
     ----------
     store : Path
-    missing : iterable of (Configuration, list of int)
+    missing : iterable of (SolvableConfiguration, list of int)
         Blocks to do, by configuration.
     threads : int
         Workers' threads, to size tasks so that all of them end together.
@@ -53,7 +53,7 @@ class Queue:
     def __init__(
         self,
         store: Path,
-        missing: Iterable[tuple[Configuration, list[int]]],
+        missing: Iterable[tuple[SolvableConfiguration, list[int]]],
         threads: int,
         *,
         limit: float | None = None,
@@ -64,7 +64,7 @@ class Queue:
         self._limit, self._replace, self._stop = limit, replace, stop
         self._urgent: list[Task] = []
         self._stopped: set[str] = set()
-        self._waiting: dict[str, deque[tuple[Configuration, list[int]]]] = {}
+        self._waiting: dict[str, deque[tuple[SolvableConfiguration, list[int]]]] = {}
         self._left: dict[str, int] = {}  # still to be handed out
         for configuration, indices in missing:
             if indices:

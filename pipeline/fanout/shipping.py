@@ -11,13 +11,13 @@ from types import ModuleType
 
 import cloudpickle
 
-from pipeline.campaign.blocks import Configuration
+from pipeline.campaign.blocks import SolvableConfiguration
 
 OURS = {"pipeline", "solvers"}
 """Packages that every worker has, also where they are installed from a checkout."""
 
 
-def make_shippable(configuration: Configuration) -> None:
+def make_shippable(configuration: SolvableConfiguration) -> None:
     """Make modules travel with the tasks that workers could not import.
 
     Solvers and scenarios named ``module:Class`` may live in a file beside the campaign, which is
@@ -25,8 +25,8 @@ def make_shippable(configuration: Configuration) -> None:
     a module, and what else has been imported from its folder, is pickled by value.
     """
     for use, found in (
-        (configuration.scenario_use, configuration.scenario),
-        (configuration.solver_use, configuration.solver),
+        (configuration.spec["scenario"]["use"], configuration.scenario),
+        (configuration.spec["solver"]["use"], configuration.solver),
     ):
         if ":" in use:
             pickle_by_value(type(found).__module__)

@@ -16,6 +16,7 @@ from pipeline.campaign.blocks import Block
 from pipeline.errors import WrongWorker
 from pipeline.fanout.watchdog import deadline
 from pipeline.solving.outcome import Failure, outcome, solve_block
+from pipeline.solving.rescoring import rescored
 from pipeline.solving.worker import VERSION
 from pipeline.store import Store
 from solvers import kernels
@@ -155,11 +156,13 @@ def run_task(task: Task) -> TaskResult:
     for block in () if task.probe else task.blocks:
         if (task.stop is not None and task.stop.exists()) or (blocks and _leaving()):
             break
-        if not task.replace and (known := store.crashed(block.key)) is not None:
+        if not task.replace and (known := store.crashed(block)) is not None:
             blocks, failed = blocks + 1, failed + known  # somebody else was faster
             continue
-        with _accountable(task, block, task.batch):
-            data = solve_block(block, task.limit, dict(task.excluded))
+        data = None if task.replace else rescored(store, block)
+        if data is None:
+            with _accountable(task, block, task.batch):
+                data = solve_block(block, task.limit, dict(task.excluded))
         store.write(block, data, replace=task.replace)
         blocks += 1
         failed += data.crashed

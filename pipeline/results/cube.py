@@ -5,119 +5,47 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tomli_w
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
 
-from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Block, Configuration, digest
-from pipeline.scenarios import Scenario
-from pipeline.store.folder import DamagedBlock, Store
+from pipeline.campaign.blocks import Configuration, canonical, digest
+from pipeline.campaign.request import Request
+from pipeline.results.layout import CELLS_PER_CHUNK, STORAGE, chunks_for, slabs, variables_of
+from pipeline.store.block_file import DamagedBlock
+from pipeline.store.folder import Store
+from pipeline.store.pending import done_blocks
 from pipeline.store.timings import timing_key, timings_of
 from solvers import Status
 
-CELLS_PER_CHUNK = 500_000
 MESSAGES_SHOWN = 100
 """Per solver, the most frequent ones; a message with a number in it may be another every time."""
 
-STORAGE: Mapping[str, Any] = {
-    "compressors": ZstdCodec(level=3, checksum=True),  # zarr's default has no checksum
-    "config": {"write_empty_chunks": True},  # so that a missing file is always damage
-}
-
-
-class Variable(NamedTuple):
-    """A variable of the cube.
-
-    Attributes
-    ----------
-    extra : str or None
-        Name of a dimension after ``realization``.
-    """
-
-    dtype: str
-    fill: Any
-    attributes: Mapping[str, Any]
-    extra: str | None = None
-
-
-STATUS_FLAGS: Mapping[str, Any] = {
-    "units": "1",
-    "long_name": "how the realization ended",
-    "flag_values": [int(s) for s in Status],
-    "flag_meanings": " ".join(s.name.lower() for s in Status),
-}
-
-
-def variables_of(campaign: Campaign) -> dict[str, Variable]:
-    """The cube's variables, by name."""
-    scenario = campaign.configurations[0].scenario
-    found = {
-        name: Variable(
-            "f8",
-            np.nan,
-            {"units": m.units, "long_name": m.long_name, "better": m.better},
-            m.dimension,
-        )
-        for name, m in scenario.measures.items()
-    }
-
-    def plain(
-        dtype: str, fill: Any, units: str, long_name: str, extra: str | None = None
-    ) -> Variable:
-        return Variable(dtype, fill, {"units": units, "long_name": long_name}, extra)
-
-    found |= {
-        "runtime": plain("f8", np.nan, "s", "share of the time of the batch it was solved in"),
-        "iterations": plain("i4", 0, "1", "iterations of the solver"),
-        "inner_iterations": plain("i4", 0, "1", "iterations of the M-step's inner loop, in total"),
-        "noise_var": plain("f8", np.nan, "1", "noise variance used or estimated by the solver"),
-        "inner_capped": plain("?", False, "1", "whether an inner loop ended at its cap"),
-        "status": Variable("u1", 0, STATUS_FLAGS),
-        "host": plain("u2", 0, "1", "host that computed it"),
-    }
-    if campaign.output.trace:
-        traced = {"cost": "SBL cost", "change": "relative change", "nmse": "NMSE of x"}
-        found |= {
-            f"trace_{name}": plain("f4", np.nan, "1", f"{text} after each iteration", "iteration")
-            for name, text in traced.items()
-        }
-    return found
-
-
-def chunks_for(shape: Sequence[int], budget: int = CELLS_PER_CHUNK) -> tuple[int, ...]:
-    """Chunk shape of at most about `budget` cells: whole trailing dimensions first."""
-    chunks: list[int] = []
-    for length in reversed(shape):
-        chunks.append(max(min(length, budget), 1))
-        budget = max(budget // chunks[-1], 1)
-    return tuple(reversed(chunks))
+FLAGGED = ("host", "device")
+"""Facts of blocks that each cell has, as flags."""
 
 
 class CubeBuilder:
     """Builds one generation of the cube in a folder of its own."""
 
-    def __init__(self, store: Store, campaign: Campaign) -> None:
-        self.store, self.campaign = store, campaign
-        self.configurations = {
-            configuration.grid_index: configuration for configuration in campaign.configurations
-        }
-        self.realizations = campaign.realizations
-        self.done = store.keys()
+    def __init__(self, store: Store, request: Request) -> None:
+        self.store, self.request = store, request
+        self.configurations = {c.grid_index: c for c in request.configurations}
+        self.realizations = request.realizations
+        self.names = store.names()
         self.shape = (
-            len(campaign.entries),
-            *(len(axis.values) for axis in campaign.axes),
+            len(request.labels),
+            *(len(axis.values) for axis in request.axes),
             self.realizations,
         )
-        self.dimensions = ("solver", *(axis.dimension for axis in campaign.axes), "realization")
-        self.variables = variables_of(campaign)
-        self.hosts: list[str] = []
+        self.dimensions = ("solver", *(axis.dimension for axis in request.axes), "realization")
+        self.variables = variables_of(request)
+        self.flags: dict[str, list[str]] = {name: [] for name in FLAGGED}
         self.facts: dict[str, set[str]] = {}
         self.failures: dict[str, Counter[str]] = {}
         self.damaged: list[str] = []
@@ -127,18 +55,25 @@ class CubeBuilder:
         }
         self.missing = 0
 
-    def blocks(self, configuration: Configuration, first: int, last: int) -> Iterator[Block]:
+    def blocks(self) -> Iterator[tuple[Configuration, int]]:
+        """Configuration and number of every block that is there."""
+        for configuration in self.configurations.values():
+            for index in self.blocks_of(configuration):
+                yield configuration, index
+
+    def blocks_of(
+        self, configuration: Configuration, first: int = 0, last: int | None = None
+    ) -> Iterator[int]:
         """Blocks that are there and hold some of the realizations [first, last)."""
-        for index in range(first // configuration.batch, -(-last // configuration.batch)):
-            block = Block(configuration, index)
-            if block.key in self.done:
-                yield block
+        return done_blocks(
+            configuration, first, self.realizations if last is None else last, self.names
+        )
 
     def fingerprint(self) -> str:
-        """Of what the cube would hold: what was asked for, and which blocks are there."""
-        text = [tomli_w.dumps(self.campaign.tables())]
-        for configuration in self.configurations.values():
-            text += [block.key for block in self.blocks(configuration, 0, self.realizations)]
+        """Hash of the request, the variables and the blocks present; equal means an equal cube."""
+        text = [canonical([self.request.tables, self.request.record])]
+        text.append(repr(self.variables))
+        text += [configuration.files(index)[-1] for configuration, index in self.blocks()]
         if self.timings:
             text.append(repr(self.timings))
         return digest("\n".join(text))
@@ -147,23 +82,25 @@ class CubeBuilder:
         """Lengths of the extra dimensions, as found in the blocks."""
         found = {v.extra: 1 for v in self.variables.values() if v.extra is not None}
         if found:
-            for configuration in self.configurations.values():
-                for block in self.blocks(configuration, 0, self.realizations):
-                    fields = self._read(block)[0].dtype
-                    for name, variable in self.variables.items():
-                        if variable.extra and name in (fields.names or ()):
-                            width = (*fields[name].shape, 1)[0]
-                            found[variable.extra] = max(found[variable.extra], width)
+            for configuration, index in self.blocks():
+                fields = self._read(configuration, index)[0].dtype
+                for name, variable in self.variables.items():
+                    if variable.extra and name in (fields.names or ()):
+                        width = (*fields[name].shape, 1)[0]
+                        found[variable.extra] = max(found[variable.extra], width)
         return found
 
-    def _read(self, block: Block) -> tuple[NDArray[Any], Mapping[str, Any]]:
+    def _read(
+        self, configuration: Configuration, index: int
+    ) -> tuple[NDArray[Any], Mapping[str, Any]]:
         """Cells and facts of a block; of a damaged one, none (and it is moved aside)."""
         try:
-            data = self.store.read(block)
+            data = self.store.read(configuration, index)
         except (DamagedBlock, FileNotFoundError) as error:
+            name = configuration.files(index)[-1]
             self.damaged.append(str(error))
-            self.done.discard(block.key)
-            self.store.set_aside(block.key)
+            self.names.discard(name)
+            self.store.set_aside(name)
             return np.empty(0, [("status", "u1")]), {}
         return data.cells, data.meta
 
@@ -199,9 +136,10 @@ class CubeBuilder:
         self._coordinates(group, widths)
         if self.timings:
             self._fill_timings(group)
-        meanings = " ".join(["none", *(host.replace(" ", "_") for host in self.hosts)])
-        flags = {"flag_values": list(range(len(self.hosts) + 1)), "flag_meanings": meanings}
-        passes[0]["host"].update_attributes(flags)
+        for name, known in self.flags.items():
+            meanings = " ".join(["none", *(word.replace(" ", "_") for word in known)])
+            flags = {"flag_values": list(range(len(known) + 1)), "flag_meanings": meanings}
+            passes[0][name].update_attributes(flags)
         group.update_attributes(self._attributes())
 
     def _fill_slab(self, arrays: Mapping[str, Any], slab: tuple[slice, ...]) -> None:
@@ -214,8 +152,10 @@ class CubeBuilder:
         for grid_index in itertools.product(*(range(s.start, s.stop) for s in along_axes)):
             configuration = self.configurations[grid_index]
             offset = tuple(p - s.start for p, s in zip(grid_index, along_axes, strict=True))
-            for block in self.blocks(configuration, along.start, along.stop):
-                self._copy_block(values, block, offset, along)
+            if configuration.declined and "status" in values:
+                values["status"][offset] = Status.NOT_APPLICABLE
+            for index in self.blocks_of(configuration, along.start, along.stop):
+                self._copy_block(values, configuration, index, offset, along)
         if "status" in values:
             self.missing += int((values["status"] == Status.NOT_RUN).sum())
         for name, array in arrays.items():
@@ -224,14 +164,15 @@ class CubeBuilder:
     def _copy_block(
         self,
         values: Mapping[str, NDArray[Any]],
-        block: Block,
+        configuration: Configuration,
+        index: int,
         offset: tuple[int, ...],
         along: slice,
     ) -> None:
-        cells, meta = self._read(block)
+        cells, meta = self._read(configuration, index)
         if not len(cells):
             return
-        numbers = block.configuration.realizations(block.index)
+        numbers = configuration.realizations(index)
         first, last = max(numbers.start, along.start), min(numbers.stop, along.stop)
         source = slice(first - numbers.start, last - numbers.start)
         target: tuple[Any, ...] = (*offset, slice(first - along.start, last - along.start))
@@ -242,8 +183,9 @@ class CubeBuilder:
             else:
                 values[name][target] = cell
         if "host" in values:
-            self._note(block.configuration, meta)
-            values["host"][target] = self.hosts.index(meta["host"]) + 1
+            self._note(configuration, meta)
+            for name, known in self.flags.items():
+                values[name][target] = known.index(meta[name]) + 1
 
     def _fill_timings(self, group: Any) -> None:
         """Write latencies and memory, apart for each host."""
@@ -290,9 +232,10 @@ class CubeBuilder:
 
     def _note(self, configuration: Configuration, meta: Mapping[str, Any]) -> None:
         """Collect what the attributes say about where the numbers come from."""
-        if meta["host"] not in self.hosts:
-            self.hosts.append(meta["host"])
-        for name in ("cpu", "blas", "blas_threads", "python"):
+        for name, known in self.flags.items():
+            if meta[name] not in known:
+                known.append(meta[name])
+        for name in ("cpu", "blas", "blas_threads", "python", "commit"):
             self.facts.setdefault(name, set()).add(str(meta[name]))
         for package, version in meta["versions"].items():
             self.facts.setdefault(package, set()).add(version)
@@ -301,7 +244,7 @@ class CubeBuilder:
     def _coordinates(self, group: Any, widths: Mapping[str, int]) -> None:
         columns: dict[str, tuple[NDArray[Any], dict[str, str]]] = {
             "solver": (
-                np.array([e.label for e in self.campaign.entries], np.dtypes.StringDType()),
+                np.array(self.request.labels, np.dtypes.StringDType()),
                 {"units": "1", "long_name": "solver"},
             ),
             "realization": (
@@ -309,10 +252,10 @@ class CubeBuilder:
                 {"units": "1", "long_name": "realization"},
             ),
         }
-        for axis in self.campaign.axes:
+        for axis in self.request.axes:
             is_text = isinstance(axis.values[0], str)
             values = np.array(axis.values, np.dtypes.StringDType() if is_text else None)
-            units, long_name = self._scenario.units.get(axis.key, ("1", axis.key.replace("_", " ")))
+            units, long_name = self.request.units.get(axis.key, ("1", axis.key.replace("_", " ")))
             columns[axis.dimension] = (values, {"units": units, "long_name": long_name})
         for name, width in widths.items():
             start = 1 if name == "iteration" else 0
@@ -329,49 +272,29 @@ class CubeBuilder:
             )
             array[:] = values
 
-    @property
-    def _scenario(self) -> Scenario[Any]:
-        return self.campaign.scenario_at(next(self.campaign.points()))
-
     def _attributes(self) -> dict[str, Any]:
-        header = self.campaign.campaign
-        facts = {name: ", ".join(sorted(values)) for name, values in sorted(self.facts.items())}
-        about = self.store.request_facts()
+        asked, facts = self.request, sorted(self.facts.items())
+        units = {
+            name: {"units": units, "long_name": long_name}
+            for name, (units, long_name) in asked.units.items()
+        }
+        failures = {k: dict(v.most_common(MESSAGES_SHOWN)) for k, v in self.failures.items() if v}
         return {
-            "title": f"kronsbl campaign {header.name}",
-            "campaign": tomli_w.dumps(self.campaign.tables()),
-            "scenario": self.campaign.scenario_use,
-            "parameters": json.dumps(
-                {
-                    name: {"units": units, "long_name": long_name}
-                    for name, (units, long_name) in self._scenario.units.items()
-                }
-            ),
-            "seed": header.seed,
-            "batch": json.dumps({e.label: e.batch for e in self.campaign.entries}),
-            "solvers": json.dumps(
-                {
-                    configuration.label: configuration.spec["solver"]
-                    for configuration in self.configurations.values()
-                }
-            ),
-            "failures": json.dumps(
-                {k: dict(v.most_common(MESSAGES_SHOWN)) for k, v in self.failures.items() if v}
-            ),
-            "hosts": ", ".join(sorted(self.hosts)),
+            "title": f"kronsbl campaign {asked.name}",
+            "campaign": tomli_w.dumps(dict(asked.tables)),
+            "scenario": asked.scenario_use,
+            "parameters": json.dumps(units),
+            "seed": asked.seed,
+            "batch": json.dumps({label: s["batch"] for label, s in asked.solvers.items()}),
+            "solvers": json.dumps({label: asked.solvers[label] for label in asked.labels}),
+            "not_applicable": json.dumps(asked.record["declined"]),
+            "failures": json.dumps(failures),
+            "hosts": ", ".join(sorted(self.flags["host"])),
             "timing_hosts": json.dumps({host: t.about for host, t in self.timings.items()}),
-            **{f"computed_with_{name}": text for name, text in facts.items()},
+            **{f"computed_with_{name}": ", ".join(sorted(values)) for name, values in facts},
             "git": ", ".join(self.store.git_states()),
-            "requested": about.get("created", "unknown"),
+            "requested": asked.facts.get("created", "unknown"),
             "complete": int(self.missing == 0),
             "missing": self.missing,
             "content": self.fingerprint(),
         }
-
-
-def slabs(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """Regions that cover an array, each a union of whole chunks."""
-    edges = [range(0, n, c) for n, c in zip(shape, chunks, strict=True)]
-    for corner in itertools.product(*edges):
-        ends = (min(a + c, n) for a, c, n in zip(corner, chunks, shape, strict=True))
-        yield tuple(slice(a, b) for a, b in zip(corner, ends, strict=True))

@@ -11,7 +11,7 @@ import xarray as xr
 
 from pipeline.analysis.cells import check
 from pipeline.errors import InputError
-from pipeline.results.cube import CELLS_PER_CHUNK, chunks_for, slabs
+from pipeline.results.layout import CELLS_PER_CHUNK, chunks_for, slabs
 from pipeline.store.files import replaced
 
 

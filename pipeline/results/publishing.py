@@ -78,11 +78,8 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     sees the old generation or the new one; old ones stay until `collect_garbage`, since a
     lazily opened dataset still reads from them.
     """
-    store = store if isinstance(store, Store) else Store.open(store)
-    campaign = store.last_request()
-    if campaign is None:
-        raise InputError(f"{store.path}: nothing to publish, no run has asked for anything yet")
-    builder = CubeBuilder(store, campaign)
+    store = Store.of(store)
+    builder = CubeBuilder(store, store.asked())
     current = latest(store)
     if current is not None and not force:
         about = zarr.open_group(current, mode="r").attrs
@@ -185,7 +182,7 @@ def open_results(store: str | Path | Store) -> xr.Dataset:
     """
     import xarray as xr
 
-    store = store if isinstance(store, Store) else Store.open(store)
+    store = Store.of(store)
     path = latest(store)
     if path is None:
         raise InputError(f"{store.path}: no cube published yet; `kronsbl publish` makes one")

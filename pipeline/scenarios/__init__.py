@@ -1,6 +1,6 @@
 """Scenarios: where realizations come from."""
 
-from pipeline.scenarios.base import Measure, Scenario, Truth, noise_variance
+from pipeline.scenarios.base import ErrorForm, Measure, Scenario, Truth, noise_variance
 from pipeline.scenarios.irs_mimo import IrsMimo
 from pipeline.scenarios.streams import normal, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
@@ -15,6 +15,7 @@ REGISTRY = Registry(
 
 __all__ = [
     "REGISTRY",
+    "ErrorForm",
     "Measure",
     "Scenario",
     "Truth",

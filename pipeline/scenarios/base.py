@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
-from solvers import Estimate, Problem
+from solvers import Estimate, Problem, Status
 
 # Strict about scalars (neither "3" nor true is a 3), lenient about lists for tuples.
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -26,7 +27,7 @@ PARAMETERS = ConfigDict(extra="forbid")
 
 
 class Measure(NamedTuple):
-    """How to read one of the figures that `Scenario.score` gives.
+    """How to read one of the figures of merit that `Scenario.score` gives.
 
     Attributes
     ----------
@@ -36,24 +37,57 @@ class Measure(NamedTuple):
         "lower" or "higher".
     dimension : str or None
         Name of the extra axis of a measure with k values per realization.
+    bounds : (float or None, float or None)
+        The least and the largest value that it can take; None where there is no bound.
+    zero : float or None
+        Its value for the estimate x̂ = 0, where that is the same for every problem.
     """
 
     units: str
     long_name: str
     better: str
     dimension: str | None = None
+    bounds: tuple[float | None, float | None] = (None, None)
+    zero: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What the solvers must find.
 
+    Subclasses add fields for what they score against: arrays whose first axis is the batch.
+
     Attributes
     ----------
-    x : array, (B, N_1, …, N_I)
+    x : array, (B, N_1, …, N_I), or None
+        Coefficients on the dictionary; None where the truth does not lie on it.
     """
 
-    x: NDArray[Any]
+    x: NDArray[Any] | None = None
+
+    def take(self, rows: NDArray[Any]) -> Self:
+        """The truth of the realizations `rows` (indices, a slice or a mask)."""
+        arrays = {
+            field.name: value[rows]
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), np.ndarray)
+        }
+        return dataclasses.replace(self, **arrays)
+
+
+class ErrorForm(NamedTuple):
+    """One term w‖(C_1 ⊗ … ⊗ C_I)(x̂ − x)‖² of a squared error.
+
+    Attributes
+    ----------
+    factors : tuple of I arrays, each (K_i, N_i) or (B, K_i, N_i)
+        C_i; None stands for the identity.
+    weight : array, (B,)
+        w of each realization.
+    """
+
+    factors: tuple[NDArray[Any] | None, ...]
+    weight: NDArray[Any]
 
 
 T = TypeVar("T", bound=Truth)
@@ -66,11 +100,14 @@ class Scenario(ABC, Generic[T]):
     so that nothing added to a campaign changes a number that was there before.
     """
 
-    version: ClassVar[int] = 1
-    """Of `draw` and `score`; part of the key of every stored block."""
+    draw_version: ClassVar[int] = 1
+    """Of `draw`: raised when it gives other numbers, so that stored blocks are solved again."""
+
+    score_version: ClassVar[int] = 1
+    """Of `score`: raised when it gives other numbers, so that stored blocks are scored again."""
 
     measures: ClassVar[Mapping[str, Measure]]
-    """The figures that `score` gives."""
+    """The figures of merit that `score` gives."""
 
     units: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Units and long name of parameters by their key in a sweep, for coordinates and plots."""
@@ -90,6 +127,33 @@ class Scenario(ABC, Generic[T]):
     @abstractmethod
     def score(self, truth: T, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
         """Figures of merit by the names in `measures`, each (B,), or (B, k)."""
+
+    def nmse(self, truth: T, problem: Problem, x: NDArray[Any]) -> NDArray[Any]:
+        """The scenario's normalised squared error of some x̂, (B,), for traces of iterations.
+
+        It is what `score` gives as ``nmse``; NaN for a scenario without such a measure. Override
+        it where scoring costs more than this one measure.
+        """
+        if "nmse" not in self.measures:
+            return np.full(problem.batch, np.nan)
+        status = np.full(problem.batch, Status.CONVERGED)
+        return self.score(truth, problem, Estimate(x=x, status=status))["nmse"]
+
+    def signal_energy(self, truth: T, problem: Problem) -> NDArray[Any]:
+        """Energy that the normalised error refers to, (B,): ‖x‖², or NaN off the dictionary.
+
+        Products with ``nmse`` are squared errors, which may be summed over realizations.
+        """
+        if truth.x is None:
+            return np.full(problem.batch, np.nan)
+        return np.sum(np.abs(truth.x.reshape(problem.batch, -1)) ** 2, axis=1)
+
+    def error_forms(self, problem: Problem, truth: T) -> list[ErrorForm] | None:
+        """The ``nmse`` as quadratic forms Σ w‖C(x̂ − x)‖², or None where it is no such thing.
+
+        Bounds on the mean squared error are computed from it in closed form.
+        """
+        return None
 
 
 def noise_variance(power: NDArray[Any], snr_db: float) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
     Decibels,
+    ErrorForm,
     Measure,
     Scenario,
     Truth,
@@ -78,7 +79,7 @@ def symbol_error_rate(channel: Array, estimate: Array, snr_db: float) -> Array:
     return np.where(finite, rate, np.nan)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ChannelTruth(Truth):
     """x on the grid, and what it stands for.
 
@@ -136,7 +137,6 @@ class IrsMimo(Scenario[ChannelTruth]):
     reflection_patterns: Count = 6
     patterns: Literal["random", "fixed"] = "random"
 
-    version: ClassVar[int] = 1
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
@@ -146,8 +146,14 @@ class IrsMimo(Scenario[ChannelTruth]):
     )
     measures: ClassVar[Mapping[str, Measure]] = MappingProxyType(
         {
-            "nmse": Measure("1", "normalised mean squared error of the cascaded channel", "lower"),
-            "ser": Measure("1", "symbol error rate of QPSK", "lower"),
+            "nmse": Measure(
+                "1",
+                "normalised mean squared error of the cascaded channel",
+                "lower",
+                bounds=(0, None),
+                zero=1,
+            ),
+            "ser": Measure("1", "symbol error rate of QPSK", "lower", bounds=(0, 1), zero=0.75),
         }
     )
 
@@ -181,7 +187,7 @@ class IrsMimo(Scenario[ChannelTruth]):
             noise_var=noise_var,
             prior_variance=(x != 0) * self._scale**2,
         )
-        return problem, ChannelTruth(x, self.channel(x, seen))
+        return problem, ChannelTruth(x=x, channel=self.channel(x, seen))
 
     @property
     def _scale(self) -> float:
@@ -270,10 +276,37 @@ class IrsMimo(Scenario[ChannelTruth]):
         self, truth: ChannelTruth, problem: Problem, estimate: Estimate
     ) -> dict[str, NDArray[Any]]:
         """NMSE and symbol error rate, means over patterns: Eqs. (37), (38) of docs/numbers.md."""
+        assert estimate.x is not None
         channel = self.channel(np.asarray(estimate.x, complex), problem.factors[0])
-        error = np.linalg.norm(channel - truth.channel, axis=(2, 3)) ** 2
-        power = np.linalg.norm(truth.channel, axis=(2, 3)) ** 2
         return {
-            "nmse": (error / power).mean(axis=1),
+            "nmse": _channel_nmse(channel, truth.channel),
             "ser": symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
         }
+
+    def nmse(self, truth: ChannelTruth, problem: Problem, x: Array) -> Array:
+        """NMSE of the cascaded channel, mean over patterns; see `Scenario.nmse`."""
+        return _channel_nmse(self.channel(np.asarray(x, complex), problem.factors[0]), truth.channel)
+
+    def signal_energy(self, truth: ChannelTruth, problem: Problem) -> Array:
+        """Mean over patterns of ‖H_q‖_F², (B,); see `Scenario.signal_energy`."""
+        energy: Array = (np.linalg.norm(truth.channel, axis=(2, 3)) ** 2).mean(axis=1)
+        return energy
+
+    def error_forms(self, problem: Problem, truth: ChannelTruth) -> list[ErrorForm]:
+        """A form per pattern, the mean of ‖Ĥ_q − H_q‖²/‖H_q‖²; see `Scenario.error_forms`."""
+        ue, bs = steering(self.ue_antennas, self.grid), steering(self.bs_antennas, self.grid)
+        power = np.linalg.norm(truth.channel, axis=(2, 3)) ** 2
+        return [
+            ErrorForm(
+                (problem.factors[0][..., q : q + 1, :], ue.conj(), bs),
+                1.0 / (power.shape[1] * power[:, q]),
+            )
+            for q in range(power.shape[1])
+        ]
+
+
+def _channel_nmse(channel: Array, truth: Array) -> Array:
+    """‖Ĥ_q − H_q‖²/‖H_q‖², mean over patterns q, (B,)."""
+    error = np.linalg.norm(channel - truth, axis=(2, 3)) ** 2
+    power = np.linalg.norm(truth, axis=(2, 3)) ** 2
+    return (error / power).mean(axis=1)

@@ -17,6 +17,7 @@ from pipeline.scenarios.base import (
     Count,
     Counts,
     Decibels,
+    ErrorForm,
     Measure,
     Positive,
     Scenario,
@@ -71,7 +72,7 @@ class Synthetic(Scenario[Truth]):
     complex_valued: Annotated[bool, Field(strict=True)] = False
     snr_reference: Counts | None = None
 
-    version: ClassVar[int] = 2
+    draw_version: ClassVar[int] = 2
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
@@ -81,8 +82,10 @@ class Synthetic(Scenario[Truth]):
     )
     measures: ClassVar[Mapping[str, Measure]] = MappingProxyType(
         {
-            "nmse": Measure("1", "normalised mean squared error of x", "lower"),
-            "srr": Measure("1", "support recovery rate", "higher"),
+            "nmse": Measure(
+                "1", "normalised mean squared error of x", "lower", bounds=(0, None), zero=1
+            ),
+            "srr": Measure("1", "support recovery rate", "higher", bounds=(0, 1), zero=0),
         }
     )
 
@@ -184,7 +187,13 @@ class Synthetic(Scenario[Truth]):
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
         """NMSE and support recovery, Eqs. (35) and (36) of docs/numbers.md."""
+        assert estimate.x is not None
+        assert truth.x is not None
         return {
             "nmse": metrics.nmse(estimate.x, truth.x),
             "srr": metrics.support_recovery(estimate.x, truth.x),
         }
+
+    def error_forms(self, problem: Problem, truth: Truth) -> list[ErrorForm]:
+        """‖x̂ − x‖²/‖x‖²; see `Scenario.error_forms`."""
+        return [ErrorForm((None,) * len(self.dims), 1.0 / self.signal_energy(truth, problem))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,32 @@ class BrokenContract(Exception):
     """A solver returned something else than an estimate of its problem."""
 
 
-def check_estimate(problem: Problem, estimate: Estimate) -> None:
-    """Raise BrokenContract where an estimate does not keep the contract."""
+def check_estimate(
+    problem: Problem, estimate: Estimate, diagnostics: Collection[str] = ()
+) -> None:
+    """Make sure that an estimate keeps the contract.
+
+    Parameters
+    ----------
+    problem, estimate
+    diagnostics
+        Names that the solver declares for what it reports beside its estimate.
+
+    Raises
+    ------
+    BrokenContract
+        It does not.
+    """
     if not isinstance(estimate, Estimate):
         raise BrokenContract(f"{type(estimate).__name__} returned, not a solvers.Estimate")
-    _check_array("x", estimate.x, (problem.batch, *problem.dims), "fciu")
+    if estimate.x is not None:
+        _check_array("x", estimate.x, (problem.batch, *problem.dims), "fciu")
+    if set(estimate.diagnostics) != set(diagnostics):
+        raise BrokenContract(
+            f"diagnostics {sorted(estimate.diagnostics)}, the solver declares {sorted(diagnostics)}"
+        )
+    for name, values in estimate.diagnostics.items():
+        _check_array(name, values, (problem.batch,), "fiub")
     for name, kinds in REPORTED_KINDS.items():
         _check_array(name, getattr(estimate, name), (problem.batch,), kinds)
     if estimate.noise_var is not None:
@@ -39,22 +61,33 @@ def check_estimate(problem: Problem, estimate: Estimate) -> None:
             raise BrokenContract(f"{name} from {counts.min()} to {counts.max()} are no counts")
 
 
-def figures_of(
+def scores_of(
     scenario: Scenario[Any], truth: Truth, problem: Problem, estimate: Estimate
 ) -> dict[str, NDArray[Any]]:
-    """The scenario's figures, (B,) or (B, k); raises ValueError where they are not as it says."""
+    """The scenario's measures of an estimate, each (B,) or (B, k).
+
+    Of a bound, which has no x̂ to score, those that it gives itself, as diagnostics of that name.
+
+    Raises
+    ------
+    ValueError
+        They are not what the scenario says that they are.
+    """
     measures = scenario.measures
-    figures = {
+    if estimate.x is None:
+        nothing = np.full(problem.batch, np.nan)
+        return {name: np.asarray(estimate.diagnostics.get(name, nothing)) for name in measures}
+    scores = {
         name: np.asarray(value, float)
         for name, value in scenario.score(truth, problem, estimate).items()
     }
-    if figures.keys() != measures.keys():
-        raise ValueError(f"score gives {sorted(figures)}, its measures are {sorted(measures)}")
-    for name, values in figures.items():
+    if scores.keys() != measures.keys():
+        raise ValueError(f"score gives {sorted(scores)}, its measures are {sorted(measures)}")
+    for name, values in scores.items():
         depth = 1 if measures[name].dimension is None else 2
         if values.ndim != depth or len(values) != problem.batch:
             raise ValueError(f"score gives {name} of shape {values.shape} for {problem.batch} rows")
-    return figures
+    return scores
 
 
 def _check_array(name: str, value: Any, shape: tuple[int, ...], kinds: str) -> None:

@@ -37,10 +37,10 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class _Lane:
-    """One configuration at its turn now and then."""
+class _Measurement:
+    """Latencies of one configuration, taken in random order with the others."""
 
-    configuration: Configuration
+    configuration: SolvableConfiguration
     realizations: Sequence[int]
     peak_memory: float = 0.0
     seconds: dict[int, list[float]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class _Lane:
             start = time.perf_counter()
             estimate = self.configuration.solver.solve(problem)
             spent = time.perf_counter() - start
-            check_estimate(problem, estimate)
+            check_estimate(problem, estimate, diagnostics_of(self.configuration))
         except Exception as error:  # no latency; the campaign itself tells what happened
             spent = np.nan
             self.trouble = in_one_line(error)
@@ -96,9 +96,10 @@ def _folder(store: Store, about: Mapping[str, Any]) -> Path:
 
 
 def measure(
-    campaign: Campaign,
+    configurations: Sequence[SolvableConfiguration],
     store: Store,
     *,
+    of: int,
     realizations: int = 20,
     repeats: int = 3,
     progress: Progress | None = None,
@@ -111,8 +112,11 @@ def measure(
 
     Parameters
     ----------
-    campaign
+    configurations
+        Those that decline are left out.
     store
+    of
+        Realizations to choose from.
     realizations
         Size of the subset; the same for all solvers and points.
     repeats
@@ -121,10 +125,9 @@ def measure(
     """
     process.prepare()
     about = provenance.of_process()
-    order = random.Random(campaign.campaign.seed)
-    everything = range(campaign.realizations)
-    chosen = order.sample(everything, min(realizations, len(everything)))
-    lanes = [_Lane(configuration, chosen) for configuration in campaign.configurations]
+    order = random.Random(configurations[0].seed)
+    chosen = order.sample(range(of), min(realizations, of))
+    lanes = [_Measurement(c, chosen) for c in configurations if not c.declined]
     for lane in lanes:
         lane.warm_up()
     turns, total = 0, repeats * len(lanes) * len(chosen)

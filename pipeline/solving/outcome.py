@@ -5,25 +5,29 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.campaign.blocks import Block, Configuration
+from pipeline.campaign.blocks import Block, SolvableConfiguration
 from pipeline.errors import in_one_line
-from pipeline.scenarios import Truth
-from pipeline.solving import provenance
-from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, figures_of
-from pipeline.store.folder import BlockData
-from solvers import Problem, Status, Trace
+from pipeline.scenarios import Scenario, Truth
+from pipeline.solving import estimates, provenance
+from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, scores_of
+from pipeline.store.block_file import BlockData
+from solvers import Estimate, Problem, Status, Trace
+
+Columns = dict[str, NDArray[Any]]
 
 FIXED_FIELDS = (
     ("runtime", "f8"),
     ("iterations", "i4"),
     ("inner_iterations", "i4"),
     ("noise_var", "f8"),
+    ("signal_energy", "f8"),
     ("status", "u1"),
     ("inner_capped", "?"),
 )
@@ -46,8 +50,8 @@ class Failure(NamedTuple):
 class RowClock:
     """A watch that shares the time of each iteration among the rows still running.
 
-    The rows' shares add up to the time from `start` to `stop`. Time spent in `then`, which looks
-    at the state, is nobody's.
+    The rows' shares add up to the time from `start` to `stop`. Time spent in the callback
+    `then` is not counted.
 
     Parameters
     ----------
@@ -81,29 +85,77 @@ class RowClock:
         self.seconds += (time.perf_counter() - self._since) / len(self.seconds)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of some realizations.
+
+    Attributes
+    ----------
+    columns : dict of arrays (B,) or (B, k)
+        Variables of the cells.
+    failures : dict
+        Message to count.
+    estimates : list of (rows, Estimate)
+        Of the rows that have one, as they were solved together.
+    """
+
+    columns: Columns
+    failures: Mapping[str, int] = field(default_factory=dict)
+    estimates: Sequence[tuple[NDArray[np.intp], Estimate]] = ()
+
+
+def nmse_watch(scenario: Scenario[Any], problem: Problem, truth: Truth) -> Trace:
+    """A trace whose NMSE is the scenario's own, so that it ends where the score begins."""
+
+    def nmse(rows: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+        if len(rows) == problem.batch:
+            return scenario.nmse(truth, problem, x)
+        return scenario.nmse(truth.take(rows), problem.take(rows), x)
+
+    return Trace(nmse=nmse)
+
+
 def _solve(
-    configuration: Configuration, problem: Problem, truth: Truth, limit: float | None
-) -> dict[str, NDArray[Any]]:
-    """Solve and score a batch; raises whatever the solver or the scenario raises."""
-    trace = Trace(truth.x) if configuration.trace else None
+    configuration: SolvableConfiguration, realizations: Sequence[int], limit: float | None
+) -> Outcome:
+    """Draw, solve and score a batch; raises whatever the solver or the scenario raises."""
+    scenario = configuration.scenario
+    problem, truth = scenario.draw(realizations, configuration.seed)
+    trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
     clock = RowClock(problem.batch, trace, limit)
     clock.start()
     estimate = configuration.solver.solve(problem, watch=clock)
     clock.stop()
-    check_estimate(problem, estimate)
-    columns = figures_of(configuration.scenario, truth, problem, estimate)
+    check_estimate(problem, estimate, diagnostics_of(configuration))
+    columns = scores_of(scenario, truth, problem, estimate)
+    columns |= {name: np.asarray(v, float) for name, v in estimate.diagnostics.items()}
     noise_var = estimate.noise_var
     columns |= {
         "runtime": clock.seconds,
         "noise_var": np.full(problem.batch, np.nan) if noise_var is None else noise_var,
+        "signal_energy": np.asarray(scenario.signal_energy(truth, problem), float),
         **{name: getattr(estimate, name) for name in REPORTED_KINDS},
     }
     if trace is not None:
-        columns |= {f"trace_{name}": getattr(trace, name) for name in TRACES}
-    finite = np.isfinite(estimate.x.reshape(problem.batch, -1)).all(axis=1)
-    succeeded = columns["status"] < Status.DIVERGED
-    columns["status"] = np.where(succeeded & ~finite, Status.NOT_FINITE, columns["status"])
-    return columns
+        columns |= {f"trace_{name}": _traced(trace, name, problem.batch) for name in TRACES}
+    not_finite = np.zeros(problem.batch, bool)
+    if estimate.x is not None:
+        good = ~np.isin(columns["status"], Status.values("failed"))
+        not_finite = good & ~np.isfinite(estimate.x.reshape(problem.batch, -1)).all(axis=1)
+    columns["status"] = np.where(not_finite, Status.NOT_FINITE, columns["status"])
+    failures = {NOT_FINITE: int(not_finite.sum())} if not_finite.any() else {}
+    return Outcome(columns, failures, [(np.arange(problem.batch), estimate)])
+
+
+def _traced(trace: Trace, name: str, batch: int) -> NDArray[Any]:
+    """A table of a trace, (batch, iterations), also where the last rows never iterated."""
+    table = np.asarray(getattr(trace, name))
+    return np.pad(table, [(0, batch - len(table)), (0, 0)], constant_values=np.nan)
+
+
+def diagnostics_of(configuration: SolvableConfiguration) -> Sequence[str]:
+    """Names of what a solver reports beside its estimate; third parties' may declare nothing."""
+    return list(getattr(configuration.solver, "diagnostics", {}))
 
 
 def _failure(error: BaseException) -> Failure:
@@ -116,44 +168,26 @@ def _failure(error: BaseException) -> Failure:
     return Failure(status, in_one_line(error))
 
 
-def _without_result(configuration: Configuration, status: Status) -> dict[str, NDArray[Any]]:
-    """Columns of a single realization that has none."""
-    nan = (*configuration.scenario.measures, "runtime", "noise_var")
-    columns: dict[str, NDArray[Any]] = {name: np.full(1, np.nan) for name in nan}
+def _lost(configuration: SolvableConfiguration, failure: Failure) -> Outcome:
+    """The outcome of a single realization that has no result."""
+    nan = (*configuration.scenario.measures, *diagnostics_of(configuration))
+    columns: Columns = {
+        name: np.full(1, np.nan) for name in (*nan, "runtime", "noise_var", "signal_energy")
+    }
     for name in ("iterations", "inner_iterations", "inner_capped"):
         columns[name] = np.zeros(1, int)
     if configuration.trace:
         columns |= {f"trace_{name}": np.full((1, 0), np.nan) for name in TRACES}
-    return columns | {"status": np.full(1, status)}
-
-
-def _merged(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Columns of several batches below each other, short rows padded with NaN."""
-    merged = {}
-    for name in parts[0]:
-        arrays = [part[name] for part in parts]
-        depth = max(a.ndim for a in arrays)
-        arrays = [a.reshape(*a.shape, *[1] * (depth - a.ndim)) for a in arrays]
-        width = max(a.shape[-1] for a in arrays)
-        if depth > 1:
-            arrays = [
-                np.pad(a, [(0, 0), (0, width - a.shape[-1])], constant_values=np.nan)
-                for a in arrays
-            ]
-        merged[name] = np.concatenate(arrays)
-    return merged
+    return Outcome(columns | {"status": np.full(1, failure.status)}, {failure.message: 1})
 
 
 def outcome(
-    configuration: Configuration,
+    configuration: SolvableConfiguration,
     realizations: Sequence[int],
     limit: float | None = None,
     excluded: Mapping[int, Failure] = MappingProxyType({}),
-) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
-    """Figures of some realizations, and how often which failure happened.
-
-    A batch that fails as a whole is tried again one realization at a time, so that only the
-    culprits are lost.
+) -> Outcome:
+    """Solve and score some realizations; what fails is data.
 
     Parameters
     ----------
@@ -165,53 +199,60 @@ def outcome(
         Seconds per realization.
     excluded
         Realizations not to touch, and why.
-
-    Returns
-    -------
-    columns : dict of arrays (B,) or (B, k)
-    failures : dict
-        Message to count.
     """
-    if excluded.keys() & set(realizations):
-        return _around(configuration, realizations, limit, excluded)
-    try:
-        problem, truth = configuration.scenario.draw(realizations, configuration.seed)
-        columns = _solve(configuration, problem, truth, limit)
-    except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
-        if len(realizations) == 1:
-            failure = _failure(error)
-            return _without_result(configuration, failure.status), {failure.message: 1}
-    else:
-        count = int((columns["status"] == Status.NOT_FINITE).sum())
-        return columns, {NOT_FINITE: count} if count else {}
-    return _joined([outcome(configuration, [realization], limit) for realization in realizations])
-
-
-def _joined(
-    parts: Sequence[tuple[dict[str, NDArray[Any]], dict[str, int]]],
-) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
-    failures = Counter[str]()
-    for _, messages in parts:
-        failures.update(messages)
-    return _merged([columns for columns, _ in parts]), dict(failures)
-
-
-def _around(
-    configuration: Configuration,
-    realizations: Sequence[int],
-    limit: float | None,
-    excluded: Mapping[int, Failure],
-) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
-    """`outcome` of the realizations that are not excluded, in one batch, with the others."""
-    sound = [r for r in realizations if r not in excluded]
-    lost = [r for r in realizations if r in excluded]
-    parts = [outcome(configuration, sound, limit)] if sound else []
+    rows = [row for row, r in enumerate(realizations) if r not in excluded]
+    parts = _attempt(configuration, realizations, rows, limit)
     parts += [
-        (_without_result(configuration, excluded[r].status), {excluded[r].message: 1}) for r in lost
+        ([row], _lost(configuration, excluded[r]))
+        for row, r in enumerate(realizations)
+        if r in excluded
     ]
-    columns, failures = _joined(parts)
-    order = np.argsort([*sound, *lost], kind="stable")
-    return {name: values[order] for name, values in columns.items()}, failures
+    return parts[0][1] if len(parts) == 1 else _joined(parts)
+
+
+Parts = list[tuple[list[int], Outcome]]
+
+
+def _attempt(
+    configuration: SolvableConfiguration,
+    realizations: Sequence[int],
+    rows: list[int],
+    limit: float | None,
+) -> Parts:
+    """Outcomes with their rows: of one batch, or, where it fails as a whole, of each row alone.
+
+    So only the realizations at fault are lost.
+    """
+    if not rows:
+        return []
+    try:
+        return [(rows, _solve(configuration, [realizations[row] for row in rows], limit))]
+    except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
+        if len(rows) == 1:
+            return [(rows, _lost(configuration, _failure(error)))]
+    return [part for row in rows for part in _attempt(configuration, realizations, [row], limit)]
+
+
+def _joined(parts: Parts) -> Outcome:
+    """Outcomes of several batches in the order of their rows, short traces padded with NaN."""
+    order = np.argsort([row for rows, _ in parts for row in rows])
+    columns: Columns = {}
+    for name in parts[0][1].columns:
+        arrays = [part.columns[name] for _, part in parts]
+        depth = max(a.ndim for a in arrays)
+        arrays = [a.reshape(*a.shape, *[1] * (depth - a.ndim)) for a in arrays]
+        width = max(a.shape[-1] for a in arrays)
+        if depth > 1:
+            arrays = [
+                np.pad(a, [(0, 0), (0, width - a.shape[-1])], constant_values=np.nan)
+                for a in arrays
+            ]
+        columns[name] = np.concatenate(arrays)[order]
+    failures = Counter[str]()
+    for _, part in parts:
+        failures.update(part.failures)
+    kept = [(np.array(rows)[at], e) for rows, part in parts for at, e in part.estimates]
+    return Outcome(columns, dict(failures), kept)
 
 
 def cells_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -235,7 +276,11 @@ def solve_block(
     """Everything there is to know about one block; see `outcome`."""
     about = provenance.of_process()
     start = time.perf_counter()
-    realizations = block.configuration.realizations(block.index)
-    columns, failures = outcome(block.configuration, realizations, limit, excluded)
-    meta = {**about, "elapsed": time.perf_counter() - start, "failures": failures}
-    return BlockData(cells_of(columns), meta)
+    configuration = block.configuration
+    found = outcome(configuration, block.realizations, limit, excluded)
+    elapsed = time.perf_counter() - start
+    meta = {**about, "elapsed": elapsed, "failures": dict(found.failures)}
+    kept = None
+    if configuration.keeps_estimates:
+        kept = estimates.pack(found.estimates, configuration.batch)
+    return BlockData(cells_of(found.columns), meta, kept)

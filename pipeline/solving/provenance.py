@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import subprocess
@@ -17,6 +18,9 @@ from solvers.kernels import caching
 PACKAGES = ("kronsbl", "numpy", "scipy", "numba", "xarray", "zarr", "dask", "distributed")
 
 NUMERICS = ("kronsbl", "numpy", "scipy", "numba")
+
+DEVICE = "cpu"
+"""Kind of device that solves."""
 
 SAME_MACHINE = ("host", "cpu", "python", "versions", "blas", "blas_threads")
 """Facts of a process that decide the last bits of numbers, and how long they take."""
@@ -50,7 +54,23 @@ def of_process() -> dict[str, Any]:
         "versions": {name: package_version(name) for name in NUMERICS},
         "blas": ", ".join(blas) or "unknown",
         "blas_threads": threads,
+        "device": DEVICE,
+        "commit": code_commit(),
     }
+
+
+def code_commit() -> str:
+    """Commit of the kronsbl that runs here, with "-dirty" where its tree has changes.
+
+    Of a checkout, git says it; into a wheel it was written when that was built.
+    """
+    package = Path(__file__).resolve().parents[1]
+    if (package.parent / "pyproject.toml").is_file():  # installed editable, or run from its folder
+        return git_state(package)
+    try:
+        return importlib.import_module("pipeline.build_info").commit_id or "unknown"
+    except ImportError:
+        return "unknown"
 
 
 def git_state(folder: Path) -> str:

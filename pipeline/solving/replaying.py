@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Block, Configuration
+from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.errors import InputError
 from pipeline.scenarios import Truth
 from pipeline.solving import process
 from pipeline.solving.contract import check_estimate
-from pipeline.solving.outcome import outcome
-from pipeline.store.folder import DamagedBlock, Store
+from pipeline.solving.outcome import diagnostics_of, nmse_watch, outcome
+from pipeline.store import Store
+from pipeline.store.block_file import DamagedBlock
 from solvers import Estimate, Problem, Status, Trace
 from solvers.registry import suggest
 
@@ -88,20 +89,18 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     --------
     ``pipeline.replay("results/quickstart", "am", 17, snr_db=20).trace.nmse``
     """
-    store = store if isinstance(store, Store) else Store.open(store)
-    campaign = store.last_request()
-    if campaign is None:
-        raise InputError(f"{store.path}: no run has asked for anything yet")
+    store = Store.of(store)
+    campaign = store.last_campaign()
     configuration = _find(campaign, solver, point)
     if not 0 <= realization < campaign.realizations:
         last = campaign.realizations - 1
         raise InputError(f"realization {realization}: the store has 0 to {last}")
     problem, truth = configuration.scenario.draw([realization], configuration.seed)
-    trace = Trace(truth.x)
+    trace = nmse_watch(configuration.scenario, problem, truth)
     process.prepare()
     estimate = configuration.solver.solve(problem, watch=trace)
-    check_estimate(problem, estimate)
-    columns, _ = outcome(dataclasses.replace(configuration, trace=False), [realization])
+    check_estimate(problem, estimate, diagnostics_of(configuration))
+    columns = outcome(configuration, [realization]).columns
     names = [
         *configuration.scenario.measures,
         "iterations",
@@ -122,7 +121,7 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     )
 
 
-def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> Configuration:
+def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> SolvableConfiguration:
     labels = [entry.label for entry in campaign.entries]
     if solver not in labels:
         raise InputError(f"solver {solver!r}: not in the store; {suggest(solver, labels)}")
@@ -142,11 +141,11 @@ def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> Configur
 
 
 def _stored(
-    store: Store, configuration: Configuration, realization: int, names: list[str]
+    store: Store, configuration: SolvableConfiguration, realization: int, names: list[str]
 ) -> dict[str, Any] | None:
-    block = Block(configuration, realization // configuration.batch)
+    index, row = divmod(realization, configuration.batch)
     try:
-        cell = store.read(block).cells[realization % configuration.batch]
+        cell = store.read(configuration, index).cells[row]
     except (FileNotFoundError, DamagedBlock):
         return None
     return {name: _plain(cell[name]) for name in names}
@@ -154,35 +153,3 @@ def _stored(
 
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def text(result: Replay) -> str:
-    """A replay as lines of text."""
-    at = ", ".join(f"{key}={value}" for key, value in result.point.items())
-    place = f"{result.solver}{f' at {at}' if at else ''}, realization {result.realization}"
-    lines = [place, "", f"{'':18}{'now':>24}{'stored':>24}"]
-    for name, value in result.figures.items():
-        before = "–" if result.stored is None else _shown(name, result.stored[name])
-        lines.append(f"{name:18}{_shown(name, value):>24}{before:>24}")
-    x, found = result.truth.x[0], result.estimate.x[0]
-    lines += [
-        "",
-        f"nonzeros of x: {np.count_nonzero(x)}, of the estimate above 1e-3 of its "
-        f"largest: {int((np.abs(found) > 1e-3 * np.abs(found).max()).sum())}",
-    ]
-    count = result.trace.cost.shape[1]
-    if count:
-        lines += ["", f"{'iteration':>9}{'cost':>16}{'change':>12}{'NMSE of x':>12}"]
-        shown = sorted({*(2**k for k in range(count.bit_length())), count})
-        nmse = result.trace.nmse
-        for k in (k for k in shown if k <= count):
-            error = float("nan") if nmse is None else nmse[0, k - 1]
-            cost, change = result.trace.cost[0, k - 1], result.trace.change[0, k - 1]
-            lines.append(f"{k:9}{cost:16.6f}{change:12.3e}{error:12.3e}")
-    return "\n".join(lines)
-
-
-def _shown(name: str, value: Any) -> str:
-    if name == "status":
-        return Status(value).name.lower()
-    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -11,11 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign.blocks import Block, Configuration, digest
+from pipeline.campaign.blocks import (
+    ESTIMATES,
+    Block,
+    SolvableConfiguration,
+    digest,
+    score_digest,
+    scoring_of,
+)
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.solving import provenance
 from pipeline.solving.outcome import solve_block
-from pipeline.store.folder import BlockData, DamagedBlock, Store, read_block, read_spec
+from pipeline.store import Store
+from pipeline.store.block_file import (
+    BlockData,
+    DamagedBlock,
+    read_block,
+    read_estimates,
+    read_text,
+)
 from solvers import Status
 from solvers.registry import REGISTRY as SOLVERS
 
@@ -32,7 +46,7 @@ class Verdict:
     Attributes
     ----------
     read : int
-        Block files read.
+        Files of blocks and estimates read.
     damaged : list of str
         What was wrong with those that were moved aside.
     solved : int
@@ -80,31 +94,45 @@ def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None)
     checksum. Damaged files are moved aside, so that the next run computes them. On the same
     machine with the same libraries, numbers must agree to the last bit, elsewhere to 1e-8.
     """
-    store = store if isinstance(store, Store) else Store.open(store)
+    store = Store.of(store)
     store.make_importable()
     verdict, good = Verdict(), []
     for entry in sorted(store.block_files(), key=lambda e: e.name):
         path = Path(entry.path)
         verdict.read += 1
         try:
-            data, spec = read_block(path), read_spec(path)
-            _certify(path, data, spec)
+            is_block = _certify(path)
         except DamagedBlock as error:
             verdict.damaged.append(str(error))
             store.set_aside(path.stem)
         else:
-            good.append(path)
+            good += [path] if is_block else []
     for path in random.Random(seed).sample(good, min(blocks, len(good))):
         _solve_again(path, verdict)
     return verdict
 
 
-def _certify(path: Path, data: BlockData, spec: str) -> None:
-    if digest(spec) != path.stem:
+def _certify(path: Path) -> bool:
+    """Read a file and hold it against its name; whether it is a block, not estimates.
+
+    Raises
+    ------
+    DamagedBlock
+    """
+    key, _, score = path.stem.partition(".")
+    spec = read_text(path, "spec")
+    if digest(spec) != key:
         raise DamagedBlock(f"{path}: holds another block than its name says")
     batch = json.loads(spec)["configuration"]["batch"]
-    if len(data.cells) != batch:
-        raise DamagedBlock(f"{path}: {len(data.cells)} realizations, expected {batch}")
+    if score == ESTIMATES:
+        rows = len(read_estimates(path).get("solved", ()))
+    else:
+        rows = len(read_block(path).cells)
+        if score_digest(read_text(path, "scoring")) != score:
+            raise DamagedBlock(f"{path}: holds another scoring than its name says")
+    if rows != batch:
+        raise DamagedBlock(f"{path}: {rows} realizations, expected {batch}")
+    return score != ESTIMATES
 
 
 def block_of(text: str) -> Block:
@@ -119,26 +147,24 @@ def block_of(text: str) -> Block:
     spec = tables["configuration"]
     solver = SOLVERS.create(spec["solver"]["use"], spec["solver"]["options"])
     scenario = SCENARIOS.create(spec["scenario"]["use"], spec["scenario"]["parameters"])
-    for what, found in (("solver", solver), ("scenario", scenario)):
-        version = getattr(found, "version", 1)
+    for what, version in (
+        ("solver", getattr(solver, "version", 1)),
+        ("scenario", scenario.draw_version),
+    ):
         if version != spec[what]["version"]:
             use = spec[what]["use"]
             raise ValueError(f"{use} is now version {version}, not {spec[what]['version']}")
-    return Block(
-        Configuration(
-            label=spec["solver"]["use"],
-            point={},
-            grid_index=(),
-            scenario_use=spec["scenario"]["use"],
-            scenario=scenario,
-            solver_use=spec["solver"]["use"],
-            solver=solver,
-            seed=spec["seed"],
-            batch=spec["batch"],
-            trace=spec["trace"],
-        ),
-        tables["block"],
+    measures = {name: measure._asdict() for name, measure in scenario.measures.items()}
+    configuration = SolvableConfiguration(
+        label=spec["solver"]["use"],
+        point={},
+        grid_index=(),
+        spec=spec,
+        scoring=scoring_of(scenario.score_version, measures),
+        scenario=scenario,
+        solver=solver,
     )
+    return Block(configuration, tables["block"])
 
 
 def _solve_again(path: Path, verdict: Verdict) -> None:
@@ -149,9 +175,12 @@ def _solve_again(path: Path, verdict: Verdict) -> None:
         )
         return
     try:
-        block = block_of(read_spec(path))
+        block = block_of(read_text(path, "spec"))
     except (ValueError, TypeError) as error:
         verdict.skipped.append(f"{path.name}: {error}")
+        return
+    if block.files[-1] != path.stem:
+        verdict.skipped.append(f"{path.name}: scored by another version of the scenario's score")
         return
     about = provenance.of_process()
     exact = all(stored.meta.get(name) == about[name] for name in provenance.SAME_MACHINE)

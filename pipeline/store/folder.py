@@ -1,126 +1,35 @@
 """The store: a folder of immutable block files, from which result cubes are built.
 
-<store>/campaign.toml         frozen: what makes it this campaign and no other
-<store>/requests/0002.toml    what each run asked for
-<store>/blocks/ab/<key>.npz   one file per block; exists <=> done
-<store>/failed/<key>.json     beside a block with failed cells: how many, and why
-<store>/cubes/000003.zarr     a published cube
-<store>/LATEST                names the newest cube
+<store>/campaign.toml                 frozen: what makes it this campaign and no other
+<store>/requests/0002.toml            what each run asked for, and what its code said of itself
+<store>/blocks/ab/<key>.<score>.npz   one file per block and scoring; exists <=> done
+<store>/blocks/ab/<key>.x.npz         its estimates, where the campaign keeps them
+<store>/failed/<key>.json             beside a block with failed cells: how many, and why
+<store>/cubes/000003.zarr             a published cube
+<store>/LATEST                        names the newest cube
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import io
 import json
 import os
 import sys
 import tomllib
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import tomli_w
-from numpy.typing import NDArray
 
-from pipeline.campaign.blocks import Block, canonical
+from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, canonical
 from pipeline.campaign.definition import Campaign
-from pipeline.errors import InputError, in_one_line
+from pipeline.campaign.request import Request
+from pipeline.errors import InputError
+from pipeline.store.block_file import BlockData, DamagedBlock, pack, read_block, read_estimates
 from pipeline.store.files import create_durably, is_temporary, sync, write_durably
-from solvers import Status
 
-FORMAT = 1
-
-
-class DamagedBlock(Exception):
-    """A block file that is not what was written, or not the block it is named after."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockData:
-    """Content of a block file.
-
-    Attributes
-    ----------
-    cells : structured array, (batch,)
-        One field per variable.
-    meta : dict
-        Where and how it was computed, and the messages of what failed.
-    """
-
-    cells: NDArray[Any]
-    meta: Mapping[str, Any]
-
-    @property
-    def crashed(self) -> int:
-        """Cells whose status says that the solver crashed."""
-        return int((self.cells["status"] >= Status.RAISED).sum())
-
-
-def _text(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(text.encode(), np.uint8)
-
-
-def _pack(members: Mapping[str, NDArray[Any]]) -> bytes:
-    """The bytes of an .npz file."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in members.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
-    return buffer.getvalue()
-
-
-def read_block(path: Path, spec: str | None = None) -> BlockData:
-    """Read one block file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    spec
-        What it must be the block of; not compared where None.
-
-    Raises
-    ------
-    DamagedBlock
-        Checksum, structure or spec is not as written.
-    FileNotFoundError
-        There is no such block.
-    """
-    cells, found, meta = _members(path, "cells", "spec", "meta")
-    if spec is not None and found.tobytes().decode(errors="replace") != spec:
-        raise DamagedBlock(f"{path}: holds another block than its name says")
-    if not {"status", "runtime"} <= set(cells.dtype.names or ()):
-        raise DamagedBlock(f"{path}: holds no cells")
-    return BlockData(cells, json.loads(meta.tobytes()))
-
-
-def read_spec(path: Path) -> str:
-    """The spec that a block file carries; see `Configuration.block_spec`."""
-    return _members(path, "spec")[0].tobytes().decode()
-
-
-def _members(path: Path, *names: str) -> list[NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Read whole members: zipfile compares the CRC only at the end of one.
-            return [
-                np.lib.format.read_array(
-                    io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
-                )
-                for name in names
-            ]
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise DamagedBlock(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # whatever a damaged archive makes its readers raise
-        raise DamagedBlock(f"{path}: {in_one_line(error)}") from error
+FORMAT = 2
 
 
 class Store:
@@ -136,7 +45,12 @@ class Store:
         self.path = Path(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> Store:
+    def of(cls, store: str | Path | Self) -> Self:
+        """A store given as such or by its path, which must be there; see `open`."""
+        return store if isinstance(store, cls) else cls.open(store)  # type: ignore[arg-type]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
         """A store that exists already.
 
         Raises
@@ -151,13 +65,13 @@ class Store:
             raise InputError(f"{path}: not a kronsbl store (it has no campaign.toml)")
         if store._identity().get("format") != FORMAT:
             raise InputError(
-                f"{path}: store format {store._identity().get('format')}, "
-                f"this version reads {FORMAT}"
+                f"{path}: store format {store._identity().get('format')}, this version reads "
+                f"{FORMAT}; read it with the kronsbl that made it, or compute it again elsewhere"
             )
         return store
 
     @classmethod
-    def create(cls, path: str | Path, campaign: Campaign) -> Store:
+    def create(cls, path: str | Path, campaign: Campaign) -> Self:
         """The store of a campaign, made where there is none.
 
         Raises
@@ -203,54 +117,76 @@ class Store:
         """The request files, oldest first."""
         return sorted((self.path / "requests").glob("[0-9]*.toml"))
 
-    def last_request(self) -> Campaign | None:
+    def last_request(self) -> Request | None:
         """What was asked for last, or None in a new store."""
         found = self.requests()
-        if not found:
-            return None
-        tables = _tables(found[-1])
-        tables.pop("request", None)
+        return _request(found[-1]) if found else None
+
+    def asked(self) -> Request:
+        """What was asked for last.
+
+        Raises
+        ------
+        InputError
+            No run has asked for anything yet.
+        """
+        last = self.last_request()
+        if last is None:
+            raise InputError(f"{self.path}: no run has asked for anything yet")
+        return last
+
+    def last_campaign(self) -> Campaign:
+        """The campaign that was asked for last, with its solvers and scenario.
+
+        Raises
+        ------
+        InputError
+            Nothing has been asked for, or a class of it is not to be had here.
+        """
+        asked = self.asked()
         self.make_importable()
-        return Campaign.from_tables(tables, str(found[-1]))
+        return asked.campaign()
+
+    def version_changes(self, now: Request) -> list[str]:
+        """Sentences on versions that earlier requests had and `now` has not."""
+        earlier = [_request(path) for path in self.requests()]
+        found = (sentence for request in earlier for sentence in request.version_changes(now))
+        return list(dict.fromkeys(found))
 
     def make_importable(self) -> None:
         """Put the last campaign's folder on the import path, for solvers kept beside it."""
-        folder = self.request_facts().get("folder")
+        last = self.last_request()
+        folder = last.facts.get("folder") if last is not None else None
         if folder and folder not in sys.path and Path(folder).is_dir():
             sys.path.append(folder)
 
-    def request_facts(self) -> dict[str, Any]:
-        """When, where and by what the last request was made."""
-        found = self.requests()
-        return _facts(found[-1]) if found else {}
-
     def git_states(self) -> list[str]:
         """Commits of the source trees from which runs were started, oldest first."""
-        return list(dict.fromkeys(_facts(path).get("git", "unknown") for path in self.requests()))
+        states = (_request(path).facts.get("git", "unknown") for path in self.requests())
+        return list(dict.fromkeys(states))
 
-    def add_request(self, campaign: Campaign, about: Mapping[str, Any]) -> None:
+    def add_request(self, request: Request) -> None:
         """Record what is asked for, unless the last request says the same, from the same commit."""
         last = self.last_request()
-        same_commit = self.request_facts().get("git") == about.get("git")
         if (
             last is not None
-            and same_commit
-            and canonical(last.tables()) == canonical(campaign.tables())
+            and last.facts.get("git") == request.facts.get("git")
+            and last.asks_the_same(request)
         ):
             return
-        data = tomli_w.dumps({"request": dict(about), **campaign.tables()}).encode()
+        data = tomli_w.dumps(request.to_tables()).encode()
         number = len(self.requests()) + 1
         while not create_durably(self.path / "requests" / f"{number:04}.toml", data):
             number += 1
 
     # -- blocks -----------------------------------------------------------------------------
 
-    def block_path(self, key: str) -> Path:
-        """Where the block of that key is, or would be."""
-        return self.path / "blocks" / key[:2] / f"{key}.npz"
+    def block_path(self, name: str) -> Path:
+        """Where the file of that name is, or would be: ``KEY.SCORE``, or ``KEY.x``."""
+        return self.path / "blocks" / name[:2] / f"{name}.npz"
 
     def block_files(self) -> Iterator[os.DirEntry[str]]:
-        """Every block file, in no order."""
+        """Every file of blocks and of estimates, in no order."""
         folder = self.path / "blocks"
         if not folder.is_dir():
             return
@@ -259,66 +195,92 @@ class Store:
                 found = [e for e in entries if e.name.endswith(".npz") and e.name[0] != "."]
             yield from found
 
-    def keys(self) -> set[str]:
-        """Keys of all blocks that are done."""
+    def names(self) -> set[str]:
+        """Names of all files of blocks and of estimates: the one listing that says what is done."""
         return {entry.name[:-4] for entry in self.block_files()}
+
+    def has(self, block: Block) -> bool:
+        """Whether a block is done; see `Configuration.is_done`."""
+        return all(self.block_path(name).exists() for name in block.files)
 
     def write(self, block: Block, data: BlockData, *, replace: bool = False) -> None:
         """Store a block, unless it is there and not to be replaced."""
-        path = self.block_path(block.key)
-        if path.exists() and not replace:
-            return
-        new_shelf = not path.parent.exists()
+        spec = block.configuration.block_spec(block.index)
         mark = self._failure_mark(block.key)
         if data.crashed:  # first, so that no block with failures goes without its mark
             failures = {"cells": data.crashed, "messages": data.meta["failures"]}
             write_durably(mark, json.dumps(failures).encode())
-        spec = block.configuration.block_spec(block.index)
-        members = {"cells": data.cells, "spec": _text(spec), "meta": _text(json.dumps(data.meta))}
-        write_durably(path, _pack(members))
+        if data.estimates is not None:  # before the block, which says that all is done
+            self._write(f"{block.key}.{ESTIMATES}", pack(spec, data.estimates), replace)
+        texts = {"scoring": block.configuration.scoring_text, "meta": json.dumps(data.meta)}
+        written = self._write(block.files[-1], pack(spec, {"cells": data.cells}, **texts), replace)
+        if written and not data.crashed:
+            mark.unlink(missing_ok=True)
+
+    def _write(self, name: str, data: bytes, replace: bool) -> bool:
+        path = self.block_path(name)
+        if path.exists() and not replace:
+            return False
+        new_shelf = not path.parent.exists()
+        write_durably(path, data)
         if new_shelf:
             sync(path.parent.parent)
-        if replace and not data.crashed:
-            mark.unlink(missing_ok=True)
+        return True
 
     def _failure_mark(self, key: str) -> Path:
         return self.path / "failed" / f"{key}.json"
 
-    def crashed(self, key: str) -> int | None:
-        """How many cells of a block crashed; None where the block is not there."""
-        if not self.block_path(key).exists():
+    def crashed(self, block: Block) -> int | None:
+        """How many cells of a block crashed; None where the block is not done."""
+        if not self.has(block):
             return None
         try:
-            return int(_mark(self._failure_mark(key))["cells"])
+            return int(_mark(self._failure_mark(block.key))["cells"])
         except FileNotFoundError:
             return 0
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
-        found = {}
-        for mark in (self.path / "failed").glob("[0-9a-f]*.json"):
-            if self.block_path(mark.stem).exists():
-                found[mark.stem] = _mark(mark)
-        return found
+        marks = (self.path / "failed").glob("[0-9a-f]*.json")
+        return {mark.stem: _mark(mark) for mark in marks}
 
-    def set_aside(self, key: str) -> None:
-        """Move a damaged block file away, so that its block counts as not done."""
-        path = self.block_path(key)
+    def set_aside(self, name: str) -> None:
+        """Move a damaged file away, so that its block counts as not done."""
+        path = self.block_path(name)
         target = self.path / "damaged" / path.name
         target.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.replace(path, target)
-        self._failure_mark(key).unlink(missing_ok=True)
+        key, _, second = name.partition(".")
+        if second != ESTIMATES:
+            self._failure_mark(key).unlink(missing_ok=True)
 
-    def read(self, block: Block) -> BlockData:
+    def read(self, configuration: Configuration, index: int) -> BlockData:
         """Read a block and make sure that it is that block; see `read_block`."""
-        data = read_block(self.block_path(block.key), block.configuration.block_spec(block.index))
-        if len(data.cells) != block.configuration.batch:
+        path = self.block_path(configuration.files(index)[-1])
+        data = read_block(path, configuration.block_spec(index))
+        if len(data.cells) != configuration.batch:
             raise DamagedBlock(
-                f"{self.block_path(block.key)}: {len(data.cells)} realizations, "
-                f"expected {block.configuration.batch}"
+                f"{path}: {len(data.cells)} realizations, expected {configuration.batch}"
             )
         return data
+
+    def read_scored_otherwise(self, block: Block) -> BlockData | None:
+        """A block and its estimates as they were scored before, or None where that is not kept."""
+        spec = block.configuration.block_spec(block.index)
+        path = self.block_path(f"{block.key}.{ESTIMATES}")
+        others = {*path.parent.glob(f"{block.key}.*.npz")} - {path}
+        for other in others:
+            try:
+                data = read_block(other, spec)
+                return BlockData(data.cells, data.meta, read_estimates(path, spec))
+            except (DamagedBlock, FileNotFoundError):
+                continue  # solved again, which needs none of it
+        return None
+
+
+def _request(path: Path) -> Request:
+    return Request.from_tables(_tables(path))
 
 
 def _tables(path: Path) -> dict[str, Any]:
@@ -329,19 +291,13 @@ def _tables(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """What a request says of itself."""
-    facts: dict[str, Any] = _tables(path).get("request", {})
-    return facts
-
-
 def _mark(path: Path) -> dict[str, Any]:
     """What is said of a block with failed cells."""
     try:
         return {"cells": 0, "messages": {}, **json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: cannot be read: {error}; remove it together with {path.stem}.npz, "
+            f"{path}: cannot be read: {error}; remove it together with {path.stem}.*.npz, "
             "and the next run computes that block again"
         ) from None
 

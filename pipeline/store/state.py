@@ -4,60 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.campaign.blocks import Configuration
-from pipeline.errors import InputError
+from pipeline.campaign.blocks import ESTIMATES, Configuration
 from pipeline.store.folder import Store
-
-ALIVE_SECONDS = 120.0
-"""A run that has not been heard of for so long is taken for dead."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ConfigurationState:
-    """Cells of one solver at one point of the grid."""
-
-    solver: str
-    point: dict[str, Any]
-    done: int
-    failed: int
-    pending: int
-    messages: dict[str, int]
-    """Why cells failed, and how many blocks or cells said so."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LiveRun:
-    """A process that is, or was when last heard of, computing for the store.
-
-    Attributes
-    ----------
-    host : str
-    pid : int
-    silent : float
-        Seconds since it was last heard of.
-    rate : float
-        Cells per second so far.
-    seconds_left : float or None
-        None at the start, while it is not known what a solver costs.
-    """
-
-    host: str
-    pid: int
-    silent: float
-    rate: float
-    seconds_left: float | None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it was heard of lately."""
-        return self.silent < ALIVE_SECONDS
+from pipeline.store.heartbeat import LiveRun, live_runs
+from pipeline.store.pending import done_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +23,8 @@ class StoreState:
     name: str
     configurations: list[ConfigurationState]
     runs: list[LiveRun]
+    changes: list[str]
+    """Versions that are others than those of requests in the store."""
     blocks: int
     bytes: dict[str, int]
 
@@ -89,56 +47,45 @@ def state_of(store: Store) -> StoreState:
     InputError
         No run has asked for anything yet.
     """
-    campaign = store.last_request()
-    if campaign is None:
-        raise InputError(f"{store.path}: no run has asked for anything yet")
+    asked = store.asked()
     sizes = {entry.name[:-4]: entry.stat().st_size for entry in store.block_files()}
     failures = store.failures()
-    realizations = campaign.realizations
+    configurations = [
+        _state_of(configuration, asked.realizations, sizes, failures)
+        for configuration in asked.configurations
+    ]
     return StoreState(
-        name=campaign.campaign.name,
-        configurations=[
-            _configuration_state(s, realizations, sizes, failures) for s in campaign.configurations
-        ],
-        runs=[
-            run for path in sorted((store.path / "running").glob("*.json")) if (run := _live(path))
-        ],
-        blocks=len(sizes),
+        name=asked.name,
+        configurations=configurations,
+        runs=live_runs(store.path),
+        changes=store.version_changes(asked.as_installed()),
+        blocks=sum(not name.endswith(f".{ESTIMATES}") for name in sizes),
         bytes={"blocks": sum(sizes.values()), "cubes": _size(store.path / "cubes")},
     )
 
 
-def _configuration_state(
+def _state_of(
     configuration: Configuration,
     realizations: int,
-    done: dict[str, int],
-    failures: dict[str, dict[str, Any]],
+    names: Collection[str],
+    failures: Mapping[str, Mapping[str, Any]],
 ) -> ConfigurationState:
-    have, failed, messages = 0, 0, Counter[str]()
-    for index in range(configuration.block_count(realizations)):
-        key = configuration.key(index)
-        if key in done:
-            asked = min(configuration.batch, realizations - index * configuration.batch)
-            have += asked
-            if key in failures:
-                failed += min(failures[key]["cells"], asked)
-                messages.update(failures[key]["messages"])
-    pending = realizations - have
+    done, failed, messages = 0, 0, Counter[str]()
+    for index in done_blocks(configuration, 0, realizations, names):
+        asked = min(configuration.batch, realizations - index * configuration.batch)
+        done += asked
+        if (failure := failures.get(configuration.key(index))) is not None:
+            failed += min(failure["cells"], asked)
+            messages.update(failure["messages"])
     return ConfigurationState(
-        configuration.label, dict(configuration.point), have, failed, pending, dict(messages)
+        solver=configuration.label,
+        point=dict(configuration.point),
+        done=done,
+        failed=failed,
+        pending=0 if configuration.declined else realizations - done,
+        declined=configuration.declined,
+        messages=dict(messages),
     )
-
-
-def _live(path: Path) -> LiveRun | None:
-    """What a run says of itself, or None where it has just ended, or its file is damaged."""
-    try:
-        beat = json.loads(path.read_text())
-        seconds = beat["updated"] - beat["started"]
-        rate = beat["done"] / seconds if seconds > 0 else 0.0
-        silent = time.time() - beat["updated"]
-        return LiveRun(beat["host"], beat["pid"], silent, rate, beat["seconds_left"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 def _size(folder: Path) -> int:

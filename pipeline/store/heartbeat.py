@@ -1,0 +1,101 @@
+"""Heartbeats: the small file by which a run tells others that it lives and how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.store.files import replaced
+
+ALIVE_SECONDS = 120.0
+"""A run that has not been heard of for so long is taken for dead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveRun:
+    """A process that is, or was when last heard of, computing for the store.
+
+    Attributes
+    ----------
+    host : str
+    pid : int
+    silent : float
+        Seconds since it was last heard of.
+    rate : float
+        Cells per second so far.
+    seconds_left : float or None
+        None at the start, while it is not known what a solver costs.
+    """
+
+    host: str
+    pid: int
+    silent: float
+    rate: float
+    seconds_left: float | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was heard of lately."""
+        return self.silent < ALIVE_SECONDS
+
+
+class Heartbeat:
+    """The file of this process; there while a with statement lasts.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the store.
+
+    Attributes
+    ----------
+    stop : Path
+        A file beside it; once it is there, workers begin no further block.
+    """
+
+    def __init__(self, store: Path) -> None:
+        name, folder = f"{platform.node()}-{os.getpid()}", store / "running"
+        folder.mkdir(exist_ok=True)
+        self.stop = (folder / f"{name}.stop").resolve()
+        self._path, self._started = folder / f"{name}.json", time.time()
+
+    def __enter__(self) -> Self:
+        self.stop.unlink(missing_ok=True)  # of a namesake that was killed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+    def beat(self, counts: Mapping[str, Any]) -> None:
+        """Tell how far the run is."""
+        state = {"host": platform.node(), "pid": os.getpid(), "started": self._started}
+        state |= {"updated": time.time(), **counts}
+        # A full disk ends the run elsewhere.
+        with contextlib.suppress(OSError), replaced(self._path) as temporary:
+            temporary.write_text(json.dumps(state))
+
+
+def live_runs(store: Path) -> list[LiveRun]:
+    """Runs that have left a heartbeat in a store, alive or not."""
+    paths = sorted((store / "running").glob("*.json"))
+    return [run for path in paths if (run := _read(path)) is not None]
+
+
+def _read(path: Path) -> LiveRun | None:
+    """What a run says of itself, or None where it has just ended, or its file is damaged."""
+    try:
+        beat = json.loads(path.read_text())
+        seconds = beat["updated"] - beat["started"]
+        rate = beat["done"] / seconds if seconds > 0 else 0.0
+        silent = time.time() - beat["updated"]
+        return LiveRun(beat["host"], beat["pid"], silent, rate, beat["seconds_left"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
