@@ -69,7 +69,7 @@ class Problem:
     noise_var : array, (B,), optional
         Variance of one noise entry: real N(0, σ²) where y is real, circular complex CN(0, σ²)
         otherwise. None where it is unknown.
-    prior_variance : array, (B, N_1, …, N_I), optional
+    true_variance : array, (B, N_1, …, N_I), optional
         True variance of each entry of x, 0 off the support. Only oracles look at it.
 
     Raises
@@ -86,7 +86,7 @@ class Problem:
     y: Array
     factors: tuple[Array, ...]
     noise_var: Array | None = None
-    prior_variance: Array | None = None
+    true_variance: Array | None = None
 
     def __post_init__(self) -> None:
         y = _numeric("y", self.y)
@@ -113,8 +113,8 @@ class Problem:
             self._set_variance("noise_var", self.noise_var, y.shape[:1])
             if not (self.noise_var > 0).all():
                 raise ValueError("noise_var must be positive; give a small value for noise-free y")
-        if self.prior_variance is not None:
-            self._set_variance("prior_variance", self.prior_variance, (y.shape[0], *self.dims))
+        if self.true_variance is not None:
+            self._set_variance("true_variance", self.true_variance, (y.shape[0], *self.dims))
 
     def _set_variance(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> None:
         array = _numeric(name, value)
@@ -147,7 +147,7 @@ class Problem:
             return None if array is None else array[rows]
 
         factors = tuple(a if a.ndim == 2 else a[rows] for a in self.factors)
-        return Problem(self.y[rows], factors, pick(self.noise_var), pick(self.prior_variance))
+        return Problem(self.y[rows], factors, pick(self.noise_var), pick(self.true_variance))
 
 
 @dataclass(frozen=True, eq=False)

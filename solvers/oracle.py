@@ -30,7 +30,7 @@ def direct_estimate(problem: Problem, x: Array, iterations: Array | int = 1) -> 
 
 @dataclass(frozen=True)
 class OracleLS(Solver):
-    """Least squares on the true support (where `prior_variance` is positive).
+    """Least squares on the true support (where `true_variance` is positive).
 
     Eq. (33) of docs/numbers.md.
 
@@ -47,7 +47,7 @@ class OracleLS(Solver):
     @property
     def requires(self) -> tuple[str, ...]:
         """The truth."""
-        return ("prior_variance",)
+        return ("true_variance",)
 
     def solve(
         self,
@@ -58,9 +58,9 @@ class OracleLS(Solver):
     ) -> Estimate:
         """Solve each realization on its own support; see `Solver.solve`."""
         self.check(problem)
-        assert problem.prior_variance is not None
+        assert problem.true_variance is not None
         x = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
-        for row, support in enumerate(problem.prior_variance > 0):
+        for row, support in enumerate(problem.true_variance > 0):
             factors = [a if a.ndim == 2 else a[row] for a in problem.factors]
             least_squares_on(factors, problem.y[row], support, x[row])
         return direct_estimate(problem, x)
@@ -101,7 +101,7 @@ class OracleLMMSE(Solver):
     @property
     def requires(self) -> tuple[str, ...]:
         """The truth, and how noisy the measurements are."""
-        return ("noise_var", "prior_variance")
+        return ("noise_var", "true_variance")
 
     def solve(
         self,
@@ -112,13 +112,13 @@ class OracleLMMSE(Solver):
     ) -> Estimate:
         """One E-step; see `Solver.solve`."""
         self.check(problem)
-        assert problem.prior_variance is not None
+        assert problem.true_variance is not None
         assert problem.noise_var is not None
         model = FlatModel(problem)
-        gamma = model.gamma_factors(problem.prior_variance)
+        gamma = model.gamma_factors(problem.true_variance)
         posterior = model.posterior(gamma, problem.noise_var)
         return dataclasses.replace(
             direct_estimate(problem, model.expand(posterior.mean)),
             variance=model.expand(posterior.variance),
-            gamma=problem.prior_variance,
+            gamma=problem.true_variance,
         )

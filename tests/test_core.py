@@ -12,7 +12,7 @@ def good():
         "y": np.ones((2, 3, 4)),
         "factors": [np.ones((3, 5)), np.ones((2, 4, 6))],
         "noise_var": np.ones(2),
-        "prior_variance": np.ones((2, 5, 6)),
+        "true_variance": np.ones((2, 5, 6)),
     }
 
 
@@ -32,7 +32,7 @@ def good():
         ({"noise_var": [1.0, 0.0]}, r"noise_var must be positive"),
         ({"noise_var": 1.0}, r"noise_var must be real, non-negative and of shape \(2,\)"),
         ({"noise_var": [1.0, np.nan]}, r"noise_var holds NaN"),
-        ({"prior_variance": np.ones((2, 6, 5))}, r"prior_variance must be"),
+        ({"true_variance": np.ones((2, 6, 5))}, r"true_variance must be"),
     ],
 )
 def test_bad_problem(change, message):

@@ -179,7 +179,7 @@ class IrsMimo(Scenario[ChannelTruth]):
             y=clean + np.sqrt(noise_var)[:, None, None, None] * np.stack(unit),
             factors=factors,
             noise_var=noise_var,
-            prior_variance=(x != 0) * self._scale**2,
+            true_variance=(x != 0) * self._scale**2,
         )
         return problem, ChannelTruth(x, self.channel(x, seen))
 
