@@ -172,7 +172,7 @@ def test_unstructured_e_step(complex_valued, used):
         assert posterior.residual[row] == pytest.approx(dense.residual, rel=1e-9)
         active = gamma[row] > 0
         determined = np.sum(1 - dense.variance[active] / gamma[row][active])
-        assert posterior.determined[row] == pytest.approx(determined, rel=1e-9)
+        assert posterior.effective_parameters[row] == pytest.approx(determined, rel=1e-9)
 
 
 @pytest.mark.parametrize("rows", [(3, 2), (4, 2, 3), (5,)])

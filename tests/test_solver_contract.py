@@ -11,7 +11,6 @@ from solvers import Estimate, Problem, Status
 from tests.problems import sparse_problem
 
 NAMES = solvers.names()
-GOOD = (Status.CONVERGED, Status.MAX_ITERATIONS)
 
 
 @pytest.fixture(params=NAMES)
@@ -32,7 +31,7 @@ def assert_contract(problem, estimate):
         assert counter.shape == (batch,)
         assert counter.dtype.kind == "i"
     assert estimate.inner_capped.shape == (batch,)
-    assert np.isin(estimate.status, GOOD).all()
+    assert np.isin(estimate.status, Status.values("finished")).all()
     if estimate.variance is not None:
         assert estimate.variance.shape == shape
         assert (estimate.variance >= 0).all()
@@ -166,6 +165,20 @@ def test_only_the_first_iteration(solver):
     assert (estimate.iterations == 1).all()
     assert (estimate.status == Status.MAX_ITERATIONS).all()
     assert_contract(problem, estimate)
+
+
+def test_truth_is_for_those_who_require_it(solver):
+    problem, _ = sparse_problem(2, seed=35)
+    other = Problem(problem.y, problem.factors, problem.noise_var, 1.0 - problem.true_variance)
+    one, two = solver.solve(problem), solver.solve(other)
+    assert np.array_equal(one.x, two.x) == ("true_variance" not in solver.requires)
+
+
+def test_applies_to_every_problem_that_has_what_it_requires(solver):
+    assert solver.kind in ("estimator", "oracle", "bound")
+    for dims in ((6,), (6, 6), (6, 6, 6)):
+        problem, _ = sparse_problem(2, (4, 5, 6)[: len(dims)], dims, seed=36)
+        assert solver.applies(problem) is None
 
 
 def test_says_what_it_requires(solver):

@@ -35,6 +35,7 @@ def replayed(result: Replay) -> Figure:
             ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=style.COLOURS[0])
             ax.set(xlabel="iteration", ylabel=name, xscale="log")
             ax.set_yscale("linear" if name == "SBL cost" else "log")
+        assert result.estimate.x is not None
         truth, found = (np.abs(x.reshape(-1)) for x in (result.truth.x[0], result.estimate.x[0]))
         at = np.argsort(-truth, kind="stable")[: max(2 * np.count_nonzero(truth), 10)]
         last = axes[-1, -1]

@@ -184,6 +184,7 @@ class Synthetic(Scenario[Truth]):
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
         """NMSE and support recovery, Eqs. (35) and (36) of docs/numbers.md."""
+        assert estimate.x is not None
         return {
             "nmse": metrics.nmse(estimate.x, truth.x),
             "srr": metrics.support_recovery(estimate.x, truth.x),

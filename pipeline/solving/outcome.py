@@ -88,7 +88,7 @@ def _solve(
     trace = Trace(truth.x) if series.trace else None
     clock = RowClock(problem.batch, trace, limit)
     clock.start()
-    estimate = series.solver.solve(problem, watch=clock)
+    estimate = series.solver.solve(problem.seen_by(series.solver), watch=clock)
     clock.stop()
     check_estimate(problem, estimate)
     columns = figures_of(series.scenario, truth, problem, estimate)
@@ -100,9 +100,10 @@ def _solve(
     }
     if trace is not None:
         columns |= {f"trace_{name}": getattr(trace, name) for name in TRACES}
+    assert estimate.x is not None  # `check_estimate` has looked
     finite = np.isfinite(estimate.x.reshape(problem.batch, -1)).all(axis=1)
-    succeeded = columns["status"] < Status.DIVERGED
-    columns["status"] = np.where(succeeded & ~finite, Status.NOT_FINITE, columns["status"])
+    claimed = np.isin(columns["status"], Status.values("finished"))
+    columns["status"] = np.where(claimed & ~finite, Status.NOT_FINITE, columns["status"])
     return columns
 
 

@@ -99,7 +99,7 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     problem, truth = series.scenario.draw([realization], series.seed)
     trace = Trace(truth.x)
     process.prepare()
-    estimate = series.solver.solve(problem, watch=trace)
+    estimate = series.solver.solve(problem.seen_by(series.solver), watch=trace)
     check_estimate(problem, estimate)
     columns, _ = outcome(dataclasses.replace(series, trace=False), [realization])
     names = [*series.scenario.measures, "iterations", "inner_iterations", "noise_var", "status"]
@@ -158,6 +158,7 @@ def text(result: Replay) -> str:
     for name, value in result.figures.items():
         before = "–" if result.stored is None else _shown(name, result.stored[name])
         lines.append(f"{name:18}{_shown(name, value):>24}{before:>24}")
+    assert result.estimate.x is not None
     x, found = result.truth.x[0], result.estimate.x[0]
     lines += [
         "",
