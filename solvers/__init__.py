@@ -13,19 +13,26 @@
 True
 """
 
-from solvers.core import Estimate, Problem, Solver, Status, option
+from solvers.core import Solver, Start
 from solvers.em import EMSolver, MStep
+from solvers.estimate import Estimate, IterationState, Watch
+from solvers.options import option
+from solvers.problem import Problem
 from solvers.registry import create, names
+from solvers.status import Status
 from solvers.trace import Trace, cost
 
 __all__ = [
     "EMSolver",
     "Estimate",
+    "IterationState",
     "MStep",
     "Problem",
     "Solver",
+    "Start",
     "Status",
     "Trace",
+    "Watch",
     "cost",
     "create",
     "names",

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from solvers.core import Array, Estimate, Gamma, Problem, Solver, Status, Watch, option
+from solvers.core import Solver, Start
+from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, distance2, norm2, prune, total
+from solvers.options import option
+from solvers.problem import Array, Gamma, Problem, broadcast_gamma
+from solvers.status import Status
 
 
 class Posterior(Protocol):
@@ -42,15 +45,15 @@ class Posterior(Protocol):
         """‖y − Aμ‖², (B,)."""
 
     @property
-    def determined(self) -> Array:
-        """Σ_n (1 − Σ_nn/γ_n), (B,)."""
+    def effective_parameters(self) -> Array:
+        """Effective number of parameters Σ_n (1 − Σ_nn/γ_n), (B,)."""
 
     @property
     def cost(self) -> Array:
         """SBL cost, (B,)."""
 
     def take(self, rows: Array) -> Self:
-        """Only some of the rows."""
+        """The posterior of some of the rows."""
 
 
 class Model(Protocol):
@@ -80,37 +83,30 @@ class MStep(NamedTuple):
     inner_capped: Array | bool = False
 
 
-class State:
-    """What a `watch` sees of the rows still running, expanded to all atoms when asked for.
+class _State(NamedTuple):
+    """The realizations of a batch that are still running, one entry each."""
 
-    Attributes
-    ----------
-    change : array, (B,)
-        Relative change that the stopping rule looks at.
-    """
+    rows: Array
+    """Their indices in the batch."""
+    posterior: Posterior
+    """Of this iteration's E-step, at γ as pruned."""
+    norm2: Array
+    """‖γ‖² before pruning."""
+    removed: Array
+    """Squared norm of what pruning took from γ."""
+    change: Array
+    """Relative change that the stopping rule looks at."""
+    broken: Array
+    """Whether γ or the noise variance has overflowed."""
+    inner_iterations: Array
+    """Iterations of all M-steps so far."""
+    inner_capped: Array
+    """Whether an M-step has ended at its cap."""
 
-    def __init__(self, posterior: Posterior, change: Array) -> None:
-        self._posterior, self.change = posterior, change
-
-    @property
-    def x(self) -> Array:
-        """Posterior mean after this iteration, (B, N_1, …, N_I)."""
-        return self._posterior.model.expand(self._posterior.mean)
-
-    @property
-    def gamma(self) -> Gamma:
-        """Hyperparameters that `x` belongs to."""
-        return self._posterior.model.expand_gamma(self._posterior.gamma)
-
-    @property
-    def noise_var(self) -> Array:
-        """Noise variance that `x` belongs to, (B,)."""
-        return self._posterior.noise_var
-
-    @property
-    def cost(self) -> Array:
-        """SBL cost at `gamma` and `noise_var`, (B,)."""
-        return self._posterior.cost
+    def take(self, rows: Array) -> _State:
+        """Only some of them (indices)."""
+        values = {name: part[rows] for name, part in self._asdict().items() if name != "posterior"}
+        return _State(posterior=self.posterior.take(rows), **values)
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,9 @@ class EMSolver(Solver):
     )
 
     stops_on: ClassVar[str] = "gamma"
-    """Whose relative change the stopping rule looks at: "gamma" or "mean"."""
+    """What the stopping rule looks at the relative change of: "gamma" or "mean"."""
+
+    objective: ClassVar[str] = "SBL cost"
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -152,47 +150,132 @@ class EMSolver(Solver):
     def maximize(self, posterior: Posterior) -> MStep:
         """The M-step: γ that maximises (or improves) the expected log posterior."""
 
-    def solve(
-        self,
-        problem: Problem,
-        *,
-        initial: tuple[Gamma, ArrayLike | None] | None = None,
-        watch: Watch | None = None,
-    ) -> Estimate:
-        """Run EM on every row of the batch; see `Solver.solve`."""
-        self.check(problem)
-        with np.errstate(all="ignore"):  # rows that overflow are found, and end as diverged
-            gamma, noise_var = self._start(problem, initial)
-            results = _Results(problem, gamma, self.noise == "known")
-            # The evidence of y = 0 is largest at γ = 0, which `results` holds already.
-            rows = np.flatnonzero(problem.y.reshape(problem.batch, -1).any(axis=1))
-            if rows.size:
-                active = problem.take(rows)
-                model = self.model(active)
-                factors = model.gamma_factors(_rows_of(gamma, rows))
-                everyone = np.ones(rows.size, bool)
-                step = _e_step(self, model, factors, norm2(factors), noise_var[rows], everyone)
-                _iterate(self, rows, step, results, watch)
-        return results.estimate()
+    def _solve(self, problem: Problem, *, initial: Start, watch: Watch) -> Estimate:
+        state, ended = self._begin(problem, initial), []
+        for iteration in range(1, self.max_iterations + 1):
+            state, ends = self._step(problem, state, last=iteration == self.max_iterations)
+            watch(iteration, state.rows, _seen(state))
+            if ends.any():
+                over = state.take(np.flatnonzero(ends))
+                ended.append((over.rows, self._result(over, iteration)))
+                if ends.all():
+                    break
+                state = state.take(np.flatnonzero(~ends))
+        return Estimate.joined(ended)
 
-    def _start(
-        self, problem: Problem, initial: tuple[Gamma, ArrayLike | None] | None
-    ) -> tuple[Gamma, Array]:
-        gamma, noise_var = initial if initial is not None else (None, None)
-        if gamma is None:
-            gamma = self.start(problem)
-        gamma = broadcast_gamma(gamma, problem)
+    def _begin(self, problem: Problem, initial: Start) -> _State:
+        """The E-step at the hyperparameters to start from."""
+        gamma, noise_var = initial
+        model = self.model(problem)
+        factors = model.gamma_factors(
+            broadcast_gamma(self.start(problem), problem) if gamma is None else gamma
+        )
         if self.noise == "known":
-            assert problem.noise_var is not None
-            return gamma, problem.noise_var
-        if noise_var is None:
-            flat = problem.y.reshape(problem.batch, -1)
-            spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
-            return gamma, 0.1 * spread / max(flat.shape[1] - 1, 1) + _noise_floor(problem.y)
-        start = np.broadcast_to(np.asarray(noise_var, float), (problem.batch,))
-        if not (np.isfinite(start) & (start > 0)).all():
+            noise_var = problem.noise_var
+        elif noise_var is None:
+            noise_var = _initial_noise_var(problem.y)
+        elif not (np.isfinite(noise_var) & (noise_var > 0)).all():
             raise ValueError("the initial noise variance must be positive and finite")
-        return gamma, start
+        assert noise_var is not None
+        posterior, removed = self._e_step(model, factors, noise_var, np.ones(problem.batch, bool))
+        return _State(
+            rows=np.arange(problem.batch),
+            posterior=posterior,
+            norm2=norm2(factors),
+            removed=removed,
+            change=np.full(problem.batch, np.inf),
+            broken=np.zeros(problem.batch, bool),
+            inner_iterations=np.zeros(problem.batch, int),
+            inner_capped=np.zeros(problem.batch, bool),
+        )
+
+    def _e_step(
+        self, model: Model, gamma: tuple[Array, ...], noise_var: Array, prunable: Array
+    ) -> tuple[Posterior, Array]:
+        """The posterior at γ as pruned, and the squared norm of what was taken from γ."""
+        gamma, removed = prune(gamma, *self.prune_bounds(len(gamma)), prunable)
+        model, gamma = model.compact(gamma)
+        return model.posterior(gamma, noise_var), removed
+
+    def _step(self, problem: Problem, state: _State, *, last: bool) -> tuple[_State, Array]:
+        """One iteration: M-step, stopping rule, pruning and E-step.
+
+        Returns
+        -------
+        _State
+            After the iteration.
+        array of bool
+            Which of its rows end with it.
+        """
+        before = state.posterior
+        update = self.maximize(before)
+        noise_var = before.noise_var
+        if self.noise == "estimate":
+            noise_var = _fitted_noise_var(before, problem.y[state.rows])
+        gamma, noise_var, size, broken = _without_overflow(update.gamma, noise_var)
+        # Measured against γ before pruning, whose pruned part is missing from `before.gamma`.
+        change = _relative(distance2(gamma, before.gamma) + state.removed, state.norm2)
+        ends = broken | last
+        if self.stops_on == "gamma":
+            ends |= change <= self.tolerance
+        # A row that ends keeps the γ it ended with: it is not pruned again.
+        posterior, removed = self._e_step(before.model, gamma, noise_var, ~ends)
+        if self.stops_on == "mean":
+            change = _relative(total(abs2(posterior.mean - before.mean)), total(abs2(before.mean)))
+            ends |= change <= self.tolerance
+        after = _State(
+            rows=state.rows,
+            posterior=posterior,
+            norm2=size,
+            removed=removed,
+            change=change,
+            broken=broken,
+            inner_iterations=state.inner_iterations + update.inner_iterations,
+            inner_capped=state.inner_capped | update.inner_capped,
+        )
+        return after, ends
+
+    def _result(self, state: _State, iteration: int) -> Estimate:
+        """The estimate of rows that have ended."""
+        posterior = state.posterior
+        x = posterior.model.expand(posterior.mean)
+        status = np.where(state.change <= self.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
+        diverged = state.broken | ~np.isfinite(total(abs2(x)))
+        status[diverged], x[diverged] = Status.DIVERGED, np.nan
+        return Estimate(
+            x=x,
+            status=status,
+            iterations=np.full(len(x), iteration),
+            inner_iterations=state.inner_iterations,
+            inner_capped=state.inner_capped,
+            variance=posterior.model.expand(posterior.variance),
+            gamma=posterior.model.expand_gamma(posterior.gamma),
+            noise_var=posterior.noise_var if self.noise == "estimate" else None,
+        )
+
+    def _without_signal(self, problem: Problem) -> Estimate:
+        # The evidence of y = 0 is largest at γ = 0.
+        gamma = broadcast_gamma(self.start(problem), problem)
+        return Estimate(
+            x=np.zeros((problem.batch, *problem.dims), problem.y.dtype),
+            variance=np.zeros((problem.batch, *problem.dims)),
+            gamma=tuple(map(np.zeros_like, gamma))
+            if isinstance(gamma, tuple)
+            else np.zeros_like(gamma),
+            noise_var=np.zeros(problem.batch) if self.noise == "estimate" else None,
+        )
+
+
+def _seen(state: _State) -> IterationState:
+    """What a watch is told of an iteration."""
+    posterior = state.posterior
+    return IterationState(
+        x=lambda: posterior.model.expand(posterior.mean),
+        gamma=lambda: posterior.model.expand_gamma(posterior.gamma),
+        noise_var=posterior.noise_var,
+        cost=lambda: posterior.cost,
+        change=state.change,
+    )
 
 
 def _noise_floor(y: Array) -> Array:
@@ -202,154 +285,31 @@ def _noise_floor(y: Array) -> Array:
     return np.finfo(float).eps ** 2 * mean_power + np.finfo(float).tiny
 
 
-def broadcast_gamma(gamma: Gamma, problem: Problem) -> Gamma:
-    """`gamma` for every row of the batch, checked."""
-
-    def one(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
-        array = np.asarray(value, float)
-        if array.shape not in (shape, (problem.batch, *shape)):
-            raise ValueError(
-                f"{name} must have shape {shape} or {(problem.batch, *shape)}, got {array.shape}"
-            )
-        if not (np.isfinite(array) & (array >= 0)).all():
-            raise ValueError(f"{name} must be finite and non-negative")
-        return np.broadcast_to(array, (problem.batch, *shape))
-
-    if isinstance(gamma, tuple | list):
-        if len(gamma) != len(problem.dims):
-            raise ValueError(f"gamma needs {len(problem.dims)} factors, got {len(gamma)}")
-        return tuple(
-            one(g, (n,), f"gamma[{i}]")
-            for i, (g, n) in enumerate(zip(gamma, problem.dims, strict=True))
-        )
-    return one(gamma, problem.dims, "gamma")
+def _initial_noise_var(y: Array) -> Array:
+    """A tenth of the variance of y: Eq. (25) of docs/numbers.md."""
+    flat = y.reshape(len(y), -1)
+    spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
+    return 0.1 * spread / max(flat.shape[1] - 1, 1) + _noise_floor(y)
 
 
-def _rows_of(gamma: Gamma, rows: Array) -> Gamma:
-    return tuple(g[rows] for g in gamma) if isinstance(gamma, tuple) else gamma[rows]
+def _fitted_noise_var(posterior: Posterior, y: Array) -> Array:
+    """The noise variance that EM's M-step gives: Eq. (26) of docs/numbers.md."""
+    fitted = posterior.residual + posterior.noise_var * posterior.effective_parameters
+    return np.maximum(fitted / y[0].size, _noise_floor(y))
 
 
-class _Step(NamedTuple):
-    """An E-step, with what the pruning before it took from γ."""
-
-    posterior: Posterior
-    norm2: Array  # of γ before pruning
-    removed: Array  # squared norm of the part that was pruned
-
-    def take(self, rows: Array) -> _Step:
-        return _Step(self.posterior.take(rows), self.norm2[rows], self.removed[rows])
-
-
-def _e_step(
-    solver: EMSolver,
-    model: Model,
-    gamma: tuple[Array, ...],
-    size: Array,
-    noise_var: Array,
-    prunable: Array,
-) -> _Step:
-    gamma, removed = prune(gamma, *solver.prune_bounds(len(gamma)), prunable)
-    model, gamma = model.compact(gamma)
-    return _Step(model.posterior(gamma, noise_var), size, removed)
+def _without_overflow(
+    gamma: tuple[Array, ...], noise_var: Array
+) -> tuple[tuple[Array, ...], Array, Array, Array]:
+    """γ and noise variance with harmless numbers in rows that overflowed; ‖γ‖² and those rows."""
+    size = norm2(gamma)
+    broken = ~np.isfinite(size + noise_var)
+    if broken.any():
+        gamma = tuple(np.where(broken[:, None], 0.0, g) for g in gamma)
+        size, noise_var = np.where(broken, 0.0, size), np.where(broken, 1.0, noise_var)
+    return gamma, noise_var, size, broken
 
 
 def _relative(difference2: Array, reference2: Array) -> Array:
     """√(difference² / reference²), where 0/0 is no change."""
     return np.sqrt(difference2 / np.where(reference2 > 0, reference2, 1.0))
-
-
-def _iterate(
-    solver: EMSolver,
-    rows: Array,
-    step: _Step,
-    results: _Results,
-    watch: Watch | None,
-) -> None:
-    """M-step and E-step until every row has converged or run out of iterations."""
-    for iteration in range(1, solver.max_iterations + 1):
-        before = step.posterior
-        update = solver.maximize(before)
-        gamma, noise_var = update.gamma, before.noise_var
-        if solver.noise == "estimate":
-            fitted = before.residual + noise_var * before.determined
-            noise_var = np.maximum(fitted / results.measurements, results.noise_floor[rows])
-        size = norm2(gamma)
-        broken = ~np.isfinite(size + noise_var)
-        if broken.any():
-            gamma = tuple(np.where(broken[:, None], 0.0, g) for g in gamma)
-            size, noise_var = np.where(broken, 0.0, size), np.where(broken, 1.0, noise_var)
-        # Measured against γ before pruning, whose pruned part is missing from `before.gamma`.
-        change = _relative(distance2(gamma, before.gamma) + step.removed, step.norm2)
-        ends = broken | (iteration == solver.max_iterations)
-        if solver.stops_on == "gamma":
-            ends |= change <= solver.tolerance
-        # A row that ends keeps the γ it ended with: it is not pruned again.
-        step = _e_step(solver, before.model, gamma, size, noise_var, ~ends)
-        if solver.stops_on == "mean":
-            moved = total(abs2(step.posterior.mean - before.mean))
-            change = _relative(moved, total(abs2(before.mean)))
-            ends |= change <= solver.tolerance
-        results.count(rows, update)
-        if watch is not None:
-            watch(iteration, rows, State(step.posterior, change))
-        if ends.any():
-            over, on = np.flatnonzero(ends), np.flatnonzero(~ends)
-            status = np.where(change <= solver.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
-            status[broken] = Status.DIVERGED
-            results.record(rows[over], step.posterior.take(over), status[over], iteration)
-            if not on.size:
-                return
-            rows, step = rows[on], step.take(on)
-
-
-class _Results:
-    """The rows' final values, filled in as they end."""
-
-    def __init__(self, problem: Problem, gamma: Gamma, noise_known: bool) -> None:
-        batch = problem.batch
-        self.measurements, self.noise_floor = problem.y[0].size, _noise_floor(problem.y)
-        self._x = np.zeros((batch, *problem.dims), np.result_type(problem.y))
-        self._variance = np.zeros((batch, *problem.dims))
-        self._gamma = (
-            tuple(np.zeros(g.shape) for g in gamma)
-            if isinstance(gamma, tuple)
-            else np.zeros(gamma.shape)
-        )
-        known = problem.noise_var if noise_known else None
-        self._noise_var = np.zeros(batch) if known is None else known.copy()
-        self._iterations = np.zeros(batch, int)
-        self._inner_iterations = np.zeros(batch, int)
-        self._inner_capped = np.zeros(batch, bool)
-        self._status = np.full(batch, int(Status.CONVERGED))
-
-    def count(self, rows: Array, update: MStep) -> None:
-        self._inner_iterations[rows] += update.inner_iterations
-        self._inner_capped[rows] |= update.inner_capped
-
-    def record(self, rows: Array, posterior: Posterior, status: Array, iteration: int) -> None:
-        x = posterior.model.expand(posterior.mean)
-        status = np.where(np.isfinite(total(abs2(x))), status, Status.DIVERGED)
-        x[status == Status.DIVERGED] = np.nan
-        self._x[rows] = x
-        self._variance[rows] = posterior.model.expand(posterior.variance)
-        gamma = posterior.model.expand_gamma(posterior.gamma)
-        if isinstance(gamma, tuple):
-            for full, g in zip(self._gamma, gamma, strict=True):
-                full[rows] = g
-        else:
-            self._gamma[rows] = gamma  # type: ignore[index]
-        self._noise_var[rows] = posterior.noise_var
-        self._iterations[rows] = iteration
-        self._status[rows] = status
-
-    def estimate(self) -> Estimate:
-        return Estimate(
-            x=self._x,
-            status=self._status,
-            iterations=self._iterations,
-            inner_iterations=self._inner_iterations,
-            inner_capped=self._inner_capped,
-            variance=self._variance,
-            gamma=self._gamma,
-            noise_var=self._noise_var,
-        )

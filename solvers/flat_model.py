@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from solvers import kernels
-from solvers.core import Array, Gamma, Problem
 from solvers.kron import abs2, adjoint, join, kron_apply, total
 from solvers.kron_model import KronModel
+from solvers.problem import Array, Gamma, Problem
 
 PORTION_ENTRIES = 2**20
 """Of the n×n matrices of rows that are worked on together, about."""
@@ -163,7 +163,7 @@ class Parts(NamedTuple):
 
     mean: Array  # (b, n)
     variance: Array  # (b, n)
-    determined: Any  # Σ_n (1 − Σ_nn/γ_n)
+    effective_parameters: Any  # Σ_n (1 − Σ_nn/γ_n)
     logdet: Any  # of σ²I + AΓAᴴ
     penalty: Any  # ‖Γ^-½ μ‖²
 
@@ -178,7 +178,7 @@ def _by_factors(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     return Parts(
         found.mean.reshape(batch, -1),
         found.variance.reshape(batch, -1),
-        found.determined,
+        found.effective_parameters,
         found.cost - found.residual / noise_var - penalty,
         penalty,
     )
@@ -223,10 +223,10 @@ def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     freedom = noise_var[row] * diagonal
     mean, variance = np.zeros_like(model.correlation), np.zeros(gamma.shape)
     mean[row, atom], variance[row, atom] = root * weights, root**2 * freedom
-    determined = counts - np.bincount(row, freedom, minlength=len(gamma))
+    effective_parameters = counts - np.bincount(row, freedom, minlength=len(gamma))
     penalty = np.bincount(row, abs2(weights), minlength=len(gamma))
     logdet += (model.y[0].size - counts) * np.log(noise_var)
-    return Parts(mean, variance, determined, logdet, penalty)
+    return Parts(mean, variance, effective_parameters, logdet, penalty)
 
 
 def _portions(counts: Array) -> list[Array]:
@@ -246,7 +246,7 @@ class FlatPosterior:
         few = np.flatnonzero(~same & (counts < model.y[0].size))
         many = np.flatnonzero(~same & (counts >= model.y[0].size))
         self.mean, self.variance = np.empty_like(model.correlation), np.empty(flat.shape)
-        self.determined, self._logdet, self._penalty = np.empty((3, len(flat)))
+        self.effective_parameters, self._logdet, self._penalty = np.empty((3, len(flat)))
         self._fill(np.flatnonzero(same), _by_factors)
         for rows in _portions(counts[few]):
             self._fill(few[rows], _over_atoms)
@@ -257,7 +257,7 @@ class FlatPosterior:
         if rows.size:
             parts = solve(self.model.take(rows), self.gamma[0][rows], self.noise_var[rows])
             self.mean[rows], self.variance[rows] = parts.mean, parts.variance
-            self.determined[rows] = parts.determined
+            self.effective_parameters[rows] = parts.effective_parameters
             self._logdet[rows], self._penalty[rows] = parts.logdet, parts.penalty
 
     @property
@@ -280,7 +280,14 @@ class FlatPosterior:
         """The posterior of the realizations `rows` (indices or a mask)."""
         new = FlatPosterior.__new__(FlatPosterior)
         new.model, new.gamma = self.model.take(rows), (self.gamma[0][rows],)
-        for name in ("noise_var", "mean", "variance", "determined", "_logdet", "_penalty"):
+        for name in (
+            "noise_var",
+            "mean",
+            "variance",
+            "effective_parameters",
+            "_logdet",
+            "_penalty",
+        ):
             setattr(new, name, getattr(self, name)[rows])
         return new
 

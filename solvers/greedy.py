@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from solvers.core import Array, Estimate, Gamma, Problem, Solver, Watch, option, per_factor
+from solvers.core import Solver
+from solvers.estimate import Estimate
 from solvers.kron import abs2, adjoint, kron_apply, outer, total
-from solvers.oracle import direct_estimate
+from solvers.options import option, per_factor
+from solvers.problem import Array, Problem
 
 DEPENDENT = 1e-12
 """An atom counts as in the span of others when less than this share of its energy is new."""
@@ -135,20 +136,9 @@ class OMP(Solver):
 
     source: ClassVar[str] = "Pati, Rezaiifar and Krishnaprasad, Asilomar 1993"
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The noise variance, to know when to stop."""
-        return ("noise_var",)
+    requires = ("noise_var",)
 
-    def solve(
-        self,
-        problem: Problem,
-        *,
-        initial: tuple[Gamma, ArrayLike | None] | None = None,
-        watch: Watch | None = None,
-    ) -> Estimate:
-        """Pursue every row of the batch; see `Solver.solve`."""
-        self.check(problem)
+    def _solve(self, problem: Problem, **_: Any) -> Estimate:
         size = problem.y[0].size
         cap = min(size, int(np.prod(problem.dims)), self.max_atoms or size)
         x = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
@@ -167,7 +157,7 @@ class OMP(Solver):
                 break
             pursuit.keep(grows)
             rows = rows[grows]
-        return direct_estimate(problem, x, atoms)
+        return Estimate(x, iterations=atoms)
 
 
 @dataclass(frozen=True)
@@ -204,15 +194,7 @@ class KroneckerOMP(Solver):
         """The noise variance, where it decides when to stop."""
         return ("noise_var",) if self.stop == "noise" else ()
 
-    def solve(
-        self,
-        problem: Problem,
-        *,
-        initial: tuple[Gamma, ArrayLike | None] | None = None,
-        watch: Watch | None = None,
-    ) -> Estimate:
-        """Pursue every row of the batch; see `Solver.solve`."""
-        self.check(problem)
+    def _solve(self, problem: Problem, **_: Any) -> Estimate:
         dims, batch = problem.dims, problem.batch
         caps = np.minimum(per_factor(self.sparsity, len(dims)), dims)
         bound2 = self._bound2(problem)
@@ -240,7 +222,7 @@ class KroneckerOMP(Solver):
             full = np.all([m[rows].sum(axis=1) == c for m, c in zip(chosen, caps, strict=True)], 0)
             goes_on = gained & ~full & (total(abs2(residual)) > bound2[rows])
             rows, residual = rows[goes_on], residual[goes_on]
-        return direct_estimate(problem, x, iterations)
+        return Estimate(x, iterations=iterations)
 
     def _bound2(self, problem: Problem) -> Array:
         """Squared norm of the residual at which a row ends, (B,)."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from solvers import kernels
-from solvers.core import Array
+from solvers.problem import Array
 
 LARGEST = 32
 """Order above which LAPACK is faster than compiled eigenvectors of many matrices at once.

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from solvers import kernels
-from solvers.core import Array, Gamma, Problem
 from solvers.kron import (
     abs2,
     adjoint,
@@ -23,6 +22,7 @@ from solvers.kron import (
     split,
     total,
 )
+from solvers.problem import Array, Gamma, Problem
 
 
 class KronPosterior:
@@ -125,7 +125,7 @@ class KronPosterior:
         return total(abs2(self.model.y - kron_apply(self.model.factors, self.mean)))
 
     @cached_property
-    def determined(self) -> Array:
+    def effective_parameters(self) -> Array:
         """Σ_n (1 − Σ_nn/γ_n) = Σ p ∘ D, (B,): how many entries of x the data determine."""
         return total(outer(self._p) * self._d)
 

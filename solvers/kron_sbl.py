@@ -9,10 +9,11 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from solvers import kernels
-from solvers.core import Array, Gamma, Problem, option, per_factor
 from solvers.em import EMSolver, MStep, Posterior
 from solvers.kron import join, leading_vectors, sizes, split
 from solvers.kron_model import KronModel, KronPosterior
+from solvers.options import option, per_factor
+from solvers.problem import Array, Gamma, Problem
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,22 @@
-"""Oracles: estimators that are told what the others must find, the floor of every figure."""
+"""Oracles: estimators that are told a part of the truth, which the others have to find."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from solvers.core import Array, Estimate, Gamma, Problem, Solver, Status, Watch
+from solvers.core import Solver
+from solvers.estimate import Estimate
 from solvers.flat_model import FlatModel
 from solvers.kron import kron_apply
-
-
-def direct_estimate(problem: Problem, x: Array, iterations: Array | int = 1) -> Estimate:
-    """An `Estimate` of a solver without hyperparameters or inner loop."""
-    batch = problem.batch
-    finite = np.isfinite(x).reshape(batch, -1).all(axis=1)
-    return Estimate(
-        x=x,
-        status=np.where(finite, Status.CONVERGED, Status.DIVERGED),
-        iterations=np.broadcast_to(iterations, (batch,)).astype(int),
-        inner_iterations=np.zeros(batch, int),
-        inner_capped=np.zeros(batch, bool),
-        noise_var=problem.noise_var,
-    )
+from solvers.problem import Array, Problem
 
 
 @dataclass(frozen=True)
 class OracleLS(Solver):
-    """Least squares on the true support (where `prior_variance` is positive).
+    """Least squares on the true support (where `true_variance` is positive).
 
     Eq. (33) of docs/numbers.md.
 
@@ -42,28 +28,17 @@ class OracleLS(Solver):
     ΠM × |S| matrix, one realization at a time.
     """
 
+    kind = "oracle"
     source: ClassVar[str] = "least squares on the true support"
+    requires = ("true_variance",)
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The truth."""
-        return ("prior_variance",)
-
-    def solve(
-        self,
-        problem: Problem,
-        *,
-        initial: tuple[Gamma, ArrayLike | None] | None = None,
-        watch: Watch | None = None,
-    ) -> Estimate:
-        """Solve each realization on its own support; see `Solver.solve`."""
-        self.check(problem)
-        assert problem.prior_variance is not None
+    def _solve(self, problem: Problem, **_: Any) -> Estimate:
+        assert problem.true_variance is not None
         x = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
-        for row, support in enumerate(problem.prior_variance > 0):
+        for row, support in enumerate(problem.true_variance > 0):
             factors = [a if a.ndim == 2 else a[row] for a in problem.factors]
             least_squares_on(factors, problem.y[row], support, x[row])
-        return direct_estimate(problem, x)
+        return Estimate(x, iterations=np.ones(problem.batch, int))
 
 
 def least_squares_on(factors: list[Array], y: Array, support: Array, out: Array) -> None:
@@ -96,29 +71,19 @@ class OracleLMMSE(Solver):
     Source: the posterior that SBL would have if it knew γ, e.g. Tipping, JMLR 1, 2001.
     """
 
+    kind = "oracle"
     source: ClassVar[str] = "posterior mean under the true prior"
+    requires = ("noise_var", "true_variance")
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The truth, and how noisy the measurements are."""
-        return ("noise_var", "prior_variance")
-
-    def solve(
-        self,
-        problem: Problem,
-        *,
-        initial: tuple[Gamma, ArrayLike | None] | None = None,
-        watch: Watch | None = None,
-    ) -> Estimate:
-        """One E-step; see `Solver.solve`."""
-        self.check(problem)
-        assert problem.prior_variance is not None
+    def _solve(self, problem: Problem, **_: Any) -> Estimate:
+        assert problem.true_variance is not None
         assert problem.noise_var is not None
         model = FlatModel(problem)
-        gamma = model.gamma_factors(problem.prior_variance)
+        gamma = model.gamma_factors(problem.true_variance)
         posterior = model.posterior(gamma, problem.noise_var)
-        return dataclasses.replace(
-            direct_estimate(problem, model.expand(posterior.mean)),
+        return Estimate(
+            x=model.expand(posterior.mean),
+            iterations=np.ones(problem.batch, int),
             variance=model.expand(posterior.variance),
-            gamma=problem.prior_variance,
+            gamma=problem.true_variance,
         )

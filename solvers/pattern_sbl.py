@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from solvers.core import Array, Gamma, Problem, option
 from solvers.em import MStep, Posterior
 from solvers.kron_model import KronModel
 from solvers.kron_sbl import AlternatingSBL, Coupling
+from solvers.options import option
+from solvers.problem import Array, Gamma, Problem
 from solvers.sbl import FlatSBL
 
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from solvers.core import Gamma, Problem, option
 from solvers.em import EMSolver, MStep, Posterior
 from solvers.flat_model import FlatModel
+from solvers.options import option
+from solvers.problem import Gamma, Problem
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvers.core import Array, Gamma, Problem
-from solvers.em import broadcast_gamma
+from solvers.estimate import IterationState
 from solvers.flat_model import FlatModel
 from solvers.kron import abs2, total
 from solvers.kron_model import KronModel
+from solvers.problem import Array, Gamma, Problem, broadcast_gamma
 
 
 class Trace:
@@ -21,54 +22,78 @@ class Trace:
     ----------
     truth : array, (B, N_1, …, N_I), optional
         The true x, for the NMSE. Solvers never see it.
+    nmse : callable, optional
+        Another way to the NMSE, for truths that are no x on the dictionary: ``nmse(rows, x)``
+        gives it for some realizations, (b,) indices, and their estimates, (b, N_1, …, N_I).
+    batch : int, optional
+        How many realizations there are. Without it, and without a truth, the tables end with the
+        last one that was seen running.
 
     Attributes
     ----------
     cost, change, nmse : arrays, (B, iterations)
-        Column k holds the values after iteration k+1; NaN after a row's last one. `nmse` is
-        None without a truth.
+        Column k holds the values after iteration k+1; NaN after a row's last one, and where a
+        solver does not tell. `nmse` is None without a way to it.
 
     Examples
     --------
     ``trace = Trace(x); solver.solve(problem, watch=trace); trace.nmse[0]``
     """
 
-    def __init__(self, truth: ArrayLike | None = None) -> None:
-        self._truth = None if truth is None else np.asarray(truth)
-        self._kept: list[tuple[int, Array, Array, Array, Array | None]] = []
+    def __init__(
+        self,
+        truth: ArrayLike | None = None,
+        *,
+        nmse: Callable[[Array, Array], Array] | None = None,
+        batch: int | None = None,
+    ) -> None:
+        if truth is not None:
+            if nmse is not None:
+                raise ValueError("give the truth or a way to the NMSE, not both")
+            true = np.asarray(truth)
+            nmse, batch = partial(_nmse, true), len(true)
+        self._nmse, self._batch = nmse, batch
+        self._kept: list[tuple[int, Array, dict[str, Array | None]]] = []
 
-    def __call__(self, iteration: int, rows: Array, state: Any) -> None:
+    def __call__(self, iteration: int, rows: Array, state: IterationState) -> None:
         """Keep one iteration."""
-        nmse = None
-        if self._truth is not None:
-            truth = self._truth[rows]
-            with np.errstate(divide="ignore", invalid="ignore"):  # a truth of 0 has no NMSE
-                nmse = total(abs2(state.x - truth)) / total(abs2(truth))
-        self._kept.append((iteration, rows, np.array(state.cost), np.array(state.change), nmse))
+        x = state.x if self._nmse is not None else None
+        kept = {
+            "cost": state.cost,
+            "change": state.change,
+            "nmse": None if self._nmse is None or x is None else self._nmse(rows, x),
+        }
+        self._kept.append((iteration, np.array(rows), kept))
 
-    def _table(self, column: int) -> Array:
-        batch = 1 + max((int(kept[1].max()) for kept in self._kept), default=-1)
-        if self._truth is not None:
-            batch = len(self._truth)
+    def _table(self, name: str) -> Array:
+        batch = self._batch
+        if batch is None:
+            batch = 1 + max((int(rows.max()) for _, rows, _ in self._kept), default=-1)
         table = np.full((batch, max((kept[0] for kept in self._kept), default=0)), np.nan)
-        for kept in self._kept:
-            table[kept[1], kept[0] - 1] = kept[column]
+        for iteration, rows, kept in self._kept:
+            if kept[name] is not None:
+                table[rows, iteration - 1] = kept[name]
         return table
 
     @property
     def cost(self) -> Array:
-        """SBL cost."""
-        return self._table(2)
+        """What the solver minimises; see `Solver.objective`."""
+        return self._table("cost")
 
     @property
     def change(self) -> Array:
         """Relative change that the stopping rule looks at."""
-        return self._table(3)
+        return self._table("change")
 
     @property
     def nmse(self) -> Array | None:
-        """‖x̂ − x‖²/‖x‖²."""
-        return None if self._truth is None else self._table(4)
+        """‖x̂ − x‖²/‖x‖², or what the way to it that was given says."""
+        return None if self._nmse is None else self._table("nmse")
+
+
+def _nmse(truth: Array, rows: Array, x: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):  # a truth of 0 has no NMSE
+        return total(abs2(x - truth[rows])) / total(abs2(truth[rows]))
 
 
 def cost(problem: Problem, gamma: Gamma, noise_var: ArrayLike) -> Array:

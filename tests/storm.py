@@ -122,7 +122,7 @@ def tables():
 
 
 def count(store):
-    return len(Store(store).keys()) if (store / "blocks").exists() else 0
+    return len(Store(store).names()) if (store / "blocks").exists() else 0
 
 
 def weather(folder, cluster, moments, rng):

@@ -52,10 +52,10 @@ def golden():
         return dict(arrays)
 
 
-def problem_of(golden, study, prior_variance=None):
+def problem_of(golden, study, true_variance=None):
     factors = [golden[f"{study}_A{i}"] for i in (1, 2, 3)]
     return Problem(
-        golden[f"{study}_y"][None], factors, [golden[f"{study}_noise_var"]], prior_variance
+        golden[f"{study}_y"][None], factors, [golden[f"{study}_noise_var"]], true_variance
     )
 
 

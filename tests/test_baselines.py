@@ -122,7 +122,7 @@ def test_komp(sparsity, stop, complex_valued):
 def test_oracle_least_squares_on_any_support():
     rng = np.random.default_rng(45)
     problem, _ = sparse_problem(4, (3, 5, 6), (6, 6, 6), sparsity=4, seed=45)
-    support = problem.prior_variance.copy()
+    support = problem.true_variance.copy()
     support[1] = rng.random(support[1].shape) < 0.1  # no Kronecker product
     support[2] = 0
     loose = Problem(problem.y, problem.factors, problem.noise_var, support)
@@ -139,7 +139,7 @@ def test_oracle_lmmse_is_the_posterior_mean():
     problem, _ = sparse_problem(3, seed=46)
     estimate = solvers.create("oracle_lmmse").solve(problem)
     for row in range(3):
-        prior = problem.prior_variance[row].reshape(-1)
+        prior = problem.true_variance[row].reshape(-1)
         dense = Dense.of(
             kron_all(row_factors(problem, row)),
             problem.y[row].reshape(-1),
@@ -172,7 +172,7 @@ def test_unstructured_e_step(complex_valued, used):
         assert posterior.residual[row] == pytest.approx(dense.residual, rel=1e-9)
         active = gamma[row] > 0
         determined = np.sum(1 - dense.variance[active] / gamma[row][active])
-        assert posterior.determined[row] == pytest.approx(determined, rel=1e-9)
+        assert posterior.effective_parameters[row] == pytest.approx(determined, rel=1e-9)
 
 
 @pytest.mark.parametrize("rows", [(3, 2), (4, 2, 3), (5,)])

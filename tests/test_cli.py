@@ -15,6 +15,7 @@ from rich.console import Console
 
 import pipeline
 from pipeline import Campaign
+from pipeline.campaign.request import Request
 from pipeline.cli import main
 from pipeline.cli.base import show
 from pipeline.cli.terminal import new_table
@@ -63,7 +64,7 @@ def test_a_run_says_so_where_another_has_asked_for_more_meanwhile(
     publish = driver._publish
 
     def overtaken(store, **options):
-        store.add_request(Campaign.from_tables(tiny), {})
+        store.add_request(Request.of(Campaign.from_tables(tiny), {}))
         return publish(store, **options)
 
     monkeypatch.setattr(driver, "_publish", overtaken)

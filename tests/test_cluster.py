@@ -203,7 +203,7 @@ def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
 
     with pytest.raises(pipeline.errors.ClusterLost, match="no worker for 10 s"):
         pipeline.run(campaign, store, cluster=str(own_cluster.file), progress=strike)
-    assert len(Store.open(store).keys()) > 5
+    assert len(Store.open(store).names()) > 5
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]"])
@@ -267,7 +267,7 @@ def test_store_that_workers_cannot_see(tiny, tmp_path):
         cluster.nannies = [worker]
         with pytest.raises(InputError, match=r"cannot see .*hidden/store: put the store on a file"):
             pipeline.run(Campaign.from_tables(tiny), hidden / "store", cluster=str(cluster.file))
-        assert Store.open(hidden / "store").keys() == set()
+        assert Store.open(hidden / "store").names() == set()
     finally:
         cluster.close()
 

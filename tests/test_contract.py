@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,7 +35,6 @@ BAD = {
     "status that is not the solver's to give": lambda e: replace(e, status=full(e, 20)),
     "status between two": lambda e: replace(e, status=full(e, 1.5)),
     "iterations in words": lambda e: replace(e, iterations=full(e, "three")),
-    "no iterations": lambda e: replace(e, iterations=None),
     "more iterations than can be": lambda e: replace(e, iterations=full(e, 10**12)),
     "noise without a batch": lambda e: replace(e, noise_var=0.5),
     "noise per measurement": lambda e: replace(e, noise_var=np.ones((len(e.x), 2))),
@@ -71,6 +71,27 @@ def test_estimates_that_are_none(tiny, how):
     [(message, count)] = data.meta["failures"].items()
     assert message.startswith("BrokenContract: ")
     assert count == 3
+
+
+@dataclass(frozen=True)
+class Nosy:
+    """Not derived from `Solver`, and after the truth."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+
+    def solve(self, problem, *, initial=None, watch=None) -> Estimate:
+        if problem.true_variance is not None:
+            raise RuntimeError("I know it all")
+        return plain_estimate(problem)
+
+
+def test_truth_is_kept_from_every_solver_that_does_not_require_it(tiny, monkeypatch):
+    tiny["solvers"] = {"nosy": {"use": "tests.test_contract:Nosy"}}
+    campaign = Campaign.from_tables(tiny)
+    assert (solve_block(next(campaign.blocks())).cells["status"] == Status.CONVERGED).all()
+    monkeypatch.setattr(Nosy, "requires", ("true_variance",))
+    data = solve_block(next(campaign.blocks()))
+    assert [*data.meta["failures"]] == ["RuntimeError: I know it all"]
 
 
 @pytest.mark.parametrize("how", RAISING)

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results
+from pipeline.campaign.request import Request
 from pipeline.cli import main
 from pipeline.solving.outcome import solve_block
-from pipeline.store.folder import DamagedBlock
+from pipeline.store.block_file import DamagedBlock
 
 
 def damaged(data, rng):
@@ -56,7 +57,7 @@ def filled(tmp_path_factory):
 
     campaign = Campaign.from_tables(TINY)
     store = Store.create(tmp_path_factory.mktemp("damage") / "store", campaign)
-    store.add_request(campaign, {})
+    store.add_request(Request.of(campaign, {}))
     for block in campaign.blocks():
         store.write(block, solve_block(block))
     pipeline.publish(store)
@@ -72,12 +73,12 @@ def same(one, other):
 
 def test_blocks(filled):
     rng = random.Random(1)
-    blocks = list(filled.last_request().blocks())
+    blocks = list(filled.last_campaign().blocks())
     intact = {block.key: filled.read(block).cells for block in blocks}
     noticed = 0
     for _ in range(700):
         block = rng.choice(blocks)
-        with broken(filled.block_path(block.key), rng):
+        with broken(filled.block_path(block.files[-1]), rng):
             try:
                 cells = filled.read(block).cells
             except (DamagedBlock, FileNotFoundError):
@@ -119,7 +120,7 @@ def test_damaged_blocks_are_moved_aside_and_computed_again(filled, tmp_path, cli
     verdict = pipeline.verify(store, blocks=0)
     assert (verdict.read, len(verdict.damaged), verdict.ok) == (8, 3, False)
     assert len(list((path / "damaged").iterdir())) == 3
-    result = pipeline.run(store.last_request(), store, client)
+    result = pipeline.run(store.last_campaign(), store, client)
     assert result.ok
     assert result.counts.done == 3 * 3
     again = open_results(path).load()
@@ -143,13 +144,13 @@ def test_publishing_moves_damaged_blocks_aside(filled, tmp_path):
 
 
 def test_verify_tells_other_numbers(filled, tmp_path):
-    from pipeline.store.folder import BlockData
+    from pipeline.store.block_file import BlockData
 
     path = tmp_path / "store"
     shutil.copytree(filled.path, path)
     store = Store.open(path)
-    blocks = list(store.last_request().blocks())
-    data = store.read(blocks[0])
+    blocks = list(store.last_campaign().blocks())
+    data = store.read(blocks[0].configuration, blocks[0].index)
     cells = data.cells.copy()
     cells["nmse"][1] *= 1 + 1e-12  # a valid file with a number that is not what comes out
     store.write(blocks[0], BlockData(cells, data.meta), replace=True)
@@ -184,7 +185,7 @@ def test_cube_without_its_manifest_is_refused(filled, tmp_path):
 def test_damaged_small_files_are_named(filled, tmp_path, name, content):
     store = tmp_path / "store"
     shutil.copytree(filled.path, store)
-    path = store / name.replace("KEY", min(Store.open(store).keys()))
+    path = store / name.replace("KEY", min(Store.open(store).names()))
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
     done = CliRunner().invoke(main, ["status", str(store)])

@@ -91,10 +91,10 @@ def test_factors_are_the_distinct_columns_of_the_khatri_rao_dictionary():
 def test_truth_is_sparse_on_the_grid():
     problem, truth = PAPER.draw(range(20), 2)
     assert ((truth.x != 0).sum(axis=(1, 2, 3)) == 3 * 1 * 3).all()
-    np.testing.assert_array_equal(truth.x != 0, problem.prior_variance > 0)
-    expected = problem.prior_variance.max()
+    np.testing.assert_array_equal(truth.x != 0, problem.true_variance > 0)
+    expected = problem.true_variance.max()
     drawn, _ = dataclasses.replace(PAPER, patterns="fixed").draw(range(2), 2)
-    assert drawn.prior_variance.max() == expected
+    assert drawn.true_variance.max() == expected
     _, many = SMALL.draw(range(3000), 2)
     power = np.abs(many.x[many.x != 0]) ** 2
     assert power.mean() == pytest.approx(SMALL._scale**2, rel=0.1)

@@ -91,7 +91,7 @@ def test_e_step_stays_finite_and_within_bounds(case, exponent):
     assert (posterior.residual >= 0).all()
 
 
-def test_number_of_determined_entries_is_the_textbook_sum():
+def test_effective_number_of_parameters_is_the_textbook_sum():
     rng = np.random.default_rng(1)
     factors = [rng.standard_normal((m, n)) for m, n in ((3, 4), (4, 3))]
     problem = Problem(rng.standard_normal((1, 3, 4)), factors)
@@ -99,7 +99,7 @@ def test_number_of_determined_entries_is_the_textbook_sum():
     posterior = KronModel(problem).posterior(gamma, np.array([0.3]))
     dense = dense_row(problem, gamma, 0.3, 0)
     expected = np.sum(1 - dense.variance / flat([g[0] for g in gamma]))
-    assert posterior.determined[0] == pytest.approx(expected, rel=1e-12)
+    assert posterior.effective_parameters[0] == pytest.approx(expected, rel=1e-12)
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,6 +15,7 @@ import xarray as xr
 
 import pipeline
 from pipeline import Campaign, Store, open_results
+from pipeline.campaign.request import Request
 from pipeline.solving.outcome import solve_block
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
@@ -43,7 +44,7 @@ def undisturbed(tables, folder):
     """The cube of a campaign computed in this process without any trouble."""
     campaign = Campaign.from_tables(tables)
     store = Store.create(folder, campaign)
-    store.add_request(campaign, {})
+    store.add_request(Request.of(campaign, {}))
     for block in campaign.blocks():
         store.write(block, solve_block(block))
     pipeline.publish(store)
@@ -74,7 +75,7 @@ def test_disk_full_in_the_middle(tiny, tmp_path, kronsbl):
         assert len(first.stderr.splitlines()) == 1
         assert "No space left on device" in first.stderr
         assert "what was done is kept" in first.stderr
-        done = Store.open(disk / "store").keys()
+        done = Store.open(disk / "store").names()
         assert 0 < len(done) < 2 * 2 * 60
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         times = {e.name: e.stat().st_mtime_ns for e in Store(disk / "store").block_files()}
@@ -137,12 +138,12 @@ def test_killed_run_goes_on(tiny, tmp_path):
     command += ["--store", str(tmp_path / "store"), "--quiet"]
     run = subprocess.Popen(command, start_new_session=True)
     while (
-        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").keys()) < 20
+        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").names()) < 20
     ):
         time.sleep(0.01)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    before = Store(tmp_path / "store").keys()
+    before = Store(tmp_path / "store").names()
     assert 0 < len(before) < 2 * 2 * 80
     times = {e.name: e.stat().st_mtime_ns for e in Store(tmp_path / "store").block_files()}
     subprocess.run(command, check=True, timeout=100)
@@ -162,7 +163,7 @@ def test_interrupted_run_publishes_what_is_there(tiny, tmp_path, sent):
     command += ["--store", str(tmp_path / "store"), "--quiet"]
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while (
-        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").keys()) < 20
+        not (tmp_path / "store" / "blocks").exists() or len(Store(tmp_path / "store").names()) < 20
     ):
         time.sleep(0.01)
     run.send_signal(sent)
@@ -189,7 +190,7 @@ def test_control_c_at_the_terminal(tiny, tmp_path, blocks):
     )
     while (
         not (tmp_path / "store" / "blocks").exists()
-        or len(Store(tmp_path / "store").keys()) < blocks
+        or len(Store(tmp_path / "store").names()) < blocks
     ):
         time.sleep(0.01)
     if not blocks:

@@ -15,6 +15,7 @@ import xarray as xr
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results, plots
 from pipeline.campaign.blocks import Block
+from pipeline.campaign.request import Request
 from pipeline.fanout import shipping
 from pipeline.solving.outcome import RowClock, solve_block
 from solvers import Status
@@ -177,7 +178,7 @@ def test_another_batch_size_changes_nothing_but_rounding(tiny):
 def test_results_of_unfinished_store_tell_what_is_missing(tiny, tmp_path):
     campaign = Campaign.from_tables(tiny)
     store = Store.create(tmp_path / "store", campaign)
-    store.add_request(campaign, {})
+    store.add_request(Request.of(campaign, {}))
     with pytest.raises(InputError, match="no cube published yet"):
         open_results(store)
     block = list(campaign.blocks())[1]
@@ -256,9 +257,9 @@ def test_a_cell_can_be_replayed(tiny, tmp_path, client):
     cube = open_results(tmp_path / "store").load()
     again = pipeline.replay(tmp_path / "store", "svd", 4, snr_db=20)
     cell = cube.sel(solver="svd", snr_db=20, realization=4)
-    assert again.figures["nmse"] == pytest.approx(float(cell.nmse), rel=1e-9)
+    assert again.cell["nmse"] == pytest.approx(float(cell.nmse), rel=1e-9)
     assert again.stored["nmse"] == float(cell.nmse)
-    assert again.figures["iterations"] == again.trace.cost.shape[1] == int(cell.iterations)
+    assert again.cell["iterations"] == again.trace.cost.shape[1] == int(cell.iterations)
     assert again.problem.batch == 1
     for bad, message in (
         ({"solver": "svdd", "realization": 4, "snr_db": 20}, "did you mean 'svd'"),

@@ -63,10 +63,10 @@ def test_snr_is_relative_to_the_realised_power(complex_valued, gains):
     assert np.iscomplexobj(problem.y) == complex_valued
     realised = (np.abs(noise) ** 2).mean(axis=(1, 2, 3)) / problem.noise_var
     np.testing.assert_allclose(realised, 1, atol=0.4)
-    assert ((truth.x != 0) == (problem.prior_variance > 0)).all()
+    assert ((truth.x != 0) == (problem.true_variance > 0)).all()
 
 
-def test_gain_variance_is_the_prior_variance():
+def test_gain_variance_is_the_true_variance():
     scenario = Synthetic(
         snr_db=20,
         dims=(4, 4),
@@ -76,11 +76,11 @@ def test_gain_variance_is_the_prior_variance():
         gain_variance=0.05,
     )
     problem, truth = scenario.draw(range(400), seed=2)
-    assert np.unique(problem.prior_variance).tolist() == pytest.approx([0.05])
+    assert np.unique(problem.true_variance).tolist() == pytest.approx([0.05])
     assert (truth.x**2).mean() == pytest.approx(0.05, rel=0.1)
     product = dataclasses.replace(scenario, gains="product")
     problem, truth = product.draw(range(2000), seed=2)
-    assert np.unique(problem.prior_variance).tolist() == pytest.approx([0.05**2])
+    assert np.unique(problem.true_variance).tolist() == pytest.approx([0.05**2])
     assert (truth.x**2).mean() == pytest.approx(0.05**2, rel=0.2)
 
 

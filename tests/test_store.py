@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline import Campaign, InputError, Store
+from pipeline.campaign.request import Request
 from pipeline.solving.outcome import solve_block
+from pipeline.store.block_file import BlockData, DamagedBlock, read_block
 from pipeline.store.files import temporary_beside
-from pipeline.store.folder import BlockData, DamagedBlock, read_block
 from solvers import Status
 
 
@@ -32,23 +33,23 @@ def test_several_processes_make_the_same_store_at_once(tmp_path, campaign):
     def make(folder):
         together.wait()
         store = Store.create(folder, campaign)
-        store.add_request(campaign, {})
+        store.add_request(Request.of(campaign, {}))
         return store.path
 
     with ThreadPoolExecutor(8) as pool:
         for round_ in range(30):
             folder = tmp_path / str(round_)
             assert set(pool.map(make, 8 * [folder])) == {folder}
-            assert Store.open(folder).last_request() == campaign
+            assert Store.open(folder).last_request().campaign() == campaign
 
 
 def test_a_block_comes_back_as_it_was(store, campaign):
     block = next(campaign.blocks())
     data = solve_block(block)
-    assert store.keys() == set()
+    assert store.names() == set()
     store.write(block, data)
-    assert store.keys() == {block.key}
-    again = store.read(block)
+    assert store.names() == {*block.files}
+    again = store.read(block.configuration, block.index)
     assert again.meta == json.loads(json.dumps(data.meta))
     for name in data.cells.dtype.names:
         np.testing.assert_array_equal(again.cells[name], data.cells[name])
@@ -58,22 +59,22 @@ def test_a_block_is_written_once(store, campaign):
     block = next(campaign.blocks())
     data = solve_block(block)
     store.write(block, data)
-    before = store.block_path(block.key).stat()
+    before = store.block_path(block.files[-1]).stat()
     store.write(block, data)
-    after = store.block_path(block.key).stat()
+    after = store.block_path(block.files[-1]).stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     store.write(block, data, replace=True)
-    assert store.block_path(block.key).stat().st_ino != before.st_ino
+    assert store.block_path(block.files[-1]).stat().st_ino != before.st_ino
 
 
 def test_another_block_under_that_name_is_noticed(store, campaign):
     one, other = list(campaign.blocks())[:2]
     store.write(one, solve_block(one))
-    path = store.block_path(other.key)
+    path = store.block_path(other.files[-1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(store.block_path(one.key).read_bytes())
+    path.write_bytes(store.block_path(one.files[-1]).read_bytes())
     with pytest.raises(DamagedBlock, match="holds another block"):
-        store.read(other)
+        store.read(other.configuration, other.index)
     assert read_block(path).meta
 
 
@@ -82,7 +83,7 @@ def test_a_block_of_the_wrong_length_is_noticed(store, campaign):
     data = solve_block(block)
     store.write(block, BlockData(data.cells[:2], data.meta))
     with pytest.raises(DamagedBlock, match="2 realizations, expected 3"):
-        store.read(block)
+        store.read(block.configuration, block.index)
 
 
 def test_no_temporary_file_stays_when_writing_fails(store, campaign, monkeypatch):
@@ -128,7 +129,7 @@ def test_places_that_are_no_store(tmp_path, campaign):
 def test_a_folder_in_which_somebody_just_makes_the_store_will_do(tmp_path, campaign):
     """Another run, or one that was killed in the middle of it."""
     temporary_beside(tmp_path / "campaign.toml").write_text("half of")
-    assert Store.create(tmp_path, campaign).keys() == set()
+    assert Store.create(tmp_path, campaign).names() == set()
 
 
 def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
@@ -144,17 +145,17 @@ def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
 
 
 def test_requests_are_numbered_and_repeated_ones_left_out(store, tiny, campaign):
-    store.add_request(campaign, {"git": "abc"})
-    store.add_request(campaign, {"git": "abc", "pid": 7})
+    store.add_request(Request.of(campaign, {"git": "abc"}))
+    store.add_request(Request.of(campaign, {"git": "abc", "pid": 7}))
     assert [p.name for p in store.requests()] == ["0001.toml"]
     tiny["campaign"]["realizations"] = 9
     more = Campaign.from_tables(tiny)
-    store.add_request(more, {"git": "abc"})
+    store.add_request(Request.of(more, {"git": "abc"}))
     assert [p.name for p in store.requests()] == ["0001.toml", "0002.toml"]
-    assert store.last_request() == more
-    store.add_request(more, {"git": "def"})
+    assert store.last_request().campaign() == more
+    store.add_request(Request.of(more, {"git": "def"}))
     assert len(store.requests()) == 3
-    assert store.request_facts() == {"git": "def"}
+    assert store.asked().facts == {"git": "def"}
     assert store.git_states() == ["abc", "def"]
 
 
@@ -166,4 +167,4 @@ def test_solver_options_are_in_the_block(store, campaign):
         block.configuration.solver
     )
     with pytest.raises(DamagedBlock):
-        read_block(store.block_path(block.key), spec="something else")
+        read_block(store.block_path(block.files[-1]), spec="something else")

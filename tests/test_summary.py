@@ -11,6 +11,7 @@ from rich.console import Console
 
 import pipeline
 from pipeline.analysis import compare
+from pipeline.campaign.request import Request
 from pipeline.cli import main, tables
 from solvers import Status
 from tests.cubes import cube
@@ -155,7 +156,7 @@ def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
     empty = tmp_path / "empty"
     campaign = pipeline.Campaign.from_tables(tiny)
     new = pipeline.Store.create(empty, campaign)
-    new.add_request(campaign, {})
+    new.add_request(Request.of(campaign, {}))
     pipeline.publish(new)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "bad.toml").write_text(tomli_w.dumps(tiny))

@@ -20,7 +20,8 @@ def store(tiny, tmp_path):
 
 
 def timed_cube(store, **options):
-    measure(store.last_request(), store, **options)
+    campaign = store.last_campaign()
+    measure(campaign.configurations, store, of=campaign.realizations, **options)
     pipeline.publish(store)
     return pipeline.open_results(store)
 

@@ -52,13 +52,23 @@ def check(results: xr.Dataset, *measures: str) -> None:
 
 
 def ran(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have been run."""
-    return results.status != Status.NOT_RUN
+    """Which cells have been run, well or not."""
+    return results.status.isin(Status.values("ran"))
 
 
 def finished(results: xr.Dataset) -> xr.DataArray:
     """Which cells have an estimate; it may not have converged."""
-    return ran(results) & (results.status < Status.DIVERGED)
+    return results.status.isin(Status.values("finished"))
+
+
+def failed(results: xr.Dataset) -> xr.DataArray:
+    """Which cells have been run and have no estimate to score."""
+    return results.status.isin(Status.values("failed"))
+
+
+def not_run(results: xr.Dataset) -> xr.DataArray:
+    """Which cells are still to be run."""
+    return results.status == Status.NOT_RUN
 
 
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:

@@ -13,9 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis import intervals
-from pipeline.analysis.cells import check, is_power, over_realizations, usable
+from pipeline.analysis.cells import check, is_power, not_run, over_realizations, usable
 from pipeline.errors import InputError
-from solvers import Status
 
 FIGURES = (
     *("difference", "difference_low", "difference_high"),
@@ -97,7 +96,7 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     for name, variable in found.data_vars.items():
         variable.attrs["units"] = unit if "difference" in str(name) else "1"
     about = {**results[measure].attrs, "measure": measure, "reference": reference}
-    missing = int((results.status == Status.NOT_RUN).sum())
+    missing = int(not_run(results).sum())
     return found.assign_attrs(about | {"confidence": intervals.CONFIDENCE, "missing": missing})
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import axes_of
+from pipeline.analysis import axes_of, cells
 from pipeline.errors import InputError
-from solvers import Status
 from solvers.registry import suggest
 
 STATISTICS = {
@@ -126,11 +125,8 @@ def point_of(results: xr.Dataset, index: Mapping[str, int]) -> dict[str, Any]:
 
 def counts(results: xr.Dataset) -> xr.Dataset:
     """How many cells have been ``run`` and have ``failed``, per solver and point."""
-    ran = results.status != Status.NOT_RUN
-    failed = results.status >= Status.DIVERGED
-    return xr.Dataset(
-        {"run": ran.sum("realization"), "failed": failed.sum("realization")}
-    ).compute()
+    found = {"run": cells.ran(results), "failed": cells.failed(results)}
+    return xr.Dataset({name: which.sum("realization") for name, which in found.items()}).compute()
 
 
 def realizations(results: xr.Dataset) -> str:

@@ -39,7 +39,6 @@ def canonical(value: Any) -> str:
     >>> canonical({"b": (10.0, 2.5), "a": 10}) == canonical({"a": 10.0, "b": [10, 2.5]})
     True
     """
-
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
 
 

@@ -42,22 +42,25 @@ class Request:
 
     @classmethod
     def of(
-        cls, campaign: Campaign, configurations: Iterable[Configuration], facts: Mapping[str, Any]
+        cls,
+        campaign: Campaign,
+        facts: Mapping[str, Any],
+        configurations: Iterable[Configuration] | None = None,
     ) -> Request:
         """The request for a campaign.
 
         Parameters
         ----------
         campaign
-        configurations
-            Its own, with the reasons of those that decline.
         facts
             When, where and by what it is made.
+        configurations
+            Those of the campaign, with the reasons of those that decline.
         """
         first, points = campaign.scenarios[0], len(campaign.scenarios)
         declined: dict[str, dict[str, str]] = {}
         solvers, parameters = {}, []
-        by_solver = _batched(configurations, points)
+        by_solver = _batched(configurations or campaign.configurations, points)
         for entry, of_solver in zip(campaign.entries, by_solver, strict=True):
             spec = of_solver[0].spec
             parameters = [c.spec["scenario"]["parameters"] for c in of_solver]

@@ -65,12 +65,13 @@ def show_summary(
 def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
     """A cube that has something to show, and the measure to look at."""
     from pipeline.analysis import check, default_measure
+    from pipeline.analysis.cells import ran
     from pipeline.results.publishing import open_results
 
     results = open_results(store)
     measure = measure or default_measure(results)
     check(results, measure)
-    if not bool((results.status != 0).any()):
+    if not bool(ran(results).any()):
         raise InputError(f"{store}: nothing to show, no cell of its cube has been run")
     return results, measure
 

@@ -17,7 +17,7 @@ def replay_text(result: Replay) -> str:
     at = ", ".join(f"{key}={value}" for key, value in result.point.items())
     place = f"{result.solver}{f' at {at}' if at else ''}, realization {result.realization}"
     lines = [place, "", f"{'':18}{'now':>24}{'stored':>24}"]
-    for name, value in result.figures.items():
+    for name, value in result.cell.items():
         before = "–" if result.stored is None else _shown(name, result.stored[name])
         lines.append(f"{name:18}{_shown(name, value):>24}{before:>24}")
     lines += ["", _nonzeros(result)]

@@ -149,7 +149,7 @@ def plan(
         there = Store.create(path, campaign)
         last = there.last_request()
         campaign = extended(last, campaign) if last is not None else campaign
-    request = Request.of(campaign, configurations, {})
+    request = Request.of(campaign, {}, configurations)
     pending = pending_blocks(configurations, campaign.realizations, there.names())
     site = _Site.of(campaign.cluster, cluster, workers, path)
     workers = site.workers

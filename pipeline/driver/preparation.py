@@ -128,7 +128,7 @@ def prepare(
     if last is not None:
         campaign = extended(last, campaign)
     facts = provenance.of_request((folder or Path.cwd()).resolve())
-    request = Request.of(campaign, configurations, facts)
+    request = Request.of(campaign, facts, configurations)
     changes = store.version_changes(request)
     try:
         store.add_request(request)

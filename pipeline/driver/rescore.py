@@ -53,9 +53,7 @@ def rescore(
     store = Store.of(store)
     folder = store.asked().facts.get("folder")
     prepared = prepare(store.last_campaign(), store, Path(folder) if folder else None)
-    pending = pending_blocks(
-        prepared.configurations, prepared.campaign.realizations, store.names()
-    )
+    pending = pending_blocks(prepared.configurations, prepared.campaign.realizations, store.names())
     process.prepare()
     scored, seen, total = 0, 0, sum(len(part.todo) for part in pending)
     for part in pending:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from pipeline.analysis import check, default_measure, describing
+from pipeline.analysis.cells import ran
 from pipeline.errors import InputError
 from pipeline.plots import curves, panels, style
 from solvers.registry import suggest
@@ -93,7 +94,7 @@ def draw(
         raise InputError(f"no kind of figure {kind!r}; {suggest(kind, KINDS)}")
     if kind != "convergence":
         check(results, measure)
-    if not bool((results.status > 0).any()):
+    if not bool(ran(results).any()):
         raise InputError("nothing to draw: no cell of this cube has been run there")
     of_statistic: dict[str, Any] = {"statistic": statistic, "cells": cells}
     looks = looks or style.looks_of(results.solver.values)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.plots import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pipeline.solving.replaying import Replay
@@ -26,23 +28,33 @@ def replayed(result: Replay) -> Figure:
         Of `pipeline.replay`.
     """
     with style.rc():
-        traces = {"SBL cost": result.trace.cost, "relative change": result.trace.change}
+        objective = result.objective or "cost"
+        traces = {objective: result.trace.cost, "relative change": result.trace.change}
         if result.trace.nmse is not None:
-            traces["NMSE of x"] = result.trace.nmse
-        traces = {name: values for name, values in traces.items() if values.size}
+            traces["NMSE"] = result.trace.nmse
+        traces = {name: v for name, v in traces.items() if np.isfinite(v).any()}
         figure, axes = style.canvas(2, 2, (9.0, 6.4)) if traces else style.canvas()
         for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
             ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=style.COLOURS[0])
             ax.set(xlabel="iteration", ylabel=name, xscale="log")
-            ax.set_yscale("linear" if name == "SBL cost" else "log")
-        truth, found = (np.abs(x.reshape(-1)) for x in (result.truth.x[0], result.estimate.x[0]))
-        at = np.argsort(-truth, kind="stable")[: max(2 * np.count_nonzero(truth), 10)]
-        last = axes[-1, -1]
-        last.plot(truth[at], "o", color=style.COLOURS[6], mfc="none", label="true")
-        last.plot(found[at], "x", color=style.COLOURS[1], label="estimate")
-        last.set(xlabel="entries of x, largest first", ylabel="magnitude")
-        last.legend()
+            ax.set_yscale("linear" if name == objective else "log")
+        _entries(axes[-1, -1], result.truth.x, result.estimate.x)
         point = [f"{k} = {v}" for k, v in result.point.items()]
         title = ", ".join([result.solver, *point, f"realization {result.realization}"])
         figure.suptitle(textwrap.fill(title, int(13 * figure.get_figwidth())), fontsize=10)
     return figure
+
+
+def _entries(ax: Axes, truth: NDArray[Any] | None, found: NDArray[Any] | None) -> None:
+    """Magnitudes of the largest entries of x and its estimate, as far as there are such."""
+    known = [np.abs(x[0].reshape(-1)) for x in (truth, found) if x is not None]
+    if not known:
+        return
+    count = max(2 * np.count_nonzero(known[0]), 10) if truth is not None else 40
+    at = np.argsort(-known[0], kind="stable")[:count]
+    if truth is not None:
+        ax.plot(known[0][at], "o", color=style.COLOURS[6], mfc="none", label="true")
+    if found is not None:
+        ax.plot(known[-1][at], "x", color=style.COLOURS[1], label="estimate")
+    ax.set(xlabel="entries of x, largest first", ylabel="magnitude")
+    ax.legend()

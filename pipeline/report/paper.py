@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from pipeline.analysis import default_measure, describing, measures_of, summarize
+from pipeline.analysis.cells import ran
 from pipeline.analysis.published import (
     Sample,
     Verdict,
@@ -100,9 +101,8 @@ def overview(studies: Sequence[Study]) -> Section:
     """How far each study is, what it took, and how many verdicts are good."""
     rows: list[list[Cell | str]] = []
     for study in studies:
-        status, runtime = study.results.status, study.results.runtime
-        hours = float(runtime.sum()) / 3600
-        done, total = int((status > 0).sum()), int(status.size)
+        hours = float(study.results.runtime.sum()) / 3600
+        done, total = int(ran(study.results).sum()), int(study.results.status.size)
         good, all_ = (
             sum(v.consistent for v in study.verdicts),
             sum(v.telling for v in study.verdicts),

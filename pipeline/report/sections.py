@@ -15,7 +15,7 @@ from pipeline.analysis import (
     measures_of,
     summarize,
 )
-from pipeline.analysis.cells import finished
+from pipeline.analysis.cells import finished, not_run, ran
 from pipeline.errors import InputError
 from pipeline.plots import style
 from pipeline.report import charts, tables
@@ -38,7 +38,7 @@ def sections_of(results: xr.Dataset, *, looks: style.Looks | None = None) -> lis
         No cube, or no cell of it has been run.
     """
     check(results)
-    if not bool((results.status > 0).any()):
+    if not bool(ran(results).any()):
         raise InputError("nothing to report: no cell of this cube has been run")
     labels = [str(label) for label in results.solver.values]
     looks = looks or style.looks_of(labels)
@@ -64,7 +64,7 @@ def about(results: xr.Dataset) -> list[Part]:
     """Facts: what, from which seed, where, with what; progress if unfinished."""
     attributes = results.attrs
     cells = int(results.status.size)
-    missing = int(attributes.get("missing", int((results.status == 0).sum())))
+    missing = int(attributes.get("missing", int(not_run(results).sum())))
     computed = {
         name.removeprefix("computed_with_").replace("_", " "): str(value)
         for name, value in attributes.items()

@@ -185,7 +185,7 @@ class IrsMimo(Scenario[ChannelTruth]):
             y=clean + np.sqrt(noise_var)[:, None, None, None] * np.stack(unit),
             factors=factors,
             noise_var=noise_var,
-            prior_variance=(x != 0) * self._scale**2,
+            true_variance=(x != 0) * self._scale**2,
         )
         return problem, ChannelTruth(x=x, channel=self.channel(x, seen))
 
@@ -285,7 +285,9 @@ class IrsMimo(Scenario[ChannelTruth]):
 
     def nmse(self, truth: ChannelTruth, problem: Problem, x: Array) -> Array:
         """NMSE of the cascaded channel, mean over patterns; see `Scenario.nmse`."""
-        return _channel_nmse(self.channel(np.asarray(x, complex), problem.factors[0]), truth.channel)
+        return _channel_nmse(
+            self.channel(np.asarray(x, complex), problem.factors[0]), truth.channel
+        )
 
     def signal_energy(self, truth: ChannelTruth, problem: Problem) -> Array:
         """Mean over patterns of ‖H_q‖_F², (B,); see `Scenario.signal_energy`."""

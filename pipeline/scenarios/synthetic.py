@@ -136,7 +136,7 @@ class Synthetic(Scenario[Truth]):
             y=clean[cut] + scale * unit[cut],
             factors=tuple(a[:, :m] for a, m in zip(factors, self.measurements, strict=True)),
             noise_var=noise_var,
-            prior_variance=self._support(positions) * self._entry_variance,
+            true_variance=self._support(positions) * self._entry_variance,
         )
         return problem, Truth(x)
 

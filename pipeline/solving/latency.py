@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import Configuration, canonical, digest
+from pipeline.campaign.blocks import SolvableConfiguration, canonical, digest
 from pipeline.errors import in_one_line
 from pipeline.solving import process, provenance
 from pipeline.solving.contract import check_estimate
+from pipeline.solving.outcome import diagnostics_of
 from pipeline.store import Store
 from pipeline.store.files import write_durably
 from pipeline.store.timings import timing_key
@@ -53,7 +53,7 @@ class _Measurement:
         )
         tracemalloc.start()
         try:
-            self.configuration.solver.solve(problem)
+            self.configuration.solver.solve(problem.seen_by(self.configuration.solver))
             self.peak_memory = float(tracemalloc.get_traced_memory()[1])
         except Exception:  # a solver may raise anything; see `measure`
             self.peak_memory = np.nan
@@ -65,7 +65,7 @@ class _Measurement:
         problem, _ = self.configuration.scenario.draw([realization], self.configuration.seed)
         try:
             start = time.perf_counter()
-            estimate = self.configuration.solver.solve(problem)
+            estimate = self.configuration.solver.solve(problem.seen_by(self.configuration.solver))
             spent = time.perf_counter() - start
             check_estimate(problem, estimate, diagnostics_of(self.configuration))
         except Exception as error:  # no latency; the campaign itself tells what happened

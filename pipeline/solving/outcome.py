@@ -112,7 +112,7 @@ def nmse_watch(scenario: Scenario[Any], problem: Problem, truth: Truth) -> Trace
             return scenario.nmse(truth, problem, x)
         return scenario.nmse(truth.take(rows), problem.take(rows), x)
 
-    return Trace(nmse=nmse)
+    return Trace(nmse=nmse, batch=problem.batch)
 
 
 def _solve(
@@ -124,7 +124,7 @@ def _solve(
     trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
     clock = RowClock(problem.batch, trace, limit)
     clock.start()
-    estimate = configuration.solver.solve(problem, watch=clock)
+    estimate = configuration.solver.solve(problem.seen_by(configuration.solver), watch=clock)
     clock.stop()
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = scores_of(scenario, truth, problem, estimate)
@@ -137,7 +137,7 @@ def _solve(
         **{name: getattr(estimate, name) for name in REPORTED_KINDS},
     }
     if trace is not None:
-        columns |= {f"trace_{name}": _traced(trace, name, problem.batch) for name in TRACES}
+        columns |= {f"trace_{name}": getattr(trace, name) for name in TRACES}
     not_finite = np.zeros(problem.batch, bool)
     if estimate.x is not None:
         good = ~np.isin(columns["status"], Status.values("failed"))
@@ -145,12 +145,6 @@ def _solve(
     columns["status"] = np.where(not_finite, Status.NOT_FINITE, columns["status"])
     failures = {NOT_FINITE: int(not_finite.sum())} if not_finite.any() else {}
     return Outcome(columns, failures, [(np.arange(problem.batch), estimate)])
-
-
-def _traced(trace: Trace, name: str, batch: int) -> NDArray[Any]:
-    """A table of a trace, (batch, iterations), also where the last rows never iterated."""
-    table = np.asarray(getattr(trace, name))
-    return np.pad(table, [(0, batch - len(table)), (0, 0)], constant_values=np.nan)
 
 
 def diagnostics_of(configuration: SolvableConfiguration) -> Sequence[str]:

@@ -18,7 +18,7 @@ from pipeline.solving.contract import check_estimate
 from pipeline.solving.outcome import diagnostics_of, nmse_watch, outcome
 from pipeline.store import Store
 from pipeline.store.block_file import DamagedBlock
-from solvers import Estimate, Problem, Status, Trace
+from solvers import Estimate, Problem, Trace
 from solvers.registry import suggest
 
 
@@ -36,8 +36,10 @@ class Replay:
     problem, truth, estimate
         Of that realization alone: batches of one.
     trace : Trace
-        Cost, change and NMSE of x per iteration.
-    figures : dict
+        Cost, change and the scenario's NMSE per iteration.
+    objective : str
+        What the cost is; empty where the solver has none.
+    cell : dict
         Measures, iterations and status now.
     stored : dict or None
         The same as found in the store, or None where the cell has not been run.
@@ -50,7 +52,8 @@ class Replay:
     truth: Truth
     estimate: Estimate
     trace: Trace
-    figures: dict[str, Any]
+    objective: str
+    cell: dict[str, Any]
     stored: dict[str, Any] | None
 
 
@@ -98,7 +101,7 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     problem, truth = configuration.scenario.draw([realization], configuration.seed)
     trace = nmse_watch(configuration.scenario, problem, truth)
     process.prepare()
-    estimate = configuration.solver.solve(problem, watch=trace)
+    estimate = configuration.solver.solve(problem.seen_by(configuration.solver), watch=trace)
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = outcome(configuration, [realization]).columns
     names = [
@@ -116,7 +119,8 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
         truth=truth,
         estimate=estimate,
         trace=trace,
-        figures={name: _plain(columns[name][0]) for name in names},
+        objective=getattr(configuration.solver, "objective", ""),
+        cell={name: _plain(columns[name][0]) for name in names},
         stored=_stored(store, configuration, realization, names),
     )
 

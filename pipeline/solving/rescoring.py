@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipeline.campaign.blocks import Block
 from pipeline.solving import estimates, provenance
 from pipeline.solving.contract import scores_of
 from pipeline.solving.outcome import FIXED_FIELDS, cells_of, diagnostics_of
 from pipeline.store import Store
 from pipeline.store.block_file import BlockData
-
-import numpy as np
 
 
 def rescored(store: Store, block: Block) -> BlockData | None:

@@ -169,7 +169,7 @@ def block_of(text: str) -> Block:
 
 def _solve_again(path: Path, verdict: Verdict) -> None:
     stored = read_block(path)
-    if (stored.cells["status"] >= Status.TIME_LIMIT).any():
+    if np.isin(stored.cells["status"], (Status.TIME_LIMIT, Status.KILLED_WORKER)).any():
         verdict.skipped.append(
             f"{path.name}: has realizations that ran over time or killed workers"
         )

@@ -17,6 +17,21 @@ from pipeline.store.pending import done_blocks
 
 
 @dataclasses.dataclass(frozen=True)
+class ConfigurationState:
+    """Cells of one solver at one point of the grid."""
+
+    solver: str
+    point: dict[str, Any]
+    done: int
+    failed: int
+    pending: int
+    declined: str
+    """Why the solver does not apply, so that nothing is pending; empty where it does."""
+    messages: dict[str, int]
+    """Why cells failed, and how many blocks or cells said so."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StoreState:
     """State of a store."""
 

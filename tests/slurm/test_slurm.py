@@ -86,7 +86,7 @@ def wait_for(condition, timeout=60):
 
 
 def blocks(store):
-    return len(Store(store).keys()) if (store / "blocks").exists() else 0
+    return len(Store(store).names()) if (store / "blocks").exists() else 0
 
 
 def work(tiny, seconds_per_block=0.2, blocks=40):

@@ -1,0 +1,176 @@
+"""What a solver gives: an estimate of every realization, and what may be seen of it on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers.problem import Array, Gamma
+from solvers.status import Status
+
+_FILLED_IN: Any = None  # by Estimate.__post_init__
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a solver makes of a `Problem`.
+
+    Only `x` has to be given: what a solver does not have is filled in.
+
+    Attributes
+    ----------
+    x : array, (B, N_1, …, N_I), or None
+        Estimate of x: for Bayesian solvers the posterior mean at the final γ. NaN where the
+        status is `Status.DIVERGED`. None for a bound, which has no estimate.
+    status : int array, (B,)
+        Values of `Status`. By default CONVERGED where x is finite and DIVERGED elsewhere.
+    iterations, inner_iterations : int array, (B,)
+        EM (or greedy) iterations, and iterations of the M-step's inner loop in total. By default 0.
+    inner_capped : bool array, (B,)
+        Whether an inner loop ever ended at its cap instead of its tolerance. By default False.
+    variance : array like x, or None
+        Posterior variances.
+    gamma : tuple of I arrays (B, N_i), one array (B, N_1, …, N_I), or None
+        Prior variances (hyperparameters): the factors of their Kronecker product, or the whole.
+    noise_var : array, (B,), or None
+        The noise variance that was used, or estimated. Where a solver gives none, `Solver.solve`
+        puts the problem's own.
+    diagnostics : mapping of str to array (B,)
+        Further values of every realization that a solver wants to report, by name.
+    """
+
+    x: Array | None
+    status: Array = _FILLED_IN
+    iterations: Array = _FILLED_IN
+    inner_iterations: Array = _FILLED_IN
+    inner_capped: Array = _FILLED_IN
+    variance: Array | None = None
+    gamma: Gamma | None = None
+    noise_var: Array | None = None
+    diagnostics: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = (self.x, self.status, self.noise_var, *self.diagnostics.values())
+        batch = next((len(value) for value in given if value is not None), 0)
+        if self.status is None:
+            object.__setattr__(self, "status", self._status_of_x(batch))
+        for name, kind in (("iterations", int), ("inner_iterations", int), ("inner_capped", bool)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.zeros(batch, kind))
+
+    def _status_of_x(self, batch: int) -> Array:
+        if self.x is None:
+            return np.full(batch, Status.CONVERGED)
+        finite = np.isfinite(self.x).reshape(batch, -1).all(axis=1)
+        return np.where(finite, Status.CONVERGED, Status.DIVERGED)
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Array, Estimate]]) -> Estimate:
+        """One estimate of a batch from those of its parts.
+
+        Parameters
+        ----------
+        parts
+            Indices of realizations and their estimate, for each part. Together the indices are
+            those of the whole batch. What some parts have and others have not becomes 0 there,
+            and diagnostics NaN.
+        """
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+
+        def join(values: Sequence[Any], missing: float = 0) -> Any:
+            known = next((value for value in values if value is not None), None)
+            if known is None:
+                return None
+            if isinstance(known, tuple):
+                by_factor = zip(*(v or [None] * len(known) for v in values), strict=True)
+                return tuple(map(join, by_factor))
+            filled = [
+                np.full((len(rows), *known.shape[1:]), missing) if value is None else value
+                for (rows, _), value in zip(parts, values, strict=True)
+            ]
+            return np.concatenate(filled)[order]
+
+        estimates = [estimate for _, estimate in parts]
+        names = [f.name for f in dataclasses.fields(cls) if f.name != "diagnostics"]
+        reported = dict.fromkeys(name for e in estimates for name in e.diagnostics)
+        return cls(
+            **{name: join([getattr(e, name) for e in estimates]) for name in names},
+            diagnostics={
+                name: join([e.diagnostics.get(name) for e in estimates], np.nan)
+                for name in reported
+            },
+        )
+
+
+class IterationState:
+    """What a `watch` sees of the realizations that were still running in an iteration.
+
+    Any part may be None: a solver gives what it has.
+
+    Parameters
+    ----------
+    x : array, (b, N_1, …, N_I)
+        Estimate after this iteration.
+    gamma : like `Estimate.gamma`
+        Hyperparameters that `x` belongs to.
+    noise_var : array, (b,)
+        Noise variance that `x` belongs to.
+    cost : array, (b,)
+        What the solver minimises (its `Solver.objective`), after this iteration.
+    change : array, (b,)
+        Relative change that the stopping rule looks at.
+
+    Notes
+    -----
+    Instead of a value each may be given as a function that computes it, which is called when
+    somebody looks, and only then.
+    """
+
+    def __init__(
+        self,
+        *,
+        x: Array | Callable[[], Array] | None = None,
+        gamma: Gamma | Callable[[], Gamma] | None = None,
+        noise_var: Array | Callable[[], Array] | None = None,
+        cost: Array | Callable[[], Array] | None = None,
+        change: Array | Callable[[], Array] | None = None,
+    ) -> None:
+        self._x, self._gamma, self._noise_var = x, gamma, noise_var
+        self._cost, self._change = cost, change
+
+    @property
+    def x(self) -> Array | None:
+        """Estimate after this iteration, (b, N_1, …, N_I)."""
+        return _value_of(self._x)
+
+    @property
+    def gamma(self) -> Gamma | None:
+        """Hyperparameters that `x` belongs to, like `Estimate.gamma`."""
+        return _value_of(self._gamma)
+
+    @property
+    def noise_var(self) -> Array | None:
+        """Noise variance that `x` belongs to, (b,)."""
+        return _value_of(self._noise_var)
+
+    @property
+    def cost(self) -> Array | None:
+        """What the solver minimises, after this iteration, (b,)."""
+        return _value_of(self._cost)
+
+    @property
+    def change(self) -> Array | None:
+        """Relative change that the stopping rule looks at, (b,)."""
+        return _value_of(self._change)
+
+
+def _value_of(part: Any) -> Any:
+    return part() if callable(part) else part
+
+
+Watch = Callable[[int, Array, IterationState], None]
+"""Called as ``watch(iteration, rows, state)``; see `Solver.solve`."""

@@ -1,0 +1,75 @@
+"""Options of a solver: the fields of its dataclass, declared once and checked when it is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def option(default: Any, doc: str, **rule: Any) -> Any:
+    """Declare one option of a solver.
+
+    Parameters
+    ----------
+    default
+        Default value; its type is the type that is asked for.
+    doc
+        One line for people.
+    **rule
+        Any of `at_least`, `above`, `below` (bounds of a number), `choices` (of a string),
+        ``per_factor=True`` (one value or a list of them, one per factor), ``optional=True``
+        (None is allowed; needs `type`), `type`.
+    """
+    return dataclasses.field(default=default, metadata={"doc": doc, **rule})
+
+
+def check_options(solver: Any) -> None:
+    """Bring every option of a solver to its type, or raise a ValueError that names it.
+
+    Parameters
+    ----------
+    solver
+        A frozen dataclass whose fields are declared by `option`.
+    """
+    for field in dataclasses.fields(solver):
+        rule, value = field.metadata, getattr(solver, field.name)
+        if value is None and rule.get("optional"):
+            continue
+        kind = rule.get("type", type(field.default))
+        if rule.get("per_factor") and isinstance(value, Sequence) and not isinstance(value, str):
+            if len(value) == 0:
+                raise ValueError(f"{field.name} must not be an empty list")
+            value = tuple(_scalar_option(field.name, v, kind, rule) for v in value)
+        else:
+            value = _scalar_option(field.name, value, kind, rule)
+        object.__setattr__(solver, field.name, value)
+
+
+def _scalar_option(name: str, value: Any, kind: type, rule: Any) -> Any:
+    """`value` as a `kind` within the bounds of `rule`, or a ValueError that names the option."""
+    number = numbers.Integral if kind is int else numbers.Real
+    accepted = str if kind is str else number
+    if not isinstance(value, accepted) or isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
+    value = kind(value)
+    if kind is float and not np.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    choices = rule.get("choices")
+    if choices and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    if "at_least" in rule and value < rule["at_least"]:
+        raise ValueError(f"{name} must be at least {rule['at_least']}, got {value!r}")
+    if "above" in rule and not value > rule["above"]:
+        raise ValueError(f"{name} must be greater than {rule['above']}, got {value!r}")
+    if "below" in rule and not value < rule["below"]:
+        raise ValueError(f"{name} must be less than {rule['below']}, got {value!r}")
+    return value
+
+
+def per_factor(value: Any, count: int) -> tuple[Any, ...]:
+    """A per-factor option spelt out: one value for each of `count` factors."""
+    return value if isinstance(value, tuple) else (value,) * count

@@ -1,0 +1,171 @@
+"""A batch of realizations of y = (A_1 ⊗ … ⊗ A_I) x + n, checked when it is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+Gamma = tuple[Array, ...] | Array
+"""Hyperparameters: the factors of a Kronecker product, or the whole."""
+
+
+def _numeric(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of float64 or complex128, or a ValueError that names it."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fciu":
+        raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinite values; drop those realizations first")
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A batch of B realizations of y = (A_1 ⊗ … ⊗ A_I) x + n.
+
+    Parameters
+    ----------
+    y : array, (B, M_1, …, M_I)
+        Measurements, real or complex. ``y[b].reshape(-1)`` is the vector y of the model.
+    factors : sequence of I arrays, each (M_i, N_i) or (B, M_i, N_i)
+        Dictionary factors, shared by the batch or one per realization.
+    noise_var : array, (B,), optional
+        Variance of one noise entry: real N(0, σ²) where y is real, circular complex CN(0, σ²)
+        otherwise. None where it is unknown.
+    true_variance : array, (B, N_1, …, N_I), optional
+        True variance of each entry of x, 0 off the support. It is part of the truth, and handed
+        to those solvers only that require it (see `seen_by`).
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit together, values are not finite, or a variance is negative (for the
+        noise: not positive).
+
+    Notes
+    -----
+    Everything is kept in double precision. One complex array makes the whole problem complex.
+    """
+
+    y: Array
+    factors: tuple[Array, ...]
+    noise_var: Array | None = None
+    true_variance: Array | None = None
+
+    def __post_init__(self) -> None:
+        y = _numeric("y", self.y)
+        if y.ndim < 2 or 0 in y.shape:
+            raise ValueError(
+                f"y must have shape (batch, M_1, …, M_I) without empty axes, got {y.shape}; "
+                "a single realization needs a leading axis of length 1"
+            )
+        factors = tuple(_numeric(f"factors[{i}]", a) for i, a in enumerate(self.factors))
+        if len(factors) != y.ndim - 1:
+            raise ValueError(f"y of shape {y.shape} needs {y.ndim - 1} factors, got {len(factors)}")
+        for i, factor in enumerate(factors):
+            rows = y.shape[i + 1]
+            if factor.shape[:-1] not in ((rows,), (y.shape[0], rows)) or factor.shape[-1] == 0:
+                raise ValueError(
+                    f"factors[{i}] must have shape ({rows}, N) or ({y.shape[0]}, {rows}, N) "
+                    f"to go with y of shape {y.shape}, got {factor.shape}"
+                )
+        if any(np.iscomplexobj(a) for a in (y, *factors)):
+            y = y.astype(np.complex128, copy=False)
+        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "factors", factors)
+        if self.noise_var is not None:
+            self._set_variance("noise_var", self.noise_var, y.shape[:1])
+            if not (self.noise_var > 0).all():
+                raise ValueError("noise_var must be positive; give a small value for noise-free y")
+        if self.true_variance is not None:
+            self._set_variance("true_variance", self.true_variance, (y.shape[0], *self.dims))
+
+    def _set_variance(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> None:
+        array = _numeric(name, value)
+        if array.shape != shape or array.dtype.kind == "c" or (array < 0).any():
+            raise ValueError(
+                f"{name} must be real, non-negative and of shape {shape}, got {array.dtype} "
+                f"of shape {array.shape} with minimum {np.min(array.real, initial=np.inf)}"
+            )
+        object.__setattr__(self, name, array)
+
+    @property
+    def batch(self) -> int:
+        """Number of realizations B."""
+        return self.y.shape[0]
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Atoms per factor, (N_1, …, N_I)."""
+        return tuple(a.shape[-1] for a in self.factors)
+
+    @property
+    def measurements(self) -> tuple[int, ...]:
+        """Measurements per factor, (M_1, …, M_I)."""
+        return self.y.shape[1:]
+
+    def take(self, rows: Array) -> Problem:
+        """The problem of the realizations `rows` (indices, a slice or a mask)."""
+
+        def pick(array: Array | None) -> Array | None:
+            return None if array is None else array[rows]
+
+        factors = tuple(a if a.ndim == 2 else a[rows] for a in self.factors)
+        return Problem(self.y[rows], factors, pick(self.noise_var), pick(self.true_variance))
+
+    def seen_by(self, solver: object) -> Problem:
+        """The problem as a solver is given it: without the truth, unless the solver requires it.
+
+        Parameters
+        ----------
+        solver
+            Anything that may have `requires`, as `Solver` has.
+        """
+        if self.true_variance is None or "true_variance" in getattr(solver, "requires", ()):
+            return self
+        return dataclasses.replace(self, true_variance=None)
+
+
+def broadcast_gamma(gamma: Gamma, problem: Problem) -> Gamma:
+    """Hyperparameters for every realization of a problem.
+
+    Parameters
+    ----------
+    gamma
+        Factors (N_i,) or (B, N_i), or one array (N_1, …, N_I) or (B, N_1, …, N_I).
+    problem
+        What they have to fit.
+
+    Returns
+    -------
+    tuple of arrays (B, N_i), or array (B, N_1, …, N_I)
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit, or values are negative or not finite.
+    """
+
+    def one(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
+        array = np.asarray(value, float)
+        if array.shape not in (shape, (problem.batch, *shape)):
+            raise ValueError(
+                f"{name} must have shape {shape} or {(problem.batch, *shape)}, got {array.shape}"
+            )
+        if not (np.isfinite(array) & (array >= 0)).all():
+            raise ValueError(f"{name} must be finite and non-negative")
+        return np.broadcast_to(array, (problem.batch, *shape)).copy()
+
+    if isinstance(gamma, tuple | list):
+        if len(gamma) != len(problem.dims):
+            raise ValueError(f"gamma needs {len(problem.dims)} factors, got {len(gamma)}")
+        return tuple(
+            one(g, (n,), f"gamma[{i}]")
+            for i, (g, n) in enumerate(zip(gamma, problem.dims, strict=True))
+        )
+    return one(gamma, problem.dims, "gamma")
