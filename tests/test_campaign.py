@@ -232,10 +232,12 @@ class TestKeys:
         at(path, value)(tiny)
         assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
 
-    @pytest.mark.parametrize("owner", [Synthetic, SVDKroSBL])
-    def test_changes_with_versions(self, tiny, owner, monkeypatch):
+    @pytest.mark.parametrize(
+        ("owner", "name"), [(Synthetic, "draw_version"), (SVDKroSBL, "version")]
+    )
+    def test_changes_with_versions(self, tiny, owner, name, monkeypatch):
         before = self.keys(tiny)["svd", (10,)]
-        monkeypatch.setattr(owner, "version", owner.version + 1)
+        monkeypatch.setattr(owner, name, getattr(owner, name) + 1)
         assert not {*before} & {*self.keys(tiny)["svd", (10,)]}
 
     def test_all_different(self, tiny):

@@ -74,13 +74,13 @@ def same(one, other):
 def test_blocks(filled):
     rng = random.Random(1)
     blocks = list(filled.last_campaign().blocks())
-    intact = {block.key: filled.read(block).cells for block in blocks}
+    intact = {block.key: filled.read(block.configuration, block.index).cells for block in blocks}
     noticed = 0
     for _ in range(700):
         block = rng.choice(blocks)
         with broken(filled.block_path(block.files[-1]), rng):
             try:
-                cells = filled.read(block).cells
+                cells = filled.read(block.configuration, block.index).cells
             except (DamagedBlock, FileNotFoundError):
                 noticed += 1
             else:

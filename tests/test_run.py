@@ -125,9 +125,9 @@ def test_removed_solver_leaves_the_cube_and_comes_back_for_free(tiny, tmp_path, 
     [
         ({"sparsity": 1}, r"scenario.sparsity: 2 in the store, now 1; sweep it"),
         ({"measurements": [3, 4, 5]}, r"scenario.measurements.0: 4 in the store, now 3; sweep it"),
-        ({"sparsity": [1, 2, 2]}, r"scenario.sparsity: 2 in the store, now \(1, 2, 2\); take"),
-        ({"snr_reference": [5, 5, 5]}, r"snr_reference: None in the store, now \(5, 5, 5\); take"),
-        ({"dims": [5, 5], "measurements": [4, 4]}, r"scenario.dims: \(5, 5, 5\) in the store"),
+        ({"sparsity": [1, 2, 2]}, r"scenario.sparsity: 2 in the store, now \[1, 2, 2\]; take"),
+        ({"snr_reference": [5, 5, 5]}, r"snr_reference: None in the store, now \[5, 5, 5\]; take"),
+        ({"dims": [5, 5], "measurements": [4, 4]}, r"scenario.dims: \[5, 5, 5\] in the store"),
         ({"complex_valued": True}, r"sweep it \(\[sweep\] \"complex_valued\" = \[false, true\]\)"),
     ],
 )

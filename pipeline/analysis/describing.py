@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -124,15 +125,22 @@ def point_of(results: xr.Dataset, index: Mapping[str, int]) -> dict[str, Any]:
 
 
 def counts(results: xr.Dataset) -> xr.Dataset:
-    """How many cells have been ``run`` and have ``failed``, per solver and point."""
-    found = {"run": cells.ran(results), "failed": cells.failed(results)}
+    """How many cells are ``done`` or need not be, have been ``run``, and have ``failed``.
+
+    Per solver and point of the grid.
+    """
+    found = {
+        "done": ~cells.not_run(results),
+        "run": cells.ran(results),
+        "failed": cells.failed(results),
+    }
     return xr.Dataset({name: which.sum("realization") for name, which in found.items()}).compute()
 
 
 def realizations(results: xr.Dataset) -> str:
     """``200 realizations``, or how many of them are there."""
-    run, asked = counts(results).run, results.sizes["realization"]
-    low, high = int(run.min()), int(run.max())
+    done, asked = counts(results).done, results.sizes["realization"]
+    low, high = int(done.min()), int(done.max())
     if low == asked:
         return f"{asked} realization{'s' if asked != 1 else ''}"
     span = f"{low}" if low == high else f"{low} to {high}"
@@ -150,8 +158,8 @@ def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
     """
     found, asked = counts(results), results.sizes["realization"]
     over = [d for d in found.run.dims if d != "solver"]
-    said = []
-    low, high = found.run.min(over), found.run.max(over)
+    said = declined(results)
+    low, high = found.done.min(over), found.done.max(over)
     short = [str(s) for s in results.solver.values if int(low.sel(solver=s)) < asked]
     if short and bool((low == low[0]).all() & (high == high[0]).all()):
         said.append(f"{realizations(results)} at each point")
@@ -168,6 +176,16 @@ def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
             f"{s} {int(failed.sel(solver=s))} of {int(totals.sel(solver=s))}" for s in _few(bad)
         )
         said.append(f"failed: {_listed(parts, bad)} realizations; they {failed_cells}")
+    return said
+
+
+def declined(results: xr.Dataset) -> list[str]:
+    """A note for each solver that does not apply at some points of the grid, with its reasons."""
+    said = []
+    points = math.prod(results.sizes[axis] for axis in axes_of(results))
+    for solver, reasons in json.loads(results.attrs.get("not_applicable", "{}")).items():
+        where = "" if len(reasons) == points else f" at {len(reasons)} of {points} points"
+        said.append(f"{solver} does not apply{where}: {'; '.join(dict.fromkeys(reasons.values()))}")
     return said
 
 

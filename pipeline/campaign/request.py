@@ -161,7 +161,7 @@ class Request:
         """The scenario's measures."""
         known = set(Measure._fields)
         return {
-            name: Measure(**{k: v for k, v in fields.items() if k in known})
+            name: Measure(**{k: _as_tuple(v) for k, v in fields.items() if k in known})
             for name, fields in self.record["scenario"]["measures"].items()
         }
 
@@ -245,6 +245,11 @@ class Request:
             old, new = self.solvers[label], now.solvers[label]
             if old["use"] == new["use"] and old["version"] != new["version"]:
                 yield f"{label}: solver version {old['version']} in the store, {new['version']} now"
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _batched(items: Iterable[Configuration], size: int) -> Iterator[list[Configuration]]:
