@@ -68,7 +68,7 @@ def code_commit() -> str:
     if (package.parent / "pyproject.toml").is_file():  # installed editable, or run from its folder
         return git_state(package)
     try:
-        return importlib.import_module("pipeline.build_info").commit_id or "unknown"
+        return str(importlib.import_module("pipeline.build_info").COMMIT)
     except ImportError:
         return "unknown"
 
