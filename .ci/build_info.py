@@ -24,7 +24,7 @@ class CommitHook(BuildHookInterface):
         module.write_text(f'{text}"{self._commit()}"\n')
         build_data["force_include"][str(module)] = "pipeline/build_info.py"
 
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was written aside."""
         if version != "editable":
             self._folder.cleanup()
