@@ -74,7 +74,7 @@ def seconds_per_block(series: Series) -> Calibration:
         trace = Trace(truth.x) if series.trace else None
         watch = trace if cap is None else _Patience(PATIENCE_SECONDS, then=trace)
         try:
-            estimate = series.solver.solve(problem, watch=watch)
+            estimate = series.solver.solve(problem.seen_by(series.solver), watch=watch)
         except _Cut as cut:
             solving = time.perf_counter() - start - drawn
             assert cap is not None
@@ -94,7 +94,9 @@ def block_bytes(series: Series) -> float:
         tracemalloc.start()
         try:
             problem, _ = series.scenario.draw(range(rows), series.seed)
-            series.solver.solve(problem, watch=_Patience(0.0, MEMORY_ITERATIONS))
+            series.solver.solve(
+                problem.seen_by(series.solver), watch=_Patience(0.0, MEMORY_ITERATIONS)
+            )
         except _Cut:
             pass
         finally:

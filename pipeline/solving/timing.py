@@ -89,7 +89,7 @@ class _Lane:
         problem, _ = self.series.scenario.draw([self.realizations[0]], self.series.seed)
         tracemalloc.start()
         try:
-            self.series.solver.solve(problem)
+            self.series.solver.solve(problem.seen_by(self.series.solver))
             self.peak_memory = float(tracemalloc.get_traced_memory()[1])
         except Exception:  # a solver may raise anything; see `measure`
             self.peak_memory = np.nan
@@ -101,7 +101,7 @@ class _Lane:
         problem, _ = self.series.scenario.draw([realization], self.series.seed)
         try:
             start = time.perf_counter()
-            estimate = self.series.solver.solve(problem)
+            estimate = self.series.solver.solve(problem.seen_by(self.series.solver))
             spent = time.perf_counter() - start
             check_estimate(problem, estimate)
         except Exception as error:  # no latency; the campaign itself tells what happened
