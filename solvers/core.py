@@ -21,7 +21,7 @@ Initial = tuple[Gamma | None, ArrayLike | None]
 
 
 class Start(NamedTuple):
-    """Where a solver is asked to start; None stands for its own way to start.
+    """Point that a solver is asked to start from; None stands for its own way to start.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Start(NamedTuple):
 
     @classmethod
     def of(cls, initial: Initial | None, problem: Problem) -> Start:
-        """What a caller gave, spread over the batch; ValueError where it does not fit."""
+        """Spread what a caller gave over the batch; ValueError where it does not fit."""
         gamma, noise_var = (None, None) if initial is None else initial
         if noise_var is not None:
             noise_var = np.broadcast_to(np.asarray(noise_var, float), (problem.batch,))
@@ -71,7 +71,7 @@ class Solver(ABC):
     """Units and long name of what a solver reports as `Estimate.diagnostics`, by name."""
 
     source: ClassVar[str] = ""
-    """Where the algorithm comes from."""
+    """Publication that the algorithm comes from."""
 
     def __post_init__(self) -> None:
         check_options(self)

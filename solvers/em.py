@@ -18,7 +18,7 @@ from solvers.status import Status
 
 
 class Posterior(Protocol):
-    """What the loop and the M-steps need of an E-step, for B rows and the atoms in use.
+    """An E-step as the loop and the M-steps need it, for B rows and the atoms in use.
 
     The hyperparameters γ are always a tuple of factors (B, n_i): a prior without structure is
     the Kronecker product of one factor of ΠN entries.
@@ -89,7 +89,7 @@ class _State(NamedTuple):
     rows: Array
     """Their indices in the batch."""
     posterior: Posterior
-    """Of this iteration's E-step, at γ as pruned."""
+    """Posterior of this iteration's E-step, at γ as pruned."""
     norm2: Array
     """‖γ‖² before pruning."""
     removed: Array
@@ -104,7 +104,7 @@ class _State(NamedTuple):
     """Whether an M-step has ended at its cap."""
 
     def take(self, rows: Array) -> _State:
-        """Only some of them (indices)."""
+        """The state of some of them (indices)."""
         values = {name: part[rows] for name, part in self._asdict().items() if name != "posterior"}
         return _State(posterior=self.posterior.take(rows), **values)
 
@@ -125,7 +125,7 @@ class EMSolver(Solver):
     )
 
     stops_on: ClassVar[str] = "gamma"
-    """What the stopping rule looks at the relative change of: "gamma" or "mean"."""
+    """The stopping rule looks at the relative change of this: "gamma" or "mean"."""
 
     objective: ClassVar[str] = "SBL cost"
 
@@ -198,7 +198,7 @@ class EMSolver(Solver):
         return model.posterior(gamma, noise_var), removed
 
     def _step(self, problem: Problem, state: _State, *, last: bool) -> tuple[_State, Array]:
-        """One iteration: M-step, stopping rule, pruning and E-step.
+        """Make one iteration: M-step, stopping rule, pruning and E-step.
 
         Returns
         -------
@@ -267,7 +267,7 @@ class EMSolver(Solver):
 
 
 def _seen(state: _State) -> IterationState:
-    """What a watch is told of an iteration."""
+    """The state of an iteration as a watch sees it."""
     posterior = state.posterior
     return IterationState(
         x=lambda: posterior.model.expand(posterior.mean),

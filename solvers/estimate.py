@@ -1,4 +1,4 @@
-"""What a solver gives: an estimate of every realization, and what may be seen of it on the way."""
+"""The results of a solver: an `Estimate` at the end, an `IterationState` on the way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILLED_IN: Any = None  # by Estimate.__post_init__
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What a solver makes of a `Problem`.
+    """The result of a solver for a `Problem`.
 
     Only `x` has to be given: what a solver does not have is filled in.
 
@@ -107,7 +107,7 @@ class Estimate:
 
 
 class IterationState:
-    """What a `watch` sees of the realizations that were still running in an iteration.
+    """State of the realizations that were still running in an iteration, as a `watch` sees it.
 
     Any part may be None: a solver gives what it has.
 
@@ -120,7 +120,7 @@ class IterationState:
     noise_var : array, (b,)
         Noise variance that `x` belongs to.
     cost : array, (b,)
-        What the solver minimises (its `Solver.objective`), after this iteration.
+        Value of what the solver minimises (its `Solver.objective`), after this iteration.
     change : array, (b,)
         Relative change that the stopping rule looks at.
 
@@ -159,7 +159,7 @@ class IterationState:
 
     @property
     def cost(self) -> Array | None:
-        """What the solver minimises, after this iteration, (b,)."""
+        """Value of what the solver minimises, after this iteration, (b,)."""
         return _value_of(self._cost)
 
     @property

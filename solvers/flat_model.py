@@ -21,7 +21,7 @@ from solvers.kron_model import KronModel
 from solvers.problem import Array, Gamma, Problem
 
 PORTION_ENTRIES = 2**20
-"""Of the n×n matrices of rows that are worked on together, about."""
+"""Bound, in entries, on the n×n matrices that are held in memory at once."""
 
 WORTH_COMPACTING = 0.8
 """The working set shrinks when no more than this share of it is in use."""
@@ -159,7 +159,7 @@ def invert_root(matrix: Array) -> None:
 
 
 class Parts(NamedTuple):
-    """What is known of some realizations' posterior, over the atoms of the model."""
+    """Posterior of some realizations, over the atoms of the model."""
 
     mean: Array  # (b, n)
     variance: Array  # (b, n)
@@ -169,7 +169,7 @@ class Parts(NamedTuple):
 
 
 def _by_factors(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
-    """Where each row's γ is constant, as it is to begin with, it is a Kronecker product."""
+    """Posterior of rows with a constant γ, as at the start, which is a Kronecker product."""
     batch = len(gamma)
     factors = tuple(np.ones((batch, n)) for n in model.dims)
     factors[0][:] = gamma[:, :1]
@@ -185,7 +185,10 @@ def _by_factors(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
 
 
 def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
-    """One row by the M×M matrix K = σ²I + AΓAᴴ: μ = ΓAᴴK⁻¹y, Σ_nn = γ − γ² (AᴴK⁻¹A)_nn."""
+    """Posterior of one row by the M×M matrix K = σ²I + AΓAᴴ.
+
+    μ = ΓAᴴK⁻¹y and Σ_nn = γ − γ² (AᴴK⁻¹A)_nn.
+    """
     y, m = model.y.reshape(-1), model.y.shape[1:]
     pairs = [p if p.ndim == 2 else p[0] for p in model.pairs]
     matrix = gram(pairs, model.expand(gamma)[0], m)
@@ -205,16 +208,18 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
 
 
 def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
-    """Rows by the n×n matrix S = σ²I + Γ^½AᴴAΓ^½ of the n atoms that each has in use.
+    """Posterior of rows by the n×n matrix S = σ²I + Γ^½AᴴAΓ^½ of the n atoms that each has in use.
 
     μ = Γ^½ S⁻¹ Γ^½ Aᴴy and Σ_nn = σ² γ (S⁻¹)_nn.
     """
     row, atom = np.nonzero(gamma)
     counts = np.bincount(row, minlength=len(gamma))
     index = atom if model.index is None else model.index[row, atom]
-    places = np.array(np.unravel_index(index, model.dims))
+    positions = np.array(np.unravel_index(index, model.dims))
     root = np.sqrt(gamma[row, atom])
-    systems = kernels.assemble(model.grams, np.array(model.dims), places, counts, root, noise_var)
+    systems = kernels.assemble(
+        model.grams, np.array(model.dims), positions, counts, root, noise_var
+    )
     for n, end in zip(counts, np.cumsum(counts**2), strict=True):
         if n:
             invert_root(systems[end - n * n : end].reshape(n, n))
@@ -323,13 +328,13 @@ class FlatModel:
         self.correlation = kron_apply(adjoints, problem.y).reshape(problem.batch, -1)
 
     def gamma_factors(self, gamma: Gamma) -> tuple[Array, ...]:
-        """One factor of ΠN entries; a tuple of I factors is multiplied out."""
+        """Hyperparameters over all atoms as this model's single factor of ΠN entries."""
         if isinstance(gamma, tuple):
             raise ValueError("gamma must be one array over all entries of x, not a tuple")
         return (gamma.reshape(len(gamma), -1),)
 
     def take(self, rows: Array) -> FlatModel:
-        """Only the realizations `rows` (indices or a mask)."""
+        """The model of the realizations `rows` (indices or a mask)."""
         new = copy.copy(self)
         for name in ("factors", "pairs"):
             setattr(new, name, [a if a.ndim == 2 else a[rows] for a in getattr(self, name)])

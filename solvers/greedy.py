@@ -14,14 +14,14 @@ from solvers.options import option, per_factor
 from solvers.problem import Array, Problem
 
 DEPENDENT = 1e-12
-"""An atom counts as in the span of others when less than this share of its energy is new."""
+"""Share of an atom's energy below which it counts as in the span of the others."""
 
 
 class _Pursuit:
     """Rows of OMP that are still growing, and the factorisation of their Gram matrices.
 
-    Of the Gram matrix G = L Lᴴ of the chosen atoms it is L⁻¹ that is kept, so that adding an
-    atom is a few matrix-vector products for the whole batch.
+    The Gram matrix of the chosen atoms is G = L Lᴴ. L⁻¹ is what is kept, so that adding an atom
+    takes a few matrix-vector products for the whole batch.
     """
 
     def __init__(self, problem: Problem, cap: int) -> None:

@@ -144,7 +144,7 @@ def leading_vectors(matrices: Array) -> Array:
     By power iterations; rows that have not settled (leading eigenvalues that all but coincide)
     get theirs from all eigenvectors.
     """
-    vectors, settled = kernels.leading_vectors(np.ascontiguousarray(matrices))
+    vectors, settled = kernels.power_iterations(np.ascontiguousarray(matrices))
     rest = np.flatnonzero(~settled)
     if rest.size:
         values, found = eigh(matrices[rest])
@@ -164,7 +164,7 @@ def norm2(vectors: Sequence[Array]) -> Array:
 
 def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
     """Squared distance between two Kronecker products of non-negative (B, n_i) vectors, (B,)."""
-    return kernels.distance2(join(new), join(old), sizes(new))
+    return kernels.row_distances2(join(new), join(old), sizes(new))
 
 
 def normalize(gamma: Sequence[Array]) -> tuple[Array, ...]:
@@ -210,7 +210,7 @@ def split(joined: Array, like: Sequence[Array]) -> tuple[Array, ...]:
 def prune(
     gamma: Sequence[Array], relative: Sequence[float], absolute: Sequence[float], where: Array
 ) -> tuple[tuple[Array, ...], Array]:
-    """Set small entries of each factor of γ, (B, n_i), to 0; see `kernels.prune`."""
+    """Set small entries of each factor of γ, (B, n_i), to 0; see `kernels.prune_rows`."""
     bounds = np.array(relative, float), np.array(absolute, float)
-    kept, removed = kernels.prune(join(gamma), sizes(gamma), *bounds, where)
+    kept, removed = kernels.prune_rows(join(gamma), sizes(gamma), *bounds, where)
     return split(kept, gamma), removed

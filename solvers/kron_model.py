@@ -186,7 +186,7 @@ class KronModel:
         return normalize(gamma)
 
     def take(self, rows: Array) -> KronModel:
-        """Only the realizations `rows` (indices or a mask)."""
+        """The model of the realizations `rows` (indices or a mask)."""
         new = self._copy()
         new._rows, new.data = self._rows[rows], self.data[rows]
         new.factors = [a if a.ndim == 2 else a[rows] for a in self.factors]

@@ -18,7 +18,7 @@ from solvers.problem import Array, Gamma, Problem
 
 @dataclass(frozen=True)
 class KroneckerSBL(EMSolver):
-    """What solvers with γ = γ_1 ⊗ … ⊗ γ_I share: the E-step, the start and the pruning."""
+    """Base class of solvers with γ = γ_1 ⊗ … ⊗ γ_I: their E-step, start and pruning."""
 
     prune: float | tuple[float, ...] = option(
         1e-2,
@@ -32,7 +32,7 @@ class KroneckerSBL(EMSolver):
     )
 
     def model(self, problem: Problem) -> KronModel:
-        """The Kronecker E-step of `solvers.kron`."""
+        """The Kronecker E-step of `solvers.kron_model`."""
         return KronModel(problem)
 
     def start(self, problem: Problem) -> Gamma:
@@ -45,13 +45,14 @@ class KroneckerSBL(EMSolver):
 
 
 class Coupling(NamedTuple):
-    """That atoms lend variance to their neighbours: factors C g + floor, C tridiagonal, g ≥ 0.
+    """Constraint of PC-KroSBL: a coupled factor of γ equals C g + floor with g ≥ 0.
 
-    C is 1 on the diagonal and β beside it, restricted to the atoms in use.
+    C is tridiagonal, 1 on the diagonal and β beside it, restricted to the atoms in use, so that
+    atoms lend variance to their neighbours.
     """
 
-    places: tuple[Array, ...]
-    """Where the atoms lie along their modes, (B, n_i)."""
+    positions: tuple[Array, ...]
+    """Positions of the atoms along their modes, (B, n_i)."""
 
     betas: tuple[float, ...]
     """β per factor; NaN for those that are free."""
@@ -84,7 +85,7 @@ def alternate(
         Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. (17) of
         docs/numbers.md.
     relative
-        Which of the two.
+        Whether the tolerance is relative.
     max_iterations
         Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
     coupling
@@ -92,18 +93,18 @@ def alternate(
     """
     dims = sizes(gamma)
     if coupling is None:
-        places, betas, floor = np.empty((0, 0), int), np.full(len(dims), np.nan), 0.0
+        positions, betas, floor = np.empty((0, 0), int), np.full(len(dims), np.nan), 0.0
     else:
-        places = join(coupling.places, int)
+        positions = join(coupling.positions, int)
         betas, floor = np.array(coupling.betas), coupling.floor
-    new, sweeps, capped = kernels.alternate(
+    new, sweeps, capped = kernels.alternate_rows(
         moment.reshape(len(moment), -1),
         join(gamma),
         dims,
         tolerance,
         relative,
         max_iterations,
-        places,
+        positions,
         betas,
         floor,
     )
@@ -112,7 +113,7 @@ def alternate(
 
 @dataclass(frozen=True)
 class AlternatingSBL(KroneckerSBL):
-    """What solvers share whose M-step alternates over the factors until γ stands still."""
+    """Base class of solvers whose M-step alternates over the factors until γ stands still."""
 
     inner_tolerance: float = option(1e-5, "stop the inner loop at this change of γ", at_least=0.0)
     inner_criterion: str = option(
@@ -123,7 +124,7 @@ class AlternatingSBL(KroneckerSBL):
     inner_max_iterations: int = option(500, "cap on inner iterations", at_least=1)
 
     def coupling(self, posterior: Posterior) -> Coupling | None:
-        """Constraint on the factors of γ: none."""
+        """Constraint on the factors of γ; None where they are free."""
         return None
 
     def maximize(self, posterior: Posterior) -> MStep:

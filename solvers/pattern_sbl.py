@@ -94,15 +94,15 @@ class PCKroSBL(AlternatingSBL):
         return tuple(gamma)
 
     def coupling(self, posterior: Posterior) -> Coupling:
-        """Of the atoms in use."""
+        """Coupling restricted to the atoms still in use."""
         model: KronModel = posterior.model
         betas = self._betas(len(posterior.gamma))
-        places = [
+        positions = [
             np.broadcast_to(np.arange(g.shape[1]), g.shape) if index is None else index
             for g, index in zip(posterior.gamma, model.index, strict=True)
         ]
-        by_factor = tuple(betas.get(mode, np.nan) for mode in range(len(places)))
-        return Coupling(tuple(places), by_factor, self.floor)
+        by_factor = tuple(betas.get(mode, np.nan) for mode in range(len(positions)))
+        return Coupling(tuple(positions), by_factor, self.floor)
 
 
 @dataclass(frozen=True)

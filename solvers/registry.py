@@ -75,7 +75,7 @@ class Registry:
         return found
 
     def _load(self, name: str) -> Any:
-        """What an entry point, or ``module:Class``, leads to."""
+        """Import what an entry point, or ``module:Class``, names."""
         try:
             if name in self._entry_points:
                 return self._entry_points[name].load()

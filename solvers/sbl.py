@@ -16,7 +16,7 @@ from solvers.problem import Gamma, Problem
 
 @dataclass(frozen=True)
 class FlatSBL(EMSolver):
-    """What solvers with an unstructured γ share: the E-step and the start."""
+    """Base class of solvers with an unstructured γ: their E-step and their start."""
 
     def model(self, problem: Problem) -> FlatModel:
         """The E-step of `solvers.flat_model`."""
@@ -27,7 +27,7 @@ class FlatSBL(EMSolver):
         return np.ones(problem.dims)
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
-        """No pruning."""
+        """Bounds of 0: nothing is pruned."""
         return (0.0,) * factors, (0.0,) * factors
 
 
@@ -54,5 +54,5 @@ class ClassicSBL(FlatSBL):
         return (self.prune,) * factors, (0.0,) * factors
 
     def maximize(self, posterior: Posterior) -> MStep:
-        """The second moments themselves."""
+        """γ becomes the second moments."""
         return MStep((posterior.moment,))

@@ -1,4 +1,4 @@
-"""Looking at a solve: traces of its iterations, and the cost at any point."""
+"""Traces of a solve's iterations, and the SBL cost at any point."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Trace:
 
     @property
     def cost(self) -> Array:
-        """What the solver minimises; see `Solver.objective`."""
+        """Value of what the solver minimises; see `Solver.objective`."""
         return self._table("cost")
 
     @property

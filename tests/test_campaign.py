@@ -171,6 +171,7 @@ def test_solver_of_ones_own_beside_the_campaign(tiny, tmp_path):
         "@dataclasses.dataclass(frozen=True)\n"
         "class Half:\n"
         "    scale: float = 0.5\n"
+        "    requires = ('true_variance',)\n"
         "    def solve(self, problem, *, initial=None, watch=None):\n"
         "        return solvers.create('oracle_ls').solve(problem)\n"
     )

@@ -210,7 +210,7 @@ def test_code_is_compiled_anew_when_a_source_changes(tmp_path):
     code = """
 import numpy as np
 from solvers.kernels import factors
-print(factors.distance2(np.ones((1, 2)), np.zeros((1, 2)), np.array([2])), factors.__file__)
+print(factors.row_distances2(np.ones((1, 2)), np.zeros((1, 2)), np.array([2])), factors.__file__)
 """
 
     def run():

@@ -61,7 +61,7 @@ def test_a_batch_is_its_rows(solver, measurements, dims, complex_valued, shared)
 
 
 def test_a_large_batch_is_its_rows(solver):
-    """Large batches have algebra of their own, `leading_vectors` say."""
+    """Large batches have algebra of their own, `eigh` say."""
     few, _ = sparse_problem(20, sparsity=1, seed=33, unit_gains=True)
     many, _ = sparse_problem(20, sparsity=4, seed=34, unit_gains=True)
     parts = zip(

@@ -160,6 +160,7 @@ def test_solver_beside_the_campaign_reaches_the_workers(tiny, tmp_path, client):
         "from helper_of_my_solver import scale\n"
         "@dataclass(frozen=True)\n"
         "class Mine:\n"
+        "    requires = ('true_variance',)\n"
         "    def solve(self, problem, *, initial=None, watch=None):\n"
         "        return scale(solvers.create('oracle_ls').solve(problem))\n"
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pipeline.scenarios import Scenario
-from solvers import Solver
+from solvers import Estimate, Problem, Solver
+from solvers.estimate import Watch
 
 SweepValue = bool | int | float | str
 
@@ -186,9 +187,17 @@ class SolvableConfiguration(Configuration):
     scenario: Scenario[Any] = dataclasses.field(kw_only=True)
     solver: Solver = dataclasses.field(kw_only=True)
 
+    def draw(self, realizations: Sequence[int]) -> tuple[Problem, Any]:
+        """Problem and truth of some realizations; see `Scenario.draw`."""
+        return self.scenario.draw(realizations, self.seed)
+
+    def solve(self, problem: Problem, watch: Watch | None = None) -> Estimate:
+        """Hand a problem to the solver, without the truth unless it requires it."""
+        return self.solver.solve(problem.seen_by(self.solver), watch=watch)
+
     @property
     def seed(self) -> int:
-        """Of the campaign."""
+        """Seed of the campaign."""
         return int(self.spec["seed"])
 
     @property

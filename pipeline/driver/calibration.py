@@ -69,13 +69,13 @@ def seconds_per_block(configuration: SolvableConfiguration) -> Calibration:
     rows = 1
     while True:
         start = time.perf_counter()
-        problem, truth = configuration.scenario.draw(range(rows), configuration.seed)
+        problem, truth = configuration.draw(range(rows))
         drawn = time.perf_counter() - start
         scenario = configuration.scenario
         trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
         watch = trace if cap is None else _Patience(PATIENCE_SECONDS, then=trace)
         try:
-            estimate = configuration.solver.solve(problem, watch=watch)
+            estimate = configuration.solve(problem, watch)
         except _Cut as cut:
             solving = time.perf_counter() - start - drawn
             assert cap is not None
@@ -95,8 +95,8 @@ def block_bytes(configuration: SolvableConfiguration) -> float:
     for rows in (1, 2):
         tracemalloc.start()
         try:
-            problem, _ = configuration.scenario.draw(range(rows), configuration.seed)
-            configuration.solver.solve(problem, watch=_Patience(0.0, MEMORY_ITERATIONS))
+            problem, _ = configuration.draw(range(rows))
+            configuration.solve(problem, _Patience(0.0, MEMORY_ITERATIONS))
         except _Cut:
             pass
         finally:

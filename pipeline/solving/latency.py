@@ -48,12 +48,10 @@ class _Measurement:
 
     def warm_up(self) -> None:
         """Solve once, and see how much memory that takes."""
-        problem, _ = self.configuration.scenario.draw(
-            [self.realizations[0]], self.configuration.seed
-        )
+        problem, _ = self.configuration.draw([self.realizations[0]])
         tracemalloc.start()
         try:
-            self.configuration.solver.solve(problem.seen_by(self.configuration.solver))
+            self.configuration.solve(problem)
             self.peak_memory = float(tracemalloc.get_traced_memory()[1])
         except Exception:  # a solver may raise anything; see `measure`
             self.peak_memory = np.nan
@@ -62,10 +60,10 @@ class _Measurement:
 
     def measure(self, realization: int) -> None:
         """Solve one realization under the clock."""
-        problem, _ = self.configuration.scenario.draw([realization], self.configuration.seed)
+        problem, _ = self.configuration.draw([realization])
         try:
             start = time.perf_counter()
-            estimate = self.configuration.solver.solve(problem.seen_by(self.configuration.solver))
+            estimate = self.configuration.solve(problem)
             spent = time.perf_counter() - start
             check_estimate(problem, estimate, diagnostics_of(self.configuration))
         except Exception as error:  # no latency; the campaign itself tells what happened

@@ -120,11 +120,11 @@ def _solve(
 ) -> Outcome:
     """Draw, solve and score a batch; raises whatever the solver or the scenario raises."""
     scenario = configuration.scenario
-    problem, truth = scenario.draw(realizations, configuration.seed)
+    problem, truth = configuration.draw(realizations)
     trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
     clock = RowClock(problem.batch, trace, limit)
     clock.start()
-    estimate = configuration.solver.solve(problem.seen_by(configuration.solver), watch=clock)
+    estimate = configuration.solve(problem, clock)
     clock.stop()
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = scores_of(scenario, truth, problem, estimate)

@@ -98,10 +98,10 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     if not 0 <= realization < campaign.realizations:
         last = campaign.realizations - 1
         raise InputError(f"realization {realization}: the store has 0 to {last}")
-    problem, truth = configuration.scenario.draw([realization], configuration.seed)
+    problem, truth = configuration.draw([realization])
     trace = nmse_watch(configuration.scenario, problem, truth)
     process.prepare()
-    estimate = configuration.solver.solve(problem.seen_by(configuration.solver), watch=trace)
+    estimate = configuration.solve(problem, trace)
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = outcome(configuration, [realization]).columns
     names = [

@@ -35,7 +35,7 @@ def rescored(store: Store, block: Block) -> BlockData | None:
     diagnostics = diagnostics_of(configuration)
     try:
         rows, estimate = estimates.unpack(kept.estimates, kept.cells, diagnostics)
-        problem, truth = configuration.scenario.draw(block.realizations, configuration.seed)
+        problem, truth = configuration.draw(block.realizations)
         if len(rows) < problem.batch:  # else whole, for the same bits as when it was solved
             problem, truth = problem.take(rows), truth.take(rows)
         scores = scores_of(configuration.scenario, truth, problem, estimate)

@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 from solvers.kernels import caching
 
 if TYPE_CHECKING:
-    from solvers.kernels.alternation import alternate, sweep
+    from solvers.kernels.alternation import alternate_rows, sweep
     from solvers.kernels.eigen import eigh_hermitian, eigh_symmetric
-    from solvers.kernels.factors import distance2, most_used, prune
-    from solvers.kernels.leading import leading_vectors
+    from solvers.kernels.factors import most_used, prune_rows, row_distances2
+    from solvers.kernels.leading import power_iterations
     from solvers.kernels.posterior import second_moments, shrink
     from solvers.kernels.systems import assemble, finish
 
 __all__ = [
-    "alternate",
+    "alternate_rows",
     "assemble",
-    "distance2",
     "eigh_hermitian",
     "eigh_symmetric",
     "finish",
-    "leading_vectors",
     "load",
     "most_used",
-    "prune",
+    "power_iterations",
+    "prune_rows",
+    "row_distances2",
     "second_moments",
     "shrink",
     "sweep",
@@ -43,7 +43,7 @@ _MODULES = ("alternation", "eigen", "factors", "leading", "posterior", "systems"
 
 @cache
 def load() -> None:
-    """Have all of them ready."""
+    """Make every compiled function ready to be called."""
     for module in _MODULES:
         functions = vars(importlib.import_module(f"{__name__}.{module}"))
         globals().update({name: functions[name] for name in __all__ if name in functions})
@@ -51,7 +51,7 @@ def load() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Load them when the first is asked for (PEP 562)."""
+    """Load all functions when the first is asked for (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     load()

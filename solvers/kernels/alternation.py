@@ -40,7 +40,7 @@ def _set_shares(gamma: Array, starts: Array, shares: Array) -> None:
 
 @compiled()
 def _inner(a: Array, b: Array) -> float:
-    """Inner product."""
+    """Inner product of two vectors."""
     total = 0.0
     for k in range(a.size):
         total += a[k] * b[k]
@@ -48,17 +48,17 @@ def _inner(a: Array, b: Array) -> float:
 
 
 @compiled()
-def _coupling(places: Array, gamma: Array, beta: float) -> Array:
+def _coupling(positions: Array, gamma: Array, beta: float) -> Array:
     """C of PC-KroSBL: 1 for an atom in use and itself, β for neighbours, 0 otherwise.
 
     Atoms in use are kept in their order, those out of use behind them, so that C is tridiagonal.
     """
-    n = places.size
+    n = positions.size
     matrix = np.zeros((n, n))
     for i in range(n):
         matrix[i, i] = gamma[i] > 0.0
     for i in range(n - 1):
-        if gamma[i] > 0.0 and gamma[i + 1] > 0.0 and places[i + 1] - places[i] == 1:
+        if gamma[i] > 0.0 and gamma[i + 1] > 0.0 and positions[i + 1] - positions[i] == 1:
             matrix[i, i + 1] = matrix[i + 1, i] = beta
     return matrix
 
@@ -77,14 +77,14 @@ def _couple(gamma: Array, matrix: Array, normal: Array, floor: float, free: Arra
     f"Tuple(({_MATRIX}, {_SIZES}, boolean[::1]))({_MATRIX}, {_MATRIX}, {_SIZES}, "
     f"float64, boolean, int64, int64[:, ::1], {_VECTOR}, float64)"
 )
-def alternate(
+def alternate_rows(
     moment: Array,
     gamma: Array,
     dims: Array,
     tolerance: float,
     relative: bool,
     most: int,
-    places: Array,
+    positions: Array,
     betas: Array,
     floor: float,
 ) -> tuple[Array, Array, Array]:
@@ -100,7 +100,7 @@ def alternate(
         The n_i.
     tolerance, relative, most
         As for `solvers.kron_sbl.alternate`.
-    places : array of int, (B, Σn)
+    positions : array of int, (B, Σn)
         Where the atoms lie along their modes.
     betas : array, (I,)
         Weight of a neighbour; NaN for factors that are not coupled.
@@ -132,7 +132,7 @@ def alternate(
             c, normal = nothing, nothing
             if not math.isnan(betas[mode]):
                 first, last = starts[mode], starts[mode + 1]
-                c = _coupling(places[row, first:last], start[first:last], betas[mode])
+                c = _coupling(positions[row, first:last], start[first:last], betas[mode])
                 normal = least_squares.normal_matrix(c, 1)
             couplings.append(c)
             normals.append(normal)
@@ -156,7 +156,7 @@ def alternate(
                     rest = contracting.fold(rest, reciprocal[first:last], memory[mode])
             sweeps[row] += 1
             if coupled:  # the floor is absolute, so that scales matter
-                factors.normalize(g, starts)
+                factors.normalize_row(g, starts)
                 _invert(g, start, reciprocal)
             distance2, norm2 = factors.change(g, before, starts)
             # Written so that NaN ends a row, for the EM loop to see.
@@ -165,7 +165,7 @@ def alternate(
             if sweeps[row] == most:
                 capped[row] = True
                 break
-        factors.normalize(g, starts)
+        factors.normalize_row(g, starts)
     return result, sweeps, capped
 
 
@@ -179,7 +179,7 @@ def sweep(
     dims: Array,
     ranks: Array,
 ) -> Array:
-    """One sweep, without forming the tensor of the variances.
+    """Sweep over the factors once, without forming the tensor of the variances.
 
     Parameters
     ----------
@@ -240,5 +240,5 @@ def sweep(
             if mode < modes - 1:
                 rest = contracting.fold(rest, r, memory[mode])
                 inner_rest = contracting.fold(inner_rest, q, inner_memory[mode])
-        factors.normalize(g, starts)
+        factors.normalize_row(g, starts)
     return result

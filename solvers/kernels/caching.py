@@ -1,4 +1,4 @@
-"""Where compiled code is kept, and whether it is: to tell that, Numba is not needed."""
+"""The cache of compiled code: its folder, and whether it is complete. Needs no Numba."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def folder() -> Path:
 
 
 def kept() -> bool:
-    """Whether all of it is there."""
+    """Whether the code of every function is in the cache."""
     return _mark().exists()
 
 
 def keep() -> None:
-    """Note that all of it is there; nobody minds where nothing can be written."""
+    """Note that the cache is complete; a cache that cannot be written to does no harm."""
     with contextlib.suppress(OSError):
         _mark().parent.mkdir(parents=True, exist_ok=True)
         _mark().touch()

@@ -1,4 +1,4 @@
-"""How the loops of this package are compiled."""
+"""The decorator by which the loops of this package are compiled."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _VECTOR, _SIZES = "float64[::1]", "int64[::1]"
 
 @compiled()
 def _tail(starts: Array, mode: int) -> tuple[int, int]:
-    """Where the product of the vectors behind a mode begins and ends."""
+    """Begin and end, in the array of `set_tails`, of the product of the vectors behind a mode."""
     begin, size = 0, 1
     for behind in range(starts.size - 2, mode, -1):
         begin, size = begin + size, size * (starts[behind + 1] - starts[behind])
@@ -28,7 +28,7 @@ def _tail(starts: Array, mode: int) -> tuple[int, int]:
 
 @compiled()
 def room(starts: Array) -> Array:
-    """Memory for `set_tails`."""
+    """Allocate the array that `set_tails` fills."""
     return np.empty(_tail(starts, 0)[1])
 
 

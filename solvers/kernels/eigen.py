@@ -114,14 +114,14 @@ def _scale(matrix: Array) -> float:
 
 @compiled()
 def _portion(left: int) -> tuple[int, int]:
-    """How many of the matrices that are left to take at once, and in how many lanes."""
+    """Number of matrices to take at once, of those that are left, and of lanes for them."""
     rows = min(LANES, left)
     return rows, LANES if rows > LANES // 2 else LANES // 2
 
 
 @compiled()
 def _unload(t: Array, scales: Array, ended: bool, values: Array, failed: Array) -> None:
-    """The eigenvalues of some lanes, and whether they came to nothing."""
+    """Write the eigenvalues of some lanes, and whether they failed."""
     for m in range(len(values)):
         total = 0.0
         for i in range(values.shape[1]):
@@ -174,7 +174,7 @@ def eigh_symmetric(matrices: Array) -> tuple[Array, Array, Array]:
 
 @compiled(f"Tuple(({_PLANE}, complex128[:, :, ::1], boolean[::1]))(complex128[:, :, ::1])")
 def eigh_hermitian(matrices: Array) -> tuple[Array, Array, Array]:
-    """The same of complex Hermitian matrices; see `eigh_symmetric`."""
+    """Eigenvalues and eigenvectors of complex Hermitian matrices; see `eigh_symmetric`."""
     batch, n = matrices.shape[:2]
     values, vectors = np.empty((batch, n)), np.empty(matrices.shape, np.complex128)
     failed = np.zeros(batch, np.bool_)

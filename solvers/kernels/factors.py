@@ -17,7 +17,7 @@ _VECTOR, _MATRIX, _SIZES = "float64[::1]", "float64[:, ::1]", "int64[::1]"
 
 @compiled()
 def offsets(sizes: Array) -> Array:
-    """Where each of several arrays begins that follow each other, and where the last one ends."""
+    """Begin of each of several arrays that follow each other, and the end of the last one."""
     starts = np.empty(sizes.size + 1, np.int64)
     starts[0] = 0
     for mode in range(sizes.size):
@@ -48,8 +48,8 @@ def change(new: Array, old: Array, starts: Array) -> tuple[float, float]:
 
 
 @compiled(f"{_VECTOR}({_MATRIX}, {_MATRIX}, {_SIZES})")
-def distance2(new: Array, old: Array, sizes: Array) -> Array:
-    """`change` of every row: squared distances, (B,)."""
+def row_distances2(new: Array, old: Array, sizes: Array) -> Array:
+    """Squared distance of every row, (B,); see `change`."""
     distances, starts = np.empty(len(new)), offsets(sizes)
     for row in range(len(new)):
         distances[row] = change(new[row], old[row], starts)[0]
@@ -70,8 +70,8 @@ def most_used(gamma: Array, sizes: Array) -> Array:
 
 
 @compiled()
-def normalize(gamma: Array, starts: Array) -> None:
-    """Norm 1 for all factors but the last, which takes what the others lose."""
+def normalize_row(gamma: Array, starts: Array) -> None:
+    """Scale all factors but the last to norm 1, and the last one by what they lose."""
     for mode in range(starts.size - 2):
         square = 0.0
         for k in range(starts[mode], starts[mode + 1]):
@@ -84,7 +84,7 @@ def normalize(gamma: Array, starts: Array) -> None:
 
 
 @compiled(f"Tuple(({_MATRIX}, {_VECTOR}))({_MATRIX}, {_SIZES}, {_VECTOR}, {_VECTOR}, boolean[::1])")
-def prune(
+def prune_rows(
     gamma: Array, sizes: Array, relative: Array, absolute: Array, where: Array
 ) -> tuple[Array, Array]:
     """Set small entries of each factor of γ to 0.

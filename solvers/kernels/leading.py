@@ -14,7 +14,7 @@ STILL = 1e-30
 
 
 @compiled("Tuple((float64[:, ::1], boolean[::1]))(float64[:, :, ::1])")
-def leading_vectors(matrices: Array) -> tuple[Array, Array]:
+def power_iterations(matrices: Array) -> tuple[Array, Array]:
     """Power iterations from the sums of the rows, for symmetric non-negative matrices.
 
     Parameters

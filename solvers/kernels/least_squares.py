@@ -49,17 +49,17 @@ def normal_matrix(transposed: Array, band: int) -> Array:
 
 
 @compiled()
-def _factorize(normal: Array, free: Array, band: int, lower: Array, places: Array) -> int:
-    """Cholesky factor of the rows and columns that are free; their places, and how many."""
+def _factorize(normal: Array, free: Array, band: int, lower: Array, positions: Array) -> int:
+    """Cholesky factor of the free rows and columns, their positions, and their number."""
     count = 0
     for i in range(free.size):
         if free[i]:
-            places[count] = i
+            positions[count] = i
             count += 1
     for i in range(count):
         first = max(i - band, 0)
         for j in range(first, i + 1):
-            total = normal[places[i], places[j]]
+            total = normal[positions[i], positions[j]]
             for k in range(first, j):
                 total -= lower[i, k] * lower[j, k]
             lower[i, j] = math.sqrt(total) if i == j else total / lower[j, j]
@@ -67,20 +67,20 @@ def _factorize(normal: Array, free: Array, band: int, lower: Array, places: Arra
 
 
 @compiled()
-def _solve(lower: Array, places: Array, count: int, band: int, right: Array, x: Array) -> None:
+def _solve(lower: Array, positions: Array, count: int, band: int, right: Array, x: Array) -> None:
     """Solve for the free entries; the others become 0."""
     for i in range(x.size):
         x[i] = 0.0
     for i in range(count):
-        total = right[places[i]]
+        total = right[positions[i]]
         for k in range(max(i - band, 0), i):
-            total -= lower[i, k] * x[places[k]]
-        x[places[i]] = total / lower[i, i]
+            total -= lower[i, k] * x[positions[k]]
+        x[positions[i]] = total / lower[i, i]
     for i in range(count - 1, -1, -1):
-        total = x[places[i]]
+        total = x[positions[i]]
         for k in range(i + 1, min(i + band + 1, count)):
-            total -= lower[k, i] * x[places[k]]
-        x[places[i]] = total / lower[i, i]
+            total -= lower[k, i] * x[positions[k]]
+        x[positions[i]] = total / lower[i, i]
 
 
 @compiled()
@@ -117,7 +117,7 @@ def minimize(
     ends. Refinement on the residual undoes the ridge, and the rounding of the normal equations.
     """
     n = target.size
-    lower, places, wrong = np.empty((n, n)), np.empty(n, np.int64), np.empty(n, np.bool_)
+    lower, positions, wrong = np.empty((n, n)), np.empty(n, np.int64), np.empty(n, np.bool_)
     correlated = multiply(transposed, target, band)
     slack = 0.0
     for i in range(n):
@@ -125,8 +125,8 @@ def minimize(
         free[i] = free[i] and normal[i, i] > 0.0
     fewest, chances, count = n + 1, FULL_EXCHANGES, 0
     for _ in range(MOST_EXCHANGES * n):
-        count = _factorize(normal, free, 2 * band, lower, places)
-        _solve(lower, places, count, 2 * band, correlated, x)
+        count = _factorize(normal, free, 2 * band, lower, positions)
+        _solve(lower, positions, count, 2 * band, correlated, x)
         gradient = multiply(normal, x, 2 * band)
         violations, last = 0, -1
         for i in range(n):
@@ -148,6 +148,6 @@ def minimize(
         residual = multiply(matrix, x, band)
         for i in range(n):
             residual[i] = target[i] - residual[i]
-        _solve(lower, places, count, 2 * band, multiply(transposed, residual, band), step)
+        _solve(lower, positions, count, 2 * band, multiply(transposed, residual, band), step)
         for i in range(n):
             x[i] = max(x[i] + step[i], 0.0)

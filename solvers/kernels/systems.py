@@ -23,7 +23,7 @@ _SIZES, _REALS = "int64[::1]", "float64[::1]"
     )
 )
 def assemble(
-    grams: Array, dims: Array, places: Array, counts: Array, root: Array, noise_var: Array
+    grams: Array, dims: Array, positions: Array, counts: Array, root: Array, noise_var: Array
 ) -> Array:
     """The upper triangles of S, whose entries are products of those of the factors' AᴴA.
 
@@ -33,7 +33,7 @@ def assemble(
         A_iᴴA_i of the factors, one after the other; one row where realizations share them.
     dims : array of int, (I,)
         The N_i.
-    places : array of int, (I, Σn)
+    positions : array of int, (I, Σn)
         Where the atoms lie along the modes.
     counts : array of int, (B,)
         The n.
@@ -58,9 +58,9 @@ def assemble(
                 line[j - first] = root[i] * root[j]
             start = 0
             for mode in range(dims.size):
-                at = start + places[mode, i] * dims[mode]
+                at = start + positions[mode, i] * dims[mode]
                 for j in range(i, first + n):
-                    line[j - first] *= gram[at + places[mode, j]]
+                    line[j - first] *= gram[at + positions[mode, j]]
                 start += dims[mode] ** 2
             line[i - first] += noise_var[row]
         first, begin = first + n, begin + n * n

@@ -30,7 +30,7 @@ def _set_identity(z: Array, n: int, lanes: int) -> None:
 
 @compiled()
 def _reflect_symmetric(a: Array, t: Array, w: Array, beta: Array, k: int, lanes: int) -> None:
-    """One reflection: v in column k of A, its β, and what stays beside the diagonal."""
+    """Make reflection k: v goes into column k of A, β and the entry beside the diagonal apart."""
     n = a.shape[0]
     s = w[n]
     _fill(s, 0.0)
@@ -49,7 +49,7 @@ def _reflect_symmetric(a: Array, t: Array, w: Array, beta: Array, k: int, lanes:
 
 @compiled()
 def _update_symmetric(a: Array, w: Array, beta: Array, k: int, lanes: int) -> None:
-    """What reflection k makes of the rest of A."""
+    """Apply reflection k to the rest of A."""
     n = a.shape[0]
     s = w[n]
     for i in range(k + 1, n):
@@ -80,7 +80,7 @@ def _update_symmetric(a: Array, w: Array, beta: Array, k: int, lanes: int) -> No
 
 @compiled()
 def _symmetric_vectors(a: Array, z: Array, w: Array, beta: Array, lanes: int) -> None:
-    """Z, the product of the reflections."""
+    """Multiply the reflections out to Z."""
     n = a.shape[0]
     s = w[n]
     _set_identity(z, n, lanes)
@@ -121,7 +121,7 @@ def reduce_symmetric(a: Array, z: Array, t: Array, w: Array, beta: Array, lanes:
 def _reflect_hermitian(
     a: Array, b: Array, t: Array, w: Array, beta: Array, k: int, lanes: int
 ) -> None:
-    """One reflection, as `_reflect_symmetric`; the phase of what stays is kept above the diagonal.
+    """Make reflection k, as `_reflect_symmetric`, with the remaining phase above the diagonal.
 
     That place of `a` and `b` is free.
     """
@@ -148,7 +148,7 @@ def _reflect_hermitian(
 
 @compiled()
 def _update_hermitian(a: Array, b: Array, w: Array, beta: Array, k: int, lanes: int) -> None:
-    """What reflection k makes of the rest of A + iB."""
+    """Apply reflection k to the rest of A + iB."""
     n = a.shape[0]
     re, im = w[0], w[1]
     s = re[n]
@@ -188,7 +188,7 @@ def _update_hermitian(a: Array, b: Array, w: Array, beta: Array, k: int, lanes: 
 
 @compiled()
 def _hermitian_vectors(a: Array, b: Array, z: Array, w: Array, beta: Array, lanes: int) -> None:
-    """Z, the product of the reflections, times the phases: T = D R Dᴴ with R real."""
+    """Multiply the reflections and the phases out to Z: T = D R Dᴴ with R real."""
     n = a.shape[0]
     s, r = w[0, n], w[1, n]
     _set_identity(z, n, lanes)
