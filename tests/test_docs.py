@@ -29,10 +29,11 @@ from markdown_it import MarkdownIt
 import pipeline
 import solvers
 from pipeline import Campaign
+from pipeline.campaign.request import Request
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cli import main
 from pipeline.cluster.slurm import EXAMPLE, job_script
-from pipeline.results.cube import variables_of
+from pipeline.results.layout import variables_of
 from solvers.registry import REGISTRY, Registry
 from tests.problems import sparse_problem
 
@@ -319,7 +320,8 @@ class TestNumbers:
                 "output": {"trace": True},
             }
         )
-        assert [name for name in variables_of(campaign) if f"`{name}`" not in self.TEXT] == []
+        variables = variables_of(Request.of(campaign, {}))
+        assert [name for name in variables if f"`{name}`" not in self.TEXT] == []
 
     def test_every_status_is_explained(self):
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \|.*\| (yes|no) \|$", self.TEXT, re.M)
