@@ -14,5 +14,5 @@ def dask_setup(worker: Any) -> None:  # noqa: ARG001
     hears of us, and a minute without a word is taken for a worker that does not come.
     """
     process.steady()
-    if caching.kept():
+    if caching.is_complete():
         kernels.load()

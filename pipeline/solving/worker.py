@@ -32,5 +32,5 @@ def inspect_worker(probe: str) -> WorkerInfo:
         sees_store=os.path.exists(probe),
         python=python,
         process=(platform.node(), os.getpid()),
-        compiled=caching.kept(),
+        compiled=caching.is_complete(),
     )
