@@ -17,7 +17,7 @@ WORKER_ENVIRONMENT = {
 loaded."""
 
 SETTINGS = {
-    # Workers that a task may lose before the driver hears of it and searches for the culprit.
+    # Workers that a task may lose before the driver hears of it and searches for the fault.
     "distributed.scheduler.allowed-failures": 1,
     # Others bring lost workers back: nannies on this machine, `pipeline.cluster.jobs` on SLURM.
     # Dask's cluster would close what is on its way back when this time is over.

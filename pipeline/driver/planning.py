@@ -1,4 +1,4 @@
-"""What a campaign will take, before anything runs: counts, bytes, memory, hours."""
+"""Plan of a campaign before anything runs: counts, bytes, memory, core-hours and wall time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BLOCK_OVERHEAD_BYTES = 1500
 
 @dataclasses.dataclass(frozen=True)
 class SolverPlan:
-    """What one solver will take.
+    """Plan of one solver.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class SolverPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a campaign will take.
+    """Plan of a campaign.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ def plan(
 
 @dataclasses.dataclass(frozen=True)
 class _Site:
-    """Where it would run."""
+    """Workers, memory and jobs that a campaign would run on."""
 
     workers: int
     worker_memory: float
