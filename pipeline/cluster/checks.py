@@ -1,4 +1,4 @@
-"""Whether there are workers, and whether they are fit for the campaign."""
+"""Checks that there are workers, and that they are fit for the campaign."""
 
 from __future__ import annotations
 
