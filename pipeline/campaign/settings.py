@@ -166,7 +166,7 @@ class ClusterSettings(Table):
         """Wall time in seconds.
 
         None if it is not given, or as one or two numbers without days ("90", "90:00"), which each
-        batch system reads in its own way: see `pipeline.cluster.systems.BatchSystem.seconds`.
+        batch system reads in its own way: see `pipeline.cluster.description.BatchSystem.seconds`.
         """
         days, dash, clock = (self.walltime or "0").rpartition("-")
         numbers = [int(number) for number in clock.split(":")]

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.campaign.settings import ClusterSettings, Jobs
 from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS
 from pipeline.cluster.credentials import private_folder, security, write_credentials
-from pipeline.cluster.systems import JOB_NAME, BatchSystem
+from pipeline.cluster.description import JOB_NAME, BatchSystem
 from pipeline.errors import InputError
 from pipeline.signals import handlers_kept
 from pipeline.store.files import TEMPORARY

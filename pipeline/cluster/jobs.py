@@ -15,7 +15,7 @@ from dask_jobqueue import core
 from distributed import Status
 from distributed.deploy.adaptive import Adaptive
 
-from pipeline.cluster.systems import BatchSystem
+from pipeline.cluster.description import BatchSystem
 
 SECONDS_BETWEEN_LOOKS = 15.0
 """How often the queue is asked at most; it is only asked while workers are missing."""
