@@ -82,7 +82,7 @@ def test_brackets_are_no_markup():
     assert "inf [inf, inf]" in text
 
 
-def test_all_figures():
+def test_all_statistics():
     text = shown(tables.summary(cube(), "nmse", wide=True))
     for words in ("mean of nmse in dB", "± error", "95 %", "median nmse"):
         assert words in text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.plots import style
+from pipeline.plots import looks, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,14 +32,14 @@ def replayed(result: Replay) -> Figure:
         traces = {name: values for name, values in traces.items() if values.size}
         figure, axes = style.canvas(2, 2, (9.0, 6.4)) if traces else style.canvas()
         for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
-            ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=style.COLOURS[0])
+            ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=looks.COLOURS[0])
             ax.set(xlabel="iteration", ylabel=name, xscale="log")
             ax.set_yscale("linear" if name == "SBL cost" else "log")
         truth, found = (np.abs(x.reshape(-1)) for x in (result.truth.x[0], result.estimate.x[0]))
         at = np.argsort(-truth, kind="stable")[: max(2 * np.count_nonzero(truth), 10)]
         last = axes[-1, -1]
-        last.plot(truth[at], "o", color=style.COLOURS[6], mfc="none", label="true")
-        last.plot(found[at], "x", color=style.COLOURS[1], label="estimate")
+        last.plot(truth[at], "o", color=looks.COLOURS[6], mfc="none", label="true")
+        last.plot(found[at], "x", color=looks.COLOURS[1], label="estimate")
         last.set(xlabel="entries of x, largest first", ylabel="magnitude")
         last.legend()
         point = [f"{k} = {v}" for k, v in result.point.items()]
