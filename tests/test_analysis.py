@@ -1,6 +1,8 @@
 """Statistics of cubes: complete, certain, and the same however the cube is kept."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from pipeline.analysis import (
 )
 from pipeline.analysis.comparison import holm
 from solvers import Status
+from tests import two_measures
 from tests.cubes import cube
 
 
@@ -61,6 +64,19 @@ def test_statistics_are_those_of_the_cells():
     assert float(one.iterations) == pytest.approx(
         ds.iterations.sel(solver="s1", snr_db=10).values.mean()
     )
+
+
+def test_analysis_stands_on_a_dataset_alone():
+    script = (
+        "import sys, xarray; before = set(sys.modules); import pipeline.analysis.describing;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "solvers" in loaded
+    assert not loaded & {"zarr", "pydantic", "dask", "distributed", "matplotlib", "bokeh"}
 
 
 statuses = st.sampled_from([int(s) for s in Status])
@@ -304,6 +320,7 @@ def test_latencies_are_kept_by_host():
 
 @pytest.fixture
 def store(tiny, tmp_path, client):
+    tiny["scenario"]["use"] = two_measures.USE
     pipeline.run(pipeline.Campaign.from_tables(tiny), tmp_path / "store", client)
     return tmp_path / "store"
 

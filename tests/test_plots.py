@@ -1,5 +1,10 @@
 """Figures: that they hold what they should, of cubes in any state."""
 
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,14 +12,15 @@ from click.testing import CliRunner
 from matplotlib import colors
 
 import pipeline
-from pipeline import Campaign, plots
+from pipeline import plots
 from pipeline.analysis import describing, summarize
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.plots import scales, static, style, sweeps
 from pipeline.plots.looks import COLOURS, MARKERS, looks_across, looks_of
-from tests.conftest import TINY
+from solvers import option
+from tests import two_measures
 from tests.small_studies import campaign_with, cube_of, with_latency
 
 
@@ -276,7 +282,7 @@ def test_what_cannot_be_drawn_is_one_clear_line(store, tmp_path, arguments, says
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, client):
     folder = tmp_path_factory.mktemp("store") / "tiny"
-    pipeline.run(Campaign.from_tables(TINY), folder, client)
+    pipeline.run(campaign_with(scenario={"use": two_measures.USE}), folder, client)
     return folder
 
 
@@ -319,6 +325,76 @@ def test_an_empty_cube_gives_no_figure(cubes):
         plots.draw(cube)
     with pytest.raises(InputError, match="not a result cube"):
         plots.draw(xr.Dataset({"x": 1}))
+
+
+def test_the_list_of_kinds_loads_no_renderer():
+    script = (
+        "import sys; from pipeline.plots import kinds; print([k.shows for k in kinds.BUILT_IN]);"
+        "print({'matplotlib', 'bokeh'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@dataclass(frozen=True)
+class Share(plots.FigureKind):
+    """A kind of somebody else's, in one of several states."""
+
+    name = "share"
+    shows = "nothing in particular"
+    how: str = option("well", "what it does", choices=("well", "raises", "declines", "strange"))
+
+    def applies(self, results):
+        return "has no reason" if self.how == "declines" else None
+
+    def describe(self, results):
+        if self.how == "raises":
+            raise KeyError("nmse")
+        if self.how == "strange":
+            return [1, 2]
+        half = 0.5 + 0 * results.nmse.mean("realization")
+        panel = plots.over_sweep(results, (half, half, half), plots.Axis("share"))
+        return plots.FigureData([panel], "nothing", notes=["made up"])
+
+
+def test_kinds_of_ones_own_are_drawn_per_panel(cubes):
+    figure = plots.draw(cubes["grid"], Share())
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["SNR = 10 dB", "SNR = 20 dB"]
+    assert figure.axes[0].get_xlabel() == "measurements of the first factor"
+    assert texts(figure).count("made up") == 1
+    plots.draw(cubes["single"], Share()).draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("raises", "kind of figure 'share' broke: KeyError: 'nmse'"),
+        ("declines", "share: has no reason"),
+        ("strange", "kind of figure 'share' gives list, not FigureData"),
+    ],
+)
+def test_kinds_that_break_are_one_clear_line(cubes, how, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        plots.draw(cubes["plain"], Share(how))
+
+
+def test_options_belong_to_kinds(cubes):
+    for kind, option_, says in (
+        ("cdf", {"statistic": "mean"}, "cdf has no option 'statistic'; known: measure"),
+        ("curves", {"statistic": "mode"}, "curves: statistic must be one of 'mean', 'median'"),
+        ("curves", {"measure": 3}, "curves: measure must be of type str"),
+    ):
+        with pytest.raises(InputError, match=says):
+            plots.draw(cubes["plain"], kind, **option_)
+
+
+def test_measures_of_several_values_are_declined(cubes):
+    cube = cubes["plain"]
+    cube = cube.assign(rate=cube.srr.expand_dims(user=2, axis=-1).assign_attrs(cube.srr.attrs))
+    with pytest.raises(InputError, match="rate has a dimension of its own, user"):
+        plots.draw(cube, "curves", "rate")
 
 
 def test_the_command_offers_every_kind():

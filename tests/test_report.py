@@ -15,6 +15,7 @@ from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.plots.looks import looks_of
 from pipeline.report.page import swatch
+from tests import two_measures
 from tests.small_studies import campaign_with, with_latency
 
 
@@ -25,6 +26,7 @@ def store(tmp_path_factory, client):
     campaign = campaign_with(
         campaign={"batch": 1},
         output={"trace": True},
+        scenario={"use": two_measures.USE},
         solvers={
             "trouble": {"use": "tests.troublemakers:Trouble", "how": "raise_error", "above": 2.0}
         },
@@ -78,7 +80,7 @@ def page_of(cube):
 def test_the_page_says_what_was_run_and_what_came_out(text):
     page = Page(text)
     for word in (
-        *("synthetic: dims 5×5×5", "SNR (dB): 10, 20", "5", "BLAS", "numpy", "36 of 36"),
+        *("TwoMeasures: dims 5×5×5", "SNR (dB): 10, 20", "5", "BLAS", "numpy", "36 of 36"),
         *("mean nmse (dB)", "median srr", "runtime (ms)", "not converged"),
         *("a bad day", "raised", "svd_krosbl", "[campaign]", "NMSE of x after each iteration"),
     ):

@@ -13,6 +13,7 @@ import pipeline
 from pipeline.analysis import compare
 from pipeline.cli import main, tables
 from solvers import Status
+from tests import two_measures
 from tests.cubes import cube
 from tests.test_analysis import timed
 
@@ -32,6 +33,7 @@ def invoke(*arguments):
 
 @pytest.fixture
 def store(tiny, tmp_path, client):
+    tiny["scenario"]["use"] = two_measures.USE
     pipeline.run(pipeline.Campaign.from_tables(tiny), tmp_path / "store", client)
     return tmp_path / "store"
 

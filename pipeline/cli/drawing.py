@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,21 @@ class _Plot(Command):
             formatter.write_dl(lines)
 
 
+def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Names of kinds, for the shell's completion."""
+    from pipeline.plots import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 @main.command(cls=_Plot, context_settings={"ignore_unknown_options": True})
 @file_argument("store")
 @path_option("-o", "--output", required=True, help="PNG, PDF or SVG file.")
-@click.option("--kind", help="Default: curves, or a heat map where two parameters vary.")
+@click.option(
+    "--kind",
+    help="Default: curves, or a heat map where two parameters vary.",
+    shell_complete=_kinds_that_begin,
+)
 @click.option("--measure", help="Of the cube, nmse say; for convergence nmse, cost or change.")
 @click.option("--statistic", help="mean (the default) or median, with its 95 % interval.")
 @click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
@@ -42,8 +54,8 @@ def plot(
 ) -> None:
     """Draw STORE, finished or not.
 
-    POINT is one option per swept parameter that is to have one value, by its name in the cube, or
-    an option that a kind has for itself.
+    POINT is one option per swept parameter that is to have one value, by its name in the cube; a
+    kind may have further options of its own.
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
@@ -54,6 +66,8 @@ def plot(
     from pipeline.analysis import axes_of
     from pipeline.results.publishing import open_results
 
+    if kind is not None and ":" in kind and "" not in sys.path:
+        sys.path.insert(0, "")  # a module in the current folder, as for ``python -m``
     results = open_results(store)
     where = point_of(point)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}

@@ -6,7 +6,6 @@ any of it with matplotlib, `pipeline.report.interactive` with bokeh.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.plots import scales
+from solvers import Solver
 
 Marks = Literal["points", "line", "step", "path", "dots"]
 
@@ -171,18 +171,7 @@ class FigureKind(ABC):
     """How many swept parameters a panel can show; there is a panel per value of the others."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, choices = getattr(self, field.name), field.metadata.get("choices")
-            if isinstance(field.default, float) and type(value) is int:
-                value = float(value)
-                object.__setattr__(self, field.name, value)
-            kind = type(None) if value is None else type(value)
-            wanted = field.metadata.get("type", type(field.default))
-            if not (kind is wanted or (value is None and field.metadata.get("optional"))):
-                raise ValueError(f"{field.name} must be of type {wanted.__name__}, got {value!r}")
-            if choices and value not in choices:
-                known = " or ".join(map(repr, choices))
-                raise ValueError(f"{field.name} must be {known}, got {value!r}")
+        Solver.__post_init__(self)  # type: ignore[arg-type]  # options are checked as a solver's
 
     def applies(self, results: xr.Dataset) -> str | None:
         """Why a cube cannot be drawn so, as the end of an error message; None where it can.

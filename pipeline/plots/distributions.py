@@ -13,7 +13,7 @@ from pipeline.analysis import default_measure, describing
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.errors import InputError
 from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Panel
-from pipeline.plots.sweeps import measure_axis, measure_option, undrawable
+from pipeline.plots.measures import measure_axis, measure_option, undrawable
 from solvers import option
 
 

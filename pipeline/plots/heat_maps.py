@@ -10,32 +10,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import default_measure, describing, is_power, summarize, to_db
-from pipeline.plots.base import Axis, FigureData, FigureKind, Map
-from pipeline.plots.sweeps import (
-    cells_option,
-    drawable_measures,
-    measure_axis,
-    measure_option,
-    statistic_option,
-    undrawable,
-)
+from pipeline.analysis import axes_of, describing, is_power, to_db
+from pipeline.plots.base import Axis, FigureData, Map
+from pipeline.plots.measures import MeasureKind, drawable_measures, measure_axis
 
 MOST_NUMBERS = 42
 """In a map of more fields no numbers are written."""
 
 
 @dataclass(frozen=True)
-class Heatmap(FigureKind):
+class Heatmap(MeasureKind):
     """A measure over two swept parameters, a panel per solver."""
 
     name: ClassVar[str] = "heatmap"
     shows: ClassVar[str] = "a measure over two swept parameters, a panel per solver"
     axes: ClassVar[int] = 2
-
-    measure: str | None = measure_option()
-    statistic: str = statistic_option()
-    cells: str = cells_option()
 
     def applies(self, results: xr.Dataset) -> str | None:
         """Whether two parameters vary, and the cube has the measure."""
@@ -43,16 +32,17 @@ class Heatmap(FigureKind):
         if len(axes) < 2:
             have = ", ".join(axes) or "none"
             return f"needs two swept parameters that vary, this cube has: {have}"
-        return undrawable(results, self.measure)
+        return super().applies(results)
 
     def describe(self, results: xr.Dataset) -> FigureData:
         """A map per solver, all on one scale of colours."""
-        measure = self.measure or default_measure(results)
         x, y = (results[axis] for axis in describing.free_axes(results))
-        summary = summarize(results, measure, cells=self.cells).squeeze(
-            [d for d in results.status.dims if d not in ("solver", "realization", x.name, y.name)]
+        summary = self.summary(results)
+        measure = summary.attrs["measure"]
+        narrow = [axis for axis in axes_of(results) if axis not in (x.name, y.name)]
+        value, low, high = (
+            summary[self.statistic + end].squeeze(narrow) for end in ("", "_low", "_high")
         )
-        value, low, high = (summary[self.statistic + end] for end in ("", "_low", "_high"))
         bounds = (value, low, high)
         colour = measure_axis(results[measure], value)
         if colour.scale == "linear" and bool(value.notnull().any()):

@@ -163,7 +163,10 @@ def describe(kind: FigureKind, results: xr.Dataset) -> FigureData:
 
 def describe_at(kind: FigureKind, results: xr.Dataset, point: Mapping[str, Any]) -> FigureData:
     """The part of a figure for one of its `panel_points`, which the panels' titles name."""
-    data: FigureData = _asked(kind.name, kind.describe, results.sel(dict(point)))
+    data = _asked(kind.name, kind.describe, results.sel(dict(point)))
+    if not isinstance(data, FigureData):
+        what = type(data).__name__
+        raise InputError(f"kind of figure {kind.name!r} gives {what}, not FigureData")
     at = describing.point_text(results, point)
     panels = [
         replace(panel, title=", ".join(filter(None, [at, panel.title]))) for panel in data.panels

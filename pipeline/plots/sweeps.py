@@ -10,57 +10,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import default_measure, describing, latencies, measures_of, summarize
-from pipeline.analysis.cells import lacking
+from pipeline.analysis import default_measure, describing, latencies, summarize
 from pipeline.plots import scales
 from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Panel
-from solvers import option
+from pipeline.plots.measures import MeasureKind, cells_option, drawable_measures, measure_axis
 
 Bounds = tuple[xr.DataArray, xr.DataArray, xr.DataArray]
 
 TICKS = 12
 """A swept parameter of at most so many values has a tick at each."""
-
-
-def measure_option() -> Any:
-    """The option of a kind that draws any measure."""
-    return option(None, "measure; nmse, or the first of the cube", type=str, optional=True)
-
-
-def statistic_option() -> Any:
-    """The option of a kind that draws means or medians."""
-    return option("mean", "statistic over the realizations", choices=("mean", "median"))
-
-
-def cells_option() -> Any:
-    """The option of a kind that draws statistics of all, or of the common, realizations."""
-    return option(
-        "all", "all, or only realizations that every solver has finished", choices=("all", "common")
-    )
-
-
-def undrawable(results: xr.Dataset, measure: str | None) -> str | None:
-    """Why no kind can draw a measure of a cube, or None."""
-    measure = measure or default_measure(results)
-    reason = lacking(results, measure)
-    if reason is None and results[measure].ndim > results.status.ndim:
-        own = ", ".join(str(d) for d in results[measure].dims if d not in results.status.dims)
-        reason = f"{measure} has a dimension of its own, {own}; only scalar measures are drawn"
-    return reason
-
-
-def drawable_measures(results: xr.Dataset) -> list[str]:
-    """Measures that a report shows, the default one first."""
-    names = [name for name in measures_of(results) if undrawable(results, name) is None]
-    return sorted(names, key=lambda name: name != default_measure(results))
-
-
-def measure_axis(variable: xr.DataArray, values: Any, **more: Any) -> Axis:
-    """The axis of a measure: logarithmic for errors, linear for rates of success."""
-    label = describing.label_of(variable)
-    if scales.wants_log(values, variable.attrs.get("better", "lower")):
-        return Axis.log(label, values, **more)
-    return Axis(label, **more)
 
 
 def swept_axis(variable: xr.DataArray) -> tuple[Axis, NDArray[Any]]:
@@ -120,24 +78,16 @@ def _bounds(summary: xr.Dataset, name: str) -> Bounds:
 
 
 @dataclass(frozen=True)
-class Curves(FigureKind):
+class Curves(MeasureKind):
     """A measure against a swept parameter, with its 95 % interval."""
 
     name: ClassVar[str] = "curves"
     shows: ClassVar[str] = "a measure against a swept parameter, with 95 % intervals"
 
-    measure: str | None = measure_option()
-    statistic: str = statistic_option()
-    cells: str = cells_option()
-
-    def applies(self, results: xr.Dataset) -> str | None:
-        """Whether the cube has the measure."""
-        return undrawable(results, self.measure)
-
     def describe(self, results: xr.Dataset) -> FigureData:
         """Curves, or dots where nothing varies."""
-        measure = self.measure or default_measure(results)
-        summary = summarize(results, measure, cells=self.cells)
+        summary = self.summary(results)
+        measure = summary.attrs["measure"]
         bounds = _bounds(summary, self.statistic)
         panel = over_sweep(results, bounds, measure_axis(results[measure], np.stack(bounds)))
         return FigureData(
@@ -181,25 +131,17 @@ class Runtime(FigureKind):
 
 
 @dataclass(frozen=True)
-class Tradeoff(FigureKind):
+class Tradeoff(MeasureKind):
     """A measure against the runtime: a point per solver and value of the swept parameter."""
 
     name: ClassVar[str] = "tradeoff"
     shows: ClassVar[str] = "a measure against the runtime"
     section: ClassVar[str] = "Runtime"
 
-    measure: str | None = measure_option()
-    statistic: str = statistic_option()
-    cells: str = cells_option()
-
-    def applies(self, results: xr.Dataset) -> str | None:
-        """Whether the cube has the measure."""
-        return undrawable(results, self.measure)
-
     def describe(self, results: xr.Dataset) -> FigureData:
         """A path per solver, from the first value of the swept parameter to the last."""
-        measure = self.measure or default_measure(results)
-        summary = summarize(results, measure, cells=self.cells)
+        summary = self.summary(results)
+        measure = summary.attrs["measure"]
         bounds = _bounds(summary, self.statistic)
         points, curves = swept_points(results), []
         for label in map(str, summary.solver.values):

@@ -19,7 +19,7 @@ from pipeline.analysis import (
     summarize,
     to_db,
 )
-from pipeline.plots.sweeps import drawable_measures
+from pipeline.plots.measures import drawable_measures
 from pipeline.report.page import Paragraph, Part, SortableTable, TableCell
 
 Row = list[TableCell | str]
