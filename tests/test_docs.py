@@ -172,7 +172,9 @@ def reader(tmp_path, monkeypatch, client):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["adding-a-solver.md", "adding-a-scenario.md", "numbers.md"])
+@pytest.mark.parametrize(
+    "name", ["adding-a-solver.md", "adding-a-scenario.md", "adding-a-figure.md", "numbers.md"]
+)
 def test_page_can_be_followed(name, reader):
     reader.follow(DOCS / name)
 
@@ -227,18 +229,22 @@ def test_index_names_every_page():
     assert all(f"({page.name})" in text for page in DOCS.glob("*.md") if page.name != "README.md")
 
 
-def test_entry_point_gives_the_short_name(reader, tmp_path):
-    name = "adding-a-solver.md"
-    for block in blocks_of(DOCS / name):
-        if block.language == "python" and block.heading[1] == "lasso.py":
+def install(page, reader, folder):
+    """The package of a page: its files, and what pip makes of its entry points."""
+    for block in blocks_of(DOCS / page):
+        if block.language == "python" and block.heading[1].endswith(".py"):
             reader.python(block)
-    tables = tomllib.loads(block_of(name, "toml", "entry-points").text)
+    tables = tomllib.loads(block_of(page, "toml", "entry-points").text)
     [(group, names)] = tables["project"]["entry-points"].items()
-    about = tmp_path / "lasso-1.0.dist-info"
+    about = folder / f"{tables['project']['name'].replace('-', '_')}-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lasso\nVersion: 1.0\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
     entries = "".join(f"{key} = {value}\n" for key, value in names.items())
     (about / "entry_points.txt").write_text(f"[{group}]\n{entries}")
+
+
+def test_entry_point_gives_the_short_name(reader, tmp_path):
+    install("adding-a-solver.md", reader, tmp_path)
     registry = Registry("solver", REGISTRY._group, {}, ("solve",))
     assert "lasso" in registry.names()
     assert registry.create("lasso", {"strength": 0.5}).strength == 0.5
@@ -251,6 +257,25 @@ def test_a_whole_solver_costs_what_its_algorithm_costs():
     lines = text.splitlines()[body[0].lineno - 1 : lasso.end_lineno]
     header = ["@dataclass(frozen=True)", "class Lasso(Solver):"]
     assert len([line for line in header + lines if line.strip()]) <= 30
+
+
+def test_a_kind_of_another_distribution_is_in_plot_and_report(reader, tiny, tmp_path, kronsbl):
+    pipeline.run(Campaign.from_tables(tiny), "store")
+    install("adding-a-figure.md", reader, tmp_path)
+    there = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}}
+    assert "success" in kronsbl("plot", "--help", **there).stdout
+    drawn = ("plot", "store", "-o", "x.svg", "--kind", "success")
+    assert kronsbl(*drawn, "--threshold", "0.5", **there).returncode == 0
+    assert "NMSE below 0.5" in Path("x.svg").read_text()
+    assert kronsbl("report", "store", "-o", "x.html", **there).returncode == 0
+    assert "<h3>NMSE below 0.01</h3>" in Path("x.html").read_text()
+    Path("success.py").write_text("import nowhere")
+    for words in (drawn, ("report", "store", "-o", "y.html")):
+        done = kronsbl(*words, **there)
+        assert done.returncode == 2
+        assert "cannot import kind of figure 'success'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert kronsbl("plot", "store", "-o", "y.png", **there).returncode == 0
 
 
 class TestClusters:

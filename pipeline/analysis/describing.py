@@ -15,7 +15,7 @@ from pipeline.analysis import axes_of, cells
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
-STATISTICS = {
+STATISTIC_TEXTS = {
     "mean": "mean, 95 % bootstrap interval",
     "median": "median, 95 % distribution-free interval",
     "quartiles": "mean, and quartiles",
@@ -24,8 +24,12 @@ STATISTICS = {
 
 def statistic_text(statistic: str, cells: str) -> str:
     """What a curve and its band are."""
-    common = "; realizations that all solvers have finished" if cells == "common" else ""
-    return STATISTICS[statistic] + common
+    return STATISTIC_TEXTS[statistic] + cells_text(cells)
+
+
+def cells_text(cells: str) -> str:
+    """What a statistic is over, to be put behind it; nothing where it is over all cells."""
+    return "; realizations that all solvers have finished" if cells == "common" else ""
 
 
 def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
@@ -79,8 +83,13 @@ def label_of(variable: xr.DataArray) -> str:
 def value_text(variable: xr.DataArray, value: Any) -> str:
     """``SNR = 20 dB``."""
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
-    shown = f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
-    return f"{name} = {shown}{f' {unit}' if unit not in ('1', '') else ''}"
+    return f"{name} = {short_text(value)}{f' {unit}' if unit not in ('1', '') else ''}"
+
+
+def short_text(value: Any) -> str:
+    """A value of a swept parameter, without its name and unit."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else str(value)
 
 
 def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
@@ -112,10 +121,10 @@ def _parameter_text(results: xr.Dataset, name: str, value: Any) -> str:
     about = json.loads(results.attrs.get("parameters", "{}")).get(name, {})
     if about.get("units", "1") != "1":
         return value_text(xr.DataArray(value, attrs=about), value)
-    return f"{name.replace('_', ' ')} {_plain(value)}"
+    return f"{name.replace('_', ' ')} {_product_text(value)}"
 
 
-def _plain(value: Any) -> str:
+def _product_text(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -210,12 +219,6 @@ def dominated(summary: xr.Dataset) -> list[str]:
     names = [str(s) for s in summary.solver.values if int(at.sel(solver=s))]
     shown = _listed(_few(names), names)
     return [f"means that rest on a few realizations (see the median): {shown}"]
-
-
-def without_interval(value: xr.DataArray, low: xr.DataArray) -> list[str]:
-    """A note on figures that have no interval."""
-    count = int((value.notnull() & low.isnull()).sum())
-    return [f"too few realizations for an interval: {count} points"] if count else []
 
 
 def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:

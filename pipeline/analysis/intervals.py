@@ -1,4 +1,4 @@
-"""Figures of samples and how certain they are: arrays in, arrays out.
+"""Statistics of samples and how certain they are: arrays in, arrays out.
 
 All functions take samples along the last axis, (…, n). NaN is a value that is not there; samples
 may differ in how many they have. What cannot be said of a sample comes out as NaN, without a
