@@ -1,4 +1,4 @@
-"""What a cube holds, and which of its cells count."""
+"""The axes and measures of a cube, and the cells that count."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ def lacking(results: xr.Dataset, measure: str) -> str | None:
 
 
 def ran(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have been run."""
+    """True for the cells that have been run."""
     return results.status != Status.NOT_RUN
 
 
 def finished(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have an estimate; it may not have converged."""
+    """True for the cells that have an estimate; it may not have converged."""
     return ran(results) & (results.status < Status.DIVERGED)
 
 
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
-    """Which cells have an estimate and a value of a measure."""
+    """True for the cells that have an estimate and a value of a measure."""
     return finished(results) & results[measure].notnull()
 
 
 def common(results: xr.Dataset, measure: str) -> xr.DataArray:
-    """Which realizations every solver has finished, by grid point.
+    """True for the realizations that every solver has finished, by grid point.
 
     Solvers that have finished nothing at a point have no say there.
     """
