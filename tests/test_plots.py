@@ -318,6 +318,15 @@ def test_a_cube_of_failures_has_axes_and_a_note(cubes):
         assert "failed: svd 12 of 12; oracle 12 of 12" in texts(figure), kind
 
 
+def test_a_point_without_values_leaves_the_others_on_their_scale(cubes):
+    cube = cubes["plain"].copy()
+    cube["status"] = xr.where(cube.snr_db == 10, 17, cube.status)
+    empty, full = plots.draw(cube, "cdf").axes
+    assert empty.get_xscale() == full.get_xscale() == "log"
+    assert empty.get_xlim() == full.get_xlim()
+    assert not empty.lines
+
+
 def test_an_empty_cube_gives_no_figure(cubes):
     cube = cubes["plain"].copy()
     cube["status"] = xr.zeros_like(cube.status)

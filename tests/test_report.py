@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.plots.looks import looks_of
 from pipeline.report.page import swatch
 from pipeline.results.layout import STATUS_FLAGS
+from solvers import Status
 from tests import two_measures
 from tests.small_studies import campaign_with, with_latency
 
@@ -143,6 +144,16 @@ def test_unfinished_cubes_say_how_far_they_are(cube):
     assert "24 of 36" in page.text
     assert "66.7 % done, unfinished" in page.text
     assert "4 of 6 realizations" in page.text
+
+
+def test_panels_without_a_value_are_left_out(cube):
+    first = cube.copy()
+    first["status"] = cube.status.where(cube.snr_db == 20, Status.NOT_FINITE)
+    words = page_of(first).text
+    assert "Distribution of NMSE, SNR = 20 dB" in words
+    assert "Distribution of NMSE, SNR = 10 dB" not in words
+    nothing = first.sel(snr_db=[10])
+    assert page_of(nothing).figures == 0
 
 
 def test_a_solver_that_has_nothing_is_still_listed(cube):

@@ -1,4 +1,4 @@
-"""What a cube holds, and which of its cells count."""
+"""The axes and measures of a cube, and the cells that count."""
 
 from __future__ import annotations
 
@@ -58,32 +58,32 @@ def lacking(results: xr.Dataset, measure: str) -> str | None:
 
 
 def ran(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have been run, well or not."""
+    """True for the cells that have been run, well or not."""
     return results.status.isin(Status.values("ran"))
 
 
 def finished(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have an estimate; it may not have converged."""
+    """True for the cells that have an estimate; it may not have converged."""
     return results.status.isin(Status.values("finished"))
 
 
 def failed(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have been run and have no estimate to score."""
+    """True for the cells that have been run and have no estimate to score."""
     return results.status.isin(Status.values("failed"))
 
 
 def not_run(results: xr.Dataset) -> xr.DataArray:
-    """Which cells are still to be run."""
+    """True for the cells that are still to be run."""
     return results.status == Status.NOT_RUN
 
 
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
-    """Which cells have an estimate and a value of a measure."""
+    """True for the cells that have an estimate and a value of a measure."""
     return finished(results) & results[measure].notnull()
 
 
 def common(results: xr.Dataset, measure: str) -> xr.DataArray:
-    """Which realizations every solver has finished, by grid point.
+    """True for the realizations that every solver has finished, by grid point.
 
     Solvers that have finished nothing at a point have no say there.
     """

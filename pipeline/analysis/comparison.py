@@ -54,7 +54,7 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
             Shares of the pairs in which the solver is the better one, with Clopper and Pearson's
             interval, and in which the two are equal.
         ``p_value``, ``p_holm``
-            Of Wilcoxon's signed-rank test that the differences are symmetric about 0; after
+            P-value of Wilcoxon's signed-rank test that the differences are symmetric about 0; after
             Holm's correction for all comparisons in this dataset.
         ``speed``, ``speed_low``, ``speed_high``
             Geometric mean of the runtime of the reference over that of the solver: above 1 the

@@ -1,4 +1,4 @@
-"""What a cube shows, in words: for titles, notes and captions."""
+"""Words for titles, notes and captions: what a cube shows, and what to know of it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ STATISTIC_TEXTS = {
 
 
 def statistic_text(statistic: str, cells: str) -> str:
-    """What a curve and its band are."""
+    """Words that say which statistic a curve is, and what its band."""
     return STATISTIC_TEXTS[statistic] + cells_text(cells)
 
 
 def cells_text(cells: str) -> str:
-    """What a statistic is over, to be put behind it; nothing where it is over all cells."""
+    """Words to put behind a statistic, for the cells that it is over; none for all cells."""
     return "; realizations that all solvers have finished" if cells == "common" else ""
 
 
@@ -98,7 +98,7 @@ def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
 
 
 def setting(results: xr.Dataset) -> str:
-    """Scenario and what is the same in the whole figure."""
+    """The scenario with the parameters that are the same everywhere in a cube."""
     tables = tables_of(results)
     parameters = {k: v for k, v in tables.get("scenario", {}).items() if k != "use"}
     for key in tables.get("sweep", {}):
@@ -134,7 +134,7 @@ def point_of(results: xr.Dataset, index: Mapping[str, int]) -> dict[str, Any]:
 
 
 def counts(results: xr.Dataset) -> xr.Dataset:
-    """How many cells are ``done`` or need not be, have been ``run``, and have ``failed``.
+    """Numbers of cells that are ``done`` or need not be, have been ``run``, and have ``failed``.
 
     Per solver and point of the grid.
     """
@@ -157,13 +157,13 @@ def realizations(results: xr.Dataset) -> str:
 
 
 def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
-    """What a reader must know of cells that are missing or failed; nothing where all is well.
+    """Notes on cells that are missing or failed; none where all is well.
 
     Parameters
     ----------
     results
     failed_cells
-        What became of those that failed.
+        Words that say what became of failed cells, to follow "they".
     """
     found, asked = counts(results), results.sizes["realization"]
     over = [d for d in found.run.dims if d != "solver"]
@@ -228,7 +228,7 @@ def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:
 
 
 def runtime_notes(results: xr.Dataset) -> list[str]:
-    """What a reader must know of the runtimes."""
+    """A note on runtimes that are means over several hosts."""
     hosts = [h for h in results.attrs.get("hosts", "").split(", ") if h]
     if len(hosts) < 2:
         return []

@@ -31,8 +31,8 @@ ENDS = ("", "_low", "_high")
 def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
     """Statistics of one measure per solver and point: tables, and lines on how to read them.
 
-    Where solvers have not all finished the same cells, a second table over the common ones; a
-    table of latencies where the cube has them; linear statistics and quantiles where `wide`.
+    If the solvers have not all finished the same cells, a second table covers the common ones.
+    A table of latencies is added if the cube has them, linear statistics and quantiles if `wide`.
     """
     statistics = summarize(results, measure)
     parts: list[Table | str] = [_main_table(results, statistics)]
@@ -132,7 +132,7 @@ def latency_table(statistics: xr.Dataset) -> Table:
 
 
 def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
-    """What the marks mean, and what is not there."""
+    """Lines that explain the marks, and say what is missing."""
     statistics, lines = shown[0], _cut(shown[0])
     if any(bool(one.dominated.any()) for one in shown):
         lines.append(

@@ -1,7 +1,7 @@
-"""What a kind of figure has to say, and what a figure is made of; nothing is drawn here.
+"""The parts of a figure as data, and the base class of the kinds that describe it.
 
-A kind gives data: panels of curves or of a map, with axes and words. `pipeline.plots.static` draws
-any of it with matplotlib, `pipeline.report.interactive` with bokeh.
+Nothing is drawn here. A kind gives panels of curves or of colours, with their axes and words;
+`pipeline.plots.static` draws any of it with matplotlib, `pipeline.report.interactive` with bokeh.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Axis:
     unit : str
         "s" has the ticks written in s, ms or µs.
     ticks : sequence of (float, str)
-        Where ticks are, and their texts; where there are none, the renderer places them.
+        Places and texts of the ticks; if there are none, the renderer chooses them.
     limits : (float or None, float or None)
         None leaves that end to the renderer.
     shared : bool
@@ -55,7 +55,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a panel shows of one solver.
+    """The values of one solver in a panel.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Curve:
     x, value, low, high : array, (n,)
         Values at x, with the ends of the band or interval, NaN where there are none.
     at : sequence of n str
-        What each point is of, for whoever points at it; empty where x says it.
+        A text per point, shown under the pointer; empty if x says it all.
     """
 
     solver: str
@@ -88,7 +88,7 @@ class Panel:
         as steps; as a path from an open marker, with an interval at each point; or, where nothing
         is swept, as one dot per solver: then x runs downwards and values to the right.
     title : str
-        What tells the panel from the others.
+        Words that tell the panel from the others of the figure.
     """
 
     x: Axis
@@ -110,7 +110,7 @@ class Map:
     value : array, (rows, columns)
         Rows upwards along y, columns along x.
     texts, at : array of str, (rows, columns)
-        What is written into the fields, and what is said of them to whoever points at one.
+        Texts that are written into the fields, and those that are shown under the pointer.
     solver : str
     title : str
     """
@@ -133,13 +133,14 @@ class FigureData:
     ----------
     panels : sequence of Panel or Map
     legend : str
-        What curves and bands are: the statistic and its uncertainty.
+        The statistic that curves show, and the uncertainty that bands show.
     title : str
-        What the figure is of, in a few words; by default the label of the panel's y axis.
+        The subject in a few words; by default the label of the panel's y axis.
     notes : sequence of str
-        What a reader must know besides, a line each.
+        Further lines for the reader.
     failed : str
-        What became of failed realizations, to follow "they"; by default they are left out.
+        Words that say what became of failed realizations, to follow "they"; by default they are
+        left out.
     """
 
     panels: Sequence[Panel | Map]
@@ -185,7 +186,7 @@ class FigureKind(ABC):
 
     @abstractmethod
     def describe(self, results: xr.Dataset) -> FigureData:
-        """What the figure shows.
+        """Compute the data of the figure.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ REGISTRY = Registry(
 )
 
 MOST_PANELS = 12
-"""So many points of the grid a figure can have a panel for."""
+"""A figure has panels for at most so many points of the grid."""
 
 
 def names() -> list[str]:
@@ -106,7 +106,7 @@ def reason_against(kind: FigureKind, results: xr.Dataset) -> str | None:
 
 
 def _asked(name: str, method: Any, results: xr.Dataset) -> Any:
-    """What a kind says of a cube; whatever somebody else's code raises is one clear line."""
+    """Call a method of a kind with a cube; any error in it becomes one clear line."""
     try:
         return method(results)
     except InputError:
@@ -125,7 +125,7 @@ def panel_points(kind: FigureKind, results: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def describe(kind: FigureKind, results: xr.Dataset) -> FigureData:
-    """What a figure of a cube shows: the data that the renderers draw.
+    """Compute all that a figure of a cube shows, as data for a renderer.
 
     Parameters
     ----------
@@ -158,7 +158,8 @@ def describe(kind: FigureKind, results: xr.Dataset) -> FigureData:
             everywhere = all(note in other.notes for other in parts)
             notes.append(note if everywhere else f"{at}: {note}")
     panels = [panel for data in parts for panel in data.panels]
-    return replace(parts[0], panels=panels, notes=list(dict.fromkeys(notes)))
+    notes = list(dict.fromkeys([*notes, *notes_on(panels)]))
+    return replace(parts[0], panels=panels, notes=notes)
 
 
 def describe_at(kind: FigureKind, results: xr.Dataset, point: Mapping[str, Any]) -> FigureData:
@@ -171,20 +172,23 @@ def describe_at(kind: FigureKind, results: xr.Dataset, point: Mapping[str, Any])
     panels = [
         replace(panel, title=", ".join(filter(None, [at, panel.title]))) for panel in data.panels
     ]
-    return replace(data, panels=panels, notes=[*data.notes, *_notes_on(panels)])
+    return replace(data, panels=panels)
 
 
 def with_common_limits(parts: Sequence[FigureData]) -> list[FigureData]:
     """The same figures, with the same limits on every axis that their panels share."""
-    limits: dict[tuple[str, str], list[tuple[float | None, float | None]]] = {}
+    alike: dict[tuple[str, str], list[Axis]] = {}
     for panel in (panel for data in parts for panel in data.panels):
         for name, axis in _shared_axes(panel):
-            limits.setdefault((name, axis.label), []).append(axis.limits)
+            alike.setdefault((name, axis.label), []).append(axis)
 
     def common(name: str, axis: Axis) -> Axis:
-        lows, highs = zip(*limits[name, axis.label], strict=True)
-        low = None if None in lows else min(lows)
-        return replace(axis, limits=(low, None if None in highs else max(highs)))
+        axes = alike[name, axis.label]
+        # Where a panel has nothing positive to show, its axis is linear, and has no say.
+        logarithmic = [one for one in axes if one.scale == "log"]
+        lows, highs = zip(*(one.limits for one in logarithmic or axes), strict=True)
+        limits = (None if None in lows else min(lows), None if None in highs else max(highs))
+        return replace(axis, limits=limits, scale="log" if logarithmic else axis.scale)
 
     def widened(panel: Panel | Map) -> Panel | Map:
         changes: Any = {name: common(name, axis) for name, axis in _shared_axes(panel)}
@@ -202,8 +206,8 @@ def _shared_axes(panel: Panel | Map) -> list[tuple[str, Axis]]:
     return [(name, axis) for name, axis in known if axis.shared]
 
 
-def _notes_on(panels: Sequence[Panel | Map]) -> list[str]:
-    """What a reader does not see: points off the axes, and points without an interval."""
+def notes_on(panels: Sequence[Panel | Map]) -> list[str]:
+    """Notes on what a reader does not see: points off the axes, points without an interval."""
     curves = [(p, c) for p in panels if isinstance(p, Panel) for c in p.curves]
     said: list[str] = []
     alone = sum(int((np.isfinite(c.value) & np.isnan(c.low)).sum()) for _, c in curves)

@@ -15,7 +15,7 @@ DASHES = ("-", "--", ":")
 
 
 class Look(NamedTuple):
-    """How a solver is drawn, in matplotlib's words."""
+    """Colour, marker and dashes of a solver, in matplotlib's words."""
 
     colour: str
     marker: str

@@ -1,4 +1,4 @@
-"""What the kinds of figures that show a measure have in common."""
+"""Options, axis and base class of the kinds of figures that show a measure."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def replayed(result: Replay) -> Figure:
-    """Cost, change and NMSE of one realization per iteration, and its x.
+    """Draw cost, change and NMSE of one realization per iteration, and its x.
 
-    The x alone, where the solver leaves no trace.
+    If the solver leaves no trace, only x is drawn.
 
     Parameters
     ----------
     result
-        Of `pipeline.replay`.
+        A realization solved again, as `pipeline.replay` gives it.
     """
     with style.rc():
         objective = result.objective or "cost"

@@ -33,7 +33,7 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
     Parameters
     ----------
     data
-        What `pipeline.plots.kinds.describe` gives.
+        The description, as `pipeline.plots.kinds.describe` gives it.
     results
         The cube that is shown, for the title, and for notes on cells that are missing or failed.
     looks
@@ -50,6 +50,7 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
         wide, high = SIZES.get(count, SMALL)
         figure, axes = style.canvas(rows, columns, (wide * columns, max(4.0, high * rows)))
         handles: dict[str, Any] = {}
+        norm: Any = None  # of all maps: a scale of colours that is theirs together
         for number, ax in enumerate(axes.flat):
             if number >= count:
                 ax.set_visible(False)
@@ -57,7 +58,8 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
             panel = data.panels[number]
             ax.set_title(textwrap.fill(panel.title, int(11 * wide)))
             if isinstance(panel, Map):
-                image = _map(ax, panel)
+                norm = norm or _norm(panel.colour)
+                image = _map(ax, panel, norm)
             else:
                 handles |= _curves(ax, panel, looks, crowded=columns > 1)
         _label(axes, data.panels, 40 if count <= 2 else 28)
@@ -117,7 +119,7 @@ def _line(ax: Axes, panel: Panel, curve: Curve, look: Look) -> Any:
 
 
 def _few_marks(panel: Panel, x: Any) -> Any:
-    """Which points of a long line get a marker: evenly spread along the line."""
+    """The points of a long line that get a marker, evenly spread along it, for ``markevery``."""
     if panel.marks == "step" or panel.x.scale != "log":
         return max(len(x) // (FEW_MARKS - 1), 1)
     marks = np.searchsorted(x, np.geomspace(x[0], x[-1], FEW_MARKS))
@@ -144,12 +146,16 @@ def _dot(ax: Axes, curve: Curve, look: Look) -> None:
 # -- maps -----------------------------------------------------------------------------------------
 
 
-def _map(ax: Axes, panel: Map) -> Any:
-    """Fields of colour, with numbers in them where there are some; hatched without a value."""
+def _norm(colour: Axis) -> Any:
+    """Matplotlib's scale of colours."""
     from matplotlib.colors import LogNorm, Normalize
 
-    low, high = panel.colour.limits
-    norm = (LogNorm if panel.colour.scale == "log" else Normalize)(vmin=low, vmax=high, clip=True)
+    low, high = colour.limits
+    return (LogNorm if colour.scale == "log" else Normalize)(vmin=low, vmax=high, clip=True)
+
+
+def _map(ax: Axes, panel: Map, norm: Any) -> Any:
+    """Fields of colour, with numbers in them where there are some; hatched without a value."""
     ax.grid(False)
     ax.set_facecolor("#eeeeee")
     ax.patch.set_hatch("///")

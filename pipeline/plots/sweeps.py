@@ -52,25 +52,19 @@ def over_sweep(results: xr.Dataset, bounds: Bounds, y: Axis, title: str = "") ->
     y
         Axis of the values.
     title
-        What tells the panel from the others of the figure.
+        Words that tell the panel from the others of the figure.
     """
-    axes = describing.free_axes(results)
-    labels = [str(label) for label in bounds[0].solver.values]
+    axes, labels = describing.free_axes(results), [str(label) for label in bounds[0].solver.values]
+    x, at = Axis("", "categorical", ticks=list(enumerate(labels))), np.arange(len(labels))
     if axes:
         x, at = swept_axis(results[axes[0]])
-        order = np.argsort(at)
-    points = swept_points(results)
+    points, order = swept_points(results), np.argsort(at) if axes else np.array([0])
     curves = []
     for row, label in enumerate(labels):
-        value, low, high = (bound.sel(solver=label).values.reshape(-1) for bound in bounds)
-        if not axes:
-            curves.append(Curve(label, np.array([row]), value, low, high, points))
-            continue
-        value, low, high = value[order], low[order], high[order]
-        curves.append(Curve(label, at[order], value, low, high, [points[i] for i in order]))
-    if axes:
-        return Panel(x, y, curves, "points", title)
-    return Panel(Axis("", "categorical", ticks=list(enumerate(labels))), y, curves, "dots", title)
+        value, low, high = (bound.sel(solver=label).values.reshape(-1)[order] for bound in bounds)
+        places = at[order] if axes else at[row : row + 1]
+        curves.append(Curve(label, places, value, low, high, [points[i] for i in order]))
+    return Panel(x, y, curves, "points" if axes else "dots", title)
 
 
 def _bounds(summary: xr.Dataset, name: str) -> Bounds:

@@ -18,7 +18,7 @@ PANELS = 6
 
 
 def described(kind: FigureKind, results: xr.Dataset) -> list[FigureData]:
-    """What a figure shows, in parts: one for each point that has panels of its own."""
+    """Compute what a figure shows, in parts: one for each point that has panels of its own."""
     points = kinds.panel_points(kind, results)
     if len(points) > PANELS:
         points = [points[i] for i in np.linspace(0, len(points) - 1, PANELS).round().astype(int)]
@@ -27,15 +27,18 @@ def described(kind: FigureKind, results: xr.Dataset) -> list[FigureData]:
 
 
 def charts_of(parts: Iterable[FigureData], looks: Looks) -> list[Chart]:
-    """A chart per panel."""
+    """A chart per panel that has something to show."""
     return [chart for data in parts for chart in _charts(data, looks)]
 
 
 def _charts(data: FigureData, looks: Looks) -> list[Chart]:
-    words = [*data.legend.split("\n"), *data.notes]
+    words = [*data.legend.split("\n"), *data.notes, *kinds.notes_on(data.panels)]
     words += [f"failed realizations {data.failed}"] if data.failed else []
     charts = []
     for panel in data.panels:
+        parts = [panel] if isinstance(panel, Map) else panel.curves
+        if not any(np.isfinite(part.value).any() for part in parts):
+            continue
         title = ", ".join(filter(None, [data.title or capital(panel.y.label), panel.title]))
         told, alt, shown = words, f"{title}: heat map.", looks
         if isinstance(panel, Map):

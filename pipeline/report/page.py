@@ -109,7 +109,7 @@ def page(title: str, sections: Iterable[Section], subtitle: str = "") -> str:
     ----------
     title
     sections
-        Of one cube, from `sections_of`, of several, or one's own.
+        Those that `sections_of` makes of a cube, of several cubes, or one's own.
     subtitle
         A line below the title.
 

@@ -63,7 +63,7 @@ class Study:
 
 
 def published_file(file: Path) -> Path:
-    """Where the published numbers of a campaign file would be."""
+    """The file that holds the published numbers of a campaign file, if there are some."""
     return file.parent / "published" / f"{file.stem}.csv"
 
 
@@ -100,7 +100,7 @@ def agreement(studies: Sequence[Study]) -> list[str]:
 
 
 def overview(studies: Sequence[Study]) -> Section:
-    """How far each study is, what it took, and how many verdicts are good."""
+    """A table of the studies: cells done, core-hours taken, verdicts that are good."""
     rows: list[list[TableCell | str]] = []
     for study in studies:
         status, runtime = study.results.status, study.results.runtime

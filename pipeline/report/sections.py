@@ -112,7 +112,7 @@ def _notes(results: xr.Dataset) -> list[Part]:
 
 
 def endings(results: xr.Dataset) -> list[Part]:
-    """How many realizations ended how, and the messages of those that failed."""
+    """Tables of how realizations ended, and of the messages of those that failed."""
     flags = results.status.attrs
     meanings = flags.get("flag_meanings", "").split()
     over = [d for d in results.status.dims if d != "solver"]
