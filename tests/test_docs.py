@@ -35,12 +35,13 @@ from pipeline.cli import main
 from pipeline.cluster.batch import EXAMPLE, job_script
 from pipeline.cluster.systems import SYSTEMS
 from pipeline.results.layout import variables_of
+from pipeline.scenarios import REGISTRY as SCENARIOS
 from solvers.registry import REGISTRY, Registry
 from tests.problems import sparse_problem
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -98,6 +99,13 @@ def bare(line):
     return [w for w in words if w not in units and not re.search(r"\d|─", w)]
 
 
+def forget(folder):
+    """Have modules of a folder imported anew when they are next asked for."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+
+
 class Reader:
     """Does what a page says, in the present folder."""
 
@@ -134,6 +142,7 @@ class Reader:
         for line in block.lines:
             words = shlex.split(line, comments=True)
             if words[:1] == ["kronsbl"]:
+                forget(Path.cwd())  # as in a process of its own
                 done = CliRunner().invoke(main, words[1:])
                 assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
                 self.output = done.output
@@ -164,12 +173,10 @@ def reader(tmp_path, monkeypatch, client):
     monkeypatch.setattr("pipeline.driver.run.connect", connect)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    before, handler = set(sys.modules), signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     yield Reader()
     signal.signal(signal.SIGTERM, handler)
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
+    forget(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +229,13 @@ def test_commands_and_their_options_exist(page):
         with command.make_context(name, [], resilient_parsing=True) as context:
             given = command.make_parser(context).parse_args(words[1:])[0]
         assert set(given) <= {p.name for p in command.params}
+
+
+@pages
+def test_files_that_are_named_exist(page):
+    text = " ".join(t.content for t in tokens_of(page) if t.type == "code_inline")
+    for name in re.findall(r"(?<![\w/])(?:docs|pipeline|solvers|tests|benchmarks)/[\w./-]+", text):
+        assert "NAME" in name or (ROOT / name).exists(), name
 
 
 def test_index_names_every_page():
@@ -381,6 +395,47 @@ class TestClusters:
                 assert (ROOT / path).exists(), path
 
 
+class TestDesign:
+    PICTURE = (DOCS / "figures" / "design.svg").read_text(encoding="utf-8")
+    GROUND = frozenset({"errors", "lazy", "signals"})
+
+    def places(self):
+        """Where each folder stands in the picture: down, then to the right."""
+        boxes = re.findall(r'x="([\d.]+)" y="(\d+)" font-weight="bold">(\w+)<', self.PICTURE)
+        return {name: (int(y), float(x)) for x, y, name in boxes}
+
+    def imports(self):
+        """Each import of one folder from another: (file, importing folder, imported folder)."""
+        for top, path in (
+            (t, p) for t in ("pipeline", "solvers") for p in (ROOT / t).rglob("*.py")
+        ):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            importing = top if top == "solvers" else parts[1]
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    modules = [f"{node.module}.{alias.name}" for alias in node.names]
+                elif isinstance(node, ast.Import):
+                    modules = [alias.name for alias in node.names]
+                else:
+                    continue
+                for names in (m.split(".") for m in modules):
+                    imported = names[0] if names[0] == "solvers" else [*names, ""][1]
+                    if names[0] in ("pipeline", "solvers") and imported != importing:
+                        yield path, importing, imported
+
+    def test_picture_has_every_folder(self):
+        folders = {p.parent.name for p in (ROOT / "pipeline").glob("*/__init__.py")}
+        assert set(self.places()) == folders | {"solvers"}
+
+    def test_nothing_is_imported_upwards(self):
+        places = self.places()
+        for path, importing, imported in self.imports():
+            if importing in self.GROUND:
+                assert imported in self.GROUND, path
+            elif importing != "__init__" and imported not in self.GROUND:
+                assert places[importing] < places[imported], (path, imported)
+
+
 class TestNumbers:
     TEXT = (DOCS / "numbers.md").read_text(encoding="utf-8")
 
@@ -397,7 +452,7 @@ class TestNumbers:
             for reference in re.findall(r"Eqs?\.\s+(\(\d+\)(?:(?:,| and| to)\s+\(\d+\))*)", text):
                 assert max(map(int, re.findall(r"\d+", reference))) <= count, (path, reference)
 
-    @pytest.mark.parametrize("use", ["synthetic", "irs_mimo"])
+    @pytest.mark.parametrize("use", SCENARIOS._built_in)
     def test_every_variable_is_explained(self, use):
         campaign = Campaign.from_tables(
             {

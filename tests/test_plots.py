@@ -219,7 +219,7 @@ def test_one_solver_is_enough(cubes):
 
 def test_latency_is_shown_for_each_host(cubes):
     cube = with_latency(cubes["plain"])
-    assert plots.kinds_of(cube)[-1] == "latency"
+    assert "latency" in plots.kinds_of(cube)
     figure = plots.draw(cube, "latency")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["on blade", "on pi"]
     np.testing.assert_allclose(curves_of(figure, 1)[COLOURS[0]].get_ydata(), 2.0)

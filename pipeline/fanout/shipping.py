@@ -13,7 +13,7 @@ import cloudpickle
 
 from pipeline.campaign.blocks import SolvableConfiguration
 
-OURS = {"pipeline", "solvers"}
+OURS = {"kronsbl", "pipeline", "solvers"}
 """Packages that every worker has, also where they are installed from a checkout."""
 
 

@@ -1,0 +1,10 @@
+from pipeline.campaign import Campaign as Campaign
+from pipeline.driver.planning import plan as plan
+from pipeline.driver.run import run as run
+from pipeline.errors import InputError as InputError
+from pipeline.results.publishing import open_results as open_results
+from pipeline.results.publishing import publish as publish
+from pipeline.results.studies import open_studies as open_studies
+from pipeline.solving.replaying import replay as replay
+from pipeline.solving.verification import verify as verify
+from pipeline.store import Store as Store
