@@ -32,9 +32,6 @@ RESERVED_DIMENSIONS = frozenset(
 SOLVER_TABLES = ("solver", "solvers")
 NOT_SWEPT = "options of solvers are not swept; give one table [solvers.LABEL] per value"
 
-WHOLE_LIMIT = 2**63
-"""Coordinates hold whole numbers in 64 bits."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
@@ -153,18 +150,27 @@ def _check_values(axis: Axis) -> None:
         )
     if any(isinstance(v, float) and not math.isfinite(v) for v in values):
         raise ValueError(f"{where}: values must be finite, got {list(values)}")
+    fractions = any(isinstance(value, float) for value in values)
     for value in values:
-        if isinstance(value, int) and not -WHOLE_LIMIT <= value < WHOLE_LIMIT:
+        if isinstance(value, int) and not _fits(value, fractions=fractions):
             raise ValueError(
-                f"{where}: whole numbers beyond 64 bits have no place in a cube, got {value}; "
-                "write it with an exponent, as in 1e20, where it need not be whole"
+                f"{where}: the cube's axis cannot hold so many digits, got {value}; "
+                "write it with an exponent, as in 1e20, where it need not be exact"
             )
         if isinstance(value, str) and "\0" in value:
             raise ValueError(f"{where}: strings without null characters only, got {value!r}")
-    # An axis of whole and other numbers holds them all in double precision.
-    stored = list(map(float, values)) if any(isinstance(v, float) for v in values) else values
-    if len(set(stored)) < len(values):
+    if len(set(values)) < len(values):
         raise ValueError(f"{where}: duplicate values in {list(values)}")
+
+
+def _fits(value: int, *, fractions: bool) -> bool:
+    """Whether an axis holds a whole number as it is: in 64 bits, or in double precision."""
+    if not fractions:
+        return -(2**63) <= value < 2**63
+    try:
+        return int(float(value)) == value
+    except OverflowError:
+        return False
 
 
 def _kind(value: Any) -> str | None:

@@ -75,6 +75,8 @@ class Campaign(Table):
             return cls.model_validate(as_python(tables))
         except ValidationError as error:
             raise InputError(f"{where}: {one_line(error, cls)}") from None
+        except UnicodeEncodeError as error:
+            raise InputError(f"{where}: {error.object!r} is no text ({error.reason})") from None
 
     @classmethod
     def load(cls, path: str | Path, *, realizations: int | None = None) -> Self:

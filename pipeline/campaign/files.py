@@ -48,11 +48,19 @@ def is_store(folder: Path) -> bool:
 
 
 def as_python(value: Any) -> Any:
-    """Numpy's numbers and arrays, in tables or alone, as those of Python."""
+    """Tables, or a part of them, as TOML can hold them: numpy's numbers as those of Python.
+
+    Raises
+    ------
+    UnicodeEncodeError
+        A string is no text, which only one that was decoded wrongly can be.
+    """
     if isinstance(value, Mapping):
-        return {key: as_python(inner) for key, inner in value.items()}
+        return {as_python(key): as_python(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [as_python(inner) for inner in value]
+    if isinstance(value, str):
+        value.encode()
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 

@@ -12,6 +12,8 @@ from solvers.registry import suggest
 PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
 """Parts of the places of its complaints that no campaign file has."""
 
+LONGEST_VALUE = 100
+
 MISSING_TABLES = {
     "campaign": "add a table [campaign] with name, seed and realizations",
     "scenario": "add a table [scenario] with a use",
@@ -51,5 +53,10 @@ def _complaint(error: Any) -> str:
         hint = MISSING_TABLES.get(key)
         return f"{key}: missing; {hint}" if hint else f"{key}: missing"
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME:
-        return f"{key}: a name has letters, digits and . + - _ only, got {error['input']!r}"
-    return f"{key}: {error['msg'].lower()}, got {error['input']!r}"
+        return f"{key}: a name has letters, digits and . + - _ only, got {_shown(error['input'])}"
+    return f"{key}: {error['msg'].lower()}, got {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
