@@ -1,15 +1,25 @@
 """Campaign files: valid, or one line that names the key."""
 
 import itertools
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tomli_w
 
-from pipeline import Campaign, InputError
+from pipeline import Campaign, InputError, Store
+from pipeline.analysis import compare, latencies, summarize
+from pipeline.campaign.axes import RESERVED_DIMENSIONS
 from pipeline.campaign.blocks import Configuration, canonical
+from pipeline.campaign.request import Request
+from pipeline.results.layout import variables_of
 from pipeline.scenarios import Synthetic
 from solvers.kron_sbl import SVDKroSBL
+from tests.cubes import cube
+from tests.small_studies import with_latency
 
 NAN = float("nan")
 ROOT = Path(__file__).parent.parent
@@ -50,7 +60,7 @@ DROP = object()
         (("campaign",), DROP, "campaign: missing"),
         (("campaign",), 3, "campaign: "),
         (("swep",), {}, "swep: unknown key in the file; did you mean 'sweep'?"),
-        (("scenario",), DROP, "scenario: missing"),
+        (("scenario",), DROP, "scenario: missing; add a table [scenario]"),
         (("scenario", "use"), DROP, "scenario.use: missing"),
         (("scenario", "use"), "syntetic", "scenario.use: unknown scenario 'syntetic'; did you"),
         (("scenario", "spars"), 3, "scenario: synthetic has no option 'spars'; did you mean"),
@@ -70,10 +80,18 @@ DROP = object()
         (("sweep", "measurements.x"), [4], "sweep.measurements.x: measurements has elements 0"),
         (("sweep", "measurements.00"), [4], "sweep.measurements.00: measurements has elements 0"),
         (("sweep", "sparsity.0"), [4], "sweep.sparsity.0: sparsity is not a list"),
-        (("sweep", "sparsity"), [2, 6], "at sweep snr_db = 10, sparsity = 6"),
+        (("sweep", "sparsity"), [1, 2], "sweep.sparsity: given in [scenario] as well; drop one"),
+        (("sweep", "gain_variance"), [1, -1], "at sweep snr_db = 10, gain_variance = -1"),
+        (("sweep", "gain_variance"), [1, 10**20], "so many digits, got 100000000000000000000;"),
+        (("sweep", "gain_variance"), [1.5, 1 + 2**60], "so many digits, got 1152921504606846977;"),
+        (("sweep", "gains"), ["product", "a\0"], "sweep.gains: strings without null characters"),
+        (("sweep", "measurements"), {"0": [2]}, 'quote the key: "measurements.0" = [2]'),
+        (("sweep", "solvers.svd.prune"), [0.1], "sweep.solvers.svd.prune: options of solvers are"),
+        (("sweep", "solvers"), {"svd": {"prune": [0.1]}}, "sweep: solvers: options of solvers"),
+        (("sweep", "svd.prune"), [0.1], "give one table [solvers.LABEL] per value"),
         (("sweep",), DROP, "scenario: snr_db: missing"),
         (("solvers",), {}, "solvers: no solver given"),
-        (("solvers",), DROP, "solvers: missing"),
+        (("solvers",), DROP, "solvers: missing; add a table [solvers.LABEL]"),
         (("solvers", "svd"), 3, "solvers.svd: "),
         (("solvers", "svd", "use"), DROP, "solvers.svd.use: missing"),
         (("solvers", "svd", "use"), "svd_krosb", "solvers.svd: unknown solver 'svd_krosb'; did"),
@@ -93,6 +111,13 @@ def test_bad_campaign(tiny, path, value, message):
     assert text.startswith("study.toml: ")
     assert message in text
     assert "\n" not in text
+
+
+def test_solvers_in_the_singular_are_one_mistake(tiny):
+    tiny["solver"] = tiny.pop("solvers")
+    with pytest.raises(InputError) as caught:
+        Campaign.from_tables(tiny)
+    assert str(caught.value).endswith("unknown key in the file; did you mean 'solvers'?")
 
 
 def test_a_misspelt_key_is_named_before_the_one_it_should_be(tiny):
@@ -129,7 +154,12 @@ def test_module_that_cannot_be_imported(tiny, tmp_path, monkeypatch, code, messa
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"[campaign", "not a TOML file"), (b"\xff", "not a TOML file"), (None, "No such file")],
+    [
+        (b"[campaign", "not a TOML file"),
+        ("[campaign]".encode("utf-16"), "not a TOML file: save it as UTF-8"),
+        (b"a = " + b"[" * 10_000, "not a TOML file"),
+        (None, "No such file"),
+    ],
 )
 def test_unreadable_file(tmp_path, content, message):
     path = tmp_path / "study.toml"
@@ -137,6 +167,69 @@ def test_unreadable_file(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         Campaign.load(path)
+
+
+def test_byte_order_mark(tiny, tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + tomli_w.dumps(tiny).encode())
+    assert Campaign.load(path) == Campaign.from_tables(tiny)
+
+
+def test_numbers_of_numpy_are_numbers(tiny):
+    tiny["sweep"]["snr_db"] = np.arange(10, 21, 10)
+    tiny["scenario"]["sparsity"] = np.int64(2)
+    campaign = Campaign.from_tables(tiny)
+    tiny["sweep"]["snr_db"], tiny["scenario"]["sparsity"] = [10, 20], 2
+    assert campaign.tables() == Campaign.from_tables(tiny).tables()
+
+
+class TestWhatIsNoCampaignFile:
+    def test_store(self, tiny, tmp_path):
+        facts = {"folder": "/home/ada/studies"}
+        store = Store.create(tmp_path / "store", Campaign.from_tables(tiny))
+        with pytest.raises(InputError, match=r"store: a store, .*; give the campaign file that"):
+            Campaign.load(store.path)
+        store.add_request(Request.of(Campaign.from_tables(tiny), facts))
+        for path in (store.path, store.path / "campaign.toml", *store.requests()):
+            with pytest.raises(InputError, match=r"store.*campaign file is in /home/ada/studies"):
+                Campaign.load(path)
+
+    def test_folder(self, tiny, tmp_path):
+        (tmp_path / "campaign.toml").write_text(tomli_w.dumps(tiny))
+        with pytest.raises(InputError, match=r"a folder, not a campaign file; it has campaign"):
+            Campaign.load(tmp_path)
+        assert Campaign.load(tmp_path / "campaign.toml")
+
+
+class TestModulesOfTheSameName:
+    def load(self, tiny, folder, use):
+        folder.mkdir(exist_ok=True)
+        tiny["solvers"]["own"] = {"use": use}
+        (folder / "study.toml").write_text(tomli_w.dumps(tiny))
+        return Campaign.load(folder / "study.toml")
+
+    def test_ours(self, tiny, tmp_path):
+        (tmp_path / "solvers.py").write_text("class Half: ...")
+        with pytest.raises(InputError, match=r"study.toml: use = 'solvers:Half': ") as caught:
+            self.load(tiny, tmp_path, "solvers:Half")
+        assert str(tmp_path / "solvers.py") in str(caught.value)
+        assert str(ROOT / "solvers" / "__init__.py") in str(caught.value)
+
+    def test_of_another_campaign(self, tiny, tmp_path):
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "own_solver.py").write_text("from solvers.oracle import OracleLS")
+        assert self.load(tiny, tmp_path / "one", "own_solver:OracleLS")
+        with pytest.raises(InputError, match=r"two.own_solver.py has the name of .*one.own_solver"):
+            self.load(tiny, tmp_path / "two", "own_solver:OracleLS")
+
+    def test_a_folder_that_nobody_names_harms_nothing(self, tiny, tmp_path):
+        (tmp_path / "pipeline").mkdir()
+        (tmp_path / "pipeline" / "__init__.py").write_text("raise RuntimeError")
+        assert self.load(tiny, tmp_path, "svd_krosbl")
+        code = "import pipeline; pipeline.Campaign"
+        env = {"PYTHONPATH": os.pathsep.join(sys.path)}  # as worker processes have it
+        subprocess.run([sys.executable, "-c", code], env=env, cwd="/", check=True)
 
 
 def test_tables_come_back(tiny):
@@ -176,8 +269,6 @@ def test_solver_of_ones_own_beside_the_campaign(tiny, tmp_path):
         "        return solvers.create('oracle_ls').solve(problem)\n"
     )
     tiny["solvers"] = {"half": {"use": "my_solvers:Half", "scale": 0.25}}
-    import tomli_w
-
     (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
     campaign = Campaign.load(tmp_path / "study.toml")
     assert campaign.entries[0].solver.scale == 0.25
@@ -246,8 +337,6 @@ class TestKeys:
         assert len(set(keys)) == len(keys) == 2 * 2 * 2
 
     def test_canonical_text(self):
-        import numpy as np
-
         values = [10, 10.0, np.float64(10), np.int32(10)]
         assert len({canonical({"a": v}) for v in values}) == 1
         assert canonical({"a": True}) != canonical({"a": 1})
@@ -270,3 +359,13 @@ def test_names_are_asked_for_in_words(tiny):
     tiny["solvers"]["my solver"] = tiny["solvers"].pop("svd")
     with pytest.raises(InputError, match=r"^campaign: solvers\.my solver: a name has letters"):
         Campaign.from_tables(tiny)
+
+
+def test_reserved_names_are_those_of_cubes_and_statistics(tiny):
+    tiny["output"] = {"trace": True}
+    request = Request.of(Campaign.from_tables(tiny), {})
+    results = cube()
+    names = {*variables_of(request), *summarize(results).variables}
+    names |= {*compare(results, "s0").variables, *latencies(with_latency(results)).variables}
+    axes_and_measures = {*results.dims, "nmse", "srr"} - {"solver", "realization"}
+    assert names - axes_and_measures <= RESERVED_DIMENSIONS

@@ -299,6 +299,7 @@ def test_results_are_read_without_the_solvers_class(tiny, tmp_path):
 
 
 def test_requests_give_the_configurations_of_their_campaign(tiny):
+    del tiny["scenario"]["sparsity"]
     tiny["sweep"] = {"snr_db": [10, 20.5], "sparsity": [1, 2]}
     tiny["solvers"] = {"z": {"use": "svd_krosbl"}, "a": {"use": "am_krosbl", "prune": [1e-2] * 3}}
     campaign = Campaign.from_tables(tiny)

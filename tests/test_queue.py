@@ -48,6 +48,7 @@ def test_solvers_take_turns_until_it_is_known_what_they_cost(tiny, tmp_path):
 
 
 def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
+    del tiny["scenario"]["sparsity"]
     tiny["sweep"] = {"snr_db": list(range(300)), "sparsity": [1, 2]}
     missing = [
         (configuration, [0, 1]) for configuration in Campaign.from_tables(tiny).configurations

@@ -3,13 +3,21 @@
 import copy
 import random
 import re
+import tempfile
+import tomllib
+from pathlib import Path
 
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from pipeline import Campaign, InputError
+from pipeline.campaign.request import Request
+from pipeline.driver.preparation import prepare
+from pipeline.results.export import export
+from pipeline.results.publishing import open_results, publish
+from tests import anything
 from tests.conftest import TINY
 
 IRS = {
@@ -103,6 +111,9 @@ def check(tables):
     for configuration in campaign.configurations:
         assert len(configuration.key(0)) == 32
     assert Campaign.from_tables(campaign.tables()) == campaign
+    request = Request.of(campaign, {})
+    written = tomli_w.dumps(request.to_tables())
+    assert Request.from_tables(tomllib.loads(written)).asks_the_same(request)
     return True
 
 
@@ -110,6 +121,44 @@ def check(tables):
 @given(mutated())
 def test_in_process(tables):
     check(tables)
+
+
+NUMBERS = st.one_of(
+    st.integers(-5, 5), st.integers(), st.sampled_from([2**63, -(2**63), 2**64, 10**400])
+)
+TEXTS = st.text(max_size=5) | st.sampled_from(["$x$", "[b]", "a::b", "\0", "\ud800"])
+SWEPT = st.one_of(
+    *(st.lists(one, min_size=1, max_size=4, unique=True) for one in (NUMBERS, st.floats(), TEXTS)),
+    st.lists(NUMBERS | st.floats(-1e300, 1e300), min_size=1, max_size=4, unique=True),
+    st.just([True, False]),
+    st.lists(SCALARS, max_size=3),
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+)
+@given(values=SWEPT, seed=st.integers(0, 10**30), cap=st.integers(1, 10**30))
+def test_what_is_accepted_is_published(values, seed, cap):
+    tables = copy.deepcopy(TINY)
+    tables["campaign"]["seed"] = seed
+    tables["scenario"] |= {"use": anything.USE, "snr_db": 10}
+    tables["sweep"] = {"channel": values}
+    tables["solvers"]["svd"]["max_iterations"] = cap
+    if not check(tables):
+        return
+    event("accepted")
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(Campaign.from_tables(tables), Path(folder, "store"))
+        publish(prepared.store)
+        results = open_results(prepared.store)
+        assert results.channel.values.tolist() == values
+        assert results.attrs["seed"] == seed
+        for suffix in (".nc", ".csv"):
+            export(results, Path(folder, f"cube{suffix}"))
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import solvers
@@ -162,6 +164,33 @@ def test_nothing_found_where_nothing_is_there():
     assert metrics.support_recovery(nothing, nothing).tolist() == [1]
     assert metrics.nmse(nothing, nothing).tolist() == [0]
     assert metrics.nmse(nothing + 1, nothing).tolist() == [np.inf]
+
+
+@given(seed=st.integers(0, 2**32), exponent=st.integers(-1020, 1020), is_complex=st.booleans())
+def test_nmse_has_no_units(seed, exponent, is_complex):
+    rng = np.random.default_rng(seed)
+    shape = (3, 2, 4)
+    truth, error = rng.standard_normal((2, *shape))
+    if is_complex:
+        truth, error = truth + 1j * error, error * 1j
+    estimate = truth + 0.1 * error
+    power, wrong = ((np.abs(x) ** 2).sum(axis=(1, 2)) for x in (truth, estimate - truth))
+    expected = metrics.nmse(estimate, truth)
+    np.testing.assert_allclose(expected, wrong / power, rtol=1e-14)
+    scale = 2.0**exponent
+    assert metrics.nmse(estimate * scale, truth * scale) == pytest.approx(expected, rel=1e-3)
+    if abs(exponent) < 1000:
+        assert (metrics.nmse(estimate * scale, truth * scale) == expected).all()
+
+
+def test_nmse_of_the_smallest_and_largest_numbers():
+    tiny, huge = np.full((1, 2), 5e-324), np.full((1, 2), 1.7e308)
+    assert metrics.nmse(2 * tiny, tiny).tolist() == [1]
+    assert metrics.nmse(-huge, huge).tolist() == [4]
+    assert metrics.nmse(huge, tiny).tolist() == [np.inf]
+    assert metrics.nmse(tiny, huge).tolist() == [1]
+    assert metrics.nmse(tiny, 0 * tiny).tolist() == [np.inf]
+    assert np.isnan(metrics.nmse(np.full((1, 2), np.nan), huge)).all()
 
 
 @pytest.mark.parametrize(

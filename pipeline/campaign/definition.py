@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from pipeline.campaign.axes import Axis, assign, check_axes, check_names, check_unquoted
 from pipeline.campaign.blocks import (
     Block,
     SolvableConfiguration,
@@ -22,18 +20,14 @@ from pipeline.campaign.blocks import (
     scoring_of,
     solver_spec,
 )
-from pipeline.campaign.settings import NAME, ClusterSettings, Header, Limits, Name, Output, Table
+from pipeline.campaign.files import as_python, make_importable, read_tables
+from pipeline.campaign.messages import first_complaint, one_line
+from pipeline.campaign.settings import ClusterSettings, Header, Limits, Name, Output, Table
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Measure, Scenario
 from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
-from solvers.registry import suggest
-
-PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
-"""Parts of the places of its complaints that no campaign file has."""
-
-RESERVED_DIMENSIONS = frozenset({"realization", "solver", "iteration"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,26 +38,6 @@ class Entry:
     use: str
     solver: Solver
     batch: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """One swept parameter.
-
-    Attributes
-    ----------
-    key : str
-        As in the file: a parameter, or one element of a list ("measurements.0").
-    values : tuple
-    """
-
-    key: str
-    values: tuple[SweepValue, ...]
-
-    @property
-    def dimension(self) -> str:
-        """Name of the cube's dimension."""
-        return self.key.replace(".", "_")
 
 
 class Campaign(Table):
@@ -98,9 +72,11 @@ class Campaign(Table):
             One line that names the key at fault.
         """
         try:
-            return cls.model_validate(dict(tables))
+            return cls.model_validate(as_python(tables))
         except ValidationError as error:
-            raise InputError(f"{where}: {_one_line(error, cls)}") from None
+            raise InputError(f"{where}: {one_line(error, cls)}") from None
+        except UnicodeEncodeError as error:
+            raise InputError(f"{where}: {error.object!r} is no text ({error.reason})") from None
 
     @classmethod
     def load(cls, path: str | Path, *, realizations: int | None = None) -> Self:
@@ -120,29 +96,38 @@ class Campaign(Table):
             The file cannot be read, is no TOML, or is no campaign.
         """
         path = Path(path)
+        tables = read_tables(path)
         try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a TOML file: {error}") from None
-        folder = str(path.resolve().parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+            make_importable(path.resolve().parent, tables)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         if realizations is not None and isinstance(tables.get("campaign"), dict):
             tables["campaign"]["realizations"] = realizations
         return cls.from_tables(tables, str(path))
+
+    @field_validator("sweep", mode="before")
+    @classmethod
+    def _quoted(cls, sweep: Any) -> Any:
+        if isinstance(sweep, Mapping):
+            check_unquoted(sweep)
+        return sweep
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
         if not self.solvers:
             raise ValueError("solvers: no solver given; add a table [solvers.LABEL] with a use")
         _ = self.entries
-        _check_axes(self.axes, self._scenario_fields)
-        taken = {*self.measures, *RESERVED_DIMENSIONS}  # checks every point of the grid as well
-        for axis in self.axes:
-            if axis.dimension in taken:
-                raise ValueError(f"sweep.{axis.key}: the name {axis.dimension!r} is taken")
+        check_axes(
+            self.axes,
+            fields=self._scenario_fields,
+            constants=self.constants,
+            labels=self.solvers,
+        )
+        measures = self.measures  # checks every point of the grid as well
+        others = [m.dimension for m in measures.values() if m.dimension is not None]
+        for entry in self.entries:
+            others += getattr(entry.solver, "diagnostics", {})
+        check_names(self.axes, measures, others)
         return self
 
     @cached_property
@@ -230,9 +215,8 @@ class Campaign(Table):
 
     @property
     def constants(self) -> dict[str, Any]:
-        """The scenario's parameters in the file, without the swept ones."""
-        swept = {axis.key for axis in self.axes}
-        return {k: v for k, v in self.scenario.items() if k != "use" and k not in swept}
+        """The scenario's parameters in its table of the file."""
+        return {k: v for k, v in self.scenario.items() if k != "use"}
 
     def points(self) -> Iterator[tuple[SweepValue, ...]]:
         """The grid: one value per axis, the last axis fastest."""
@@ -242,11 +226,11 @@ class Campaign(Table):
         """The scenario at a point of the grid."""
         parameters = dict(self.constants)
         for axis, value in zip(self.axes, point, strict=True):
-            _assign(parameters, axis.key, value, self._scenario_fields)
+            assign(parameters, axis.key, value, self._scenario_fields)
         try:
             scenario: Scenario[Any] = SCENARIOS.create(self.scenario_use, parameters)
         except ValidationError as error:
-            raise ValueError(self._located(_first_error(error), point)) from None
+            raise ValueError(self._located(first_complaint(error), point)) from None
         except (ValueError, TypeError) as error:
             raise ValueError(self._located(str(error), point)) from None
         return scenario
@@ -276,87 +260,3 @@ def _entry(label: str, table: Mapping[str, Any], batch: int) -> Entry:
         return Entry(label, use, SOLVERS.create(use, options), own_batch)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from None
-
-
-def _check_axes(axes: tuple[Axis, ...], fields: Mapping[str, Any]) -> None:
-    for axis in axes:
-        where = f"sweep.{axis.key}"
-        parameter = axis.key.partition(".")[0]
-        if parameter not in fields:
-            raise ValueError(
-                f"{where}: the scenario has no parameter {parameter!r}; "
-                f"{suggest(parameter, fields)}"
-            )
-        if not axis.values:
-            raise ValueError(f"{where}: no values; give at least one, or drop the key")
-        kinds = {_kind(value) for value in axis.values}
-        if None in kinds or len(kinds) > 1:
-            raise ValueError(
-                f"{where}: values must be all numbers, all strings or all booleans; "
-                'to sweep a list, sweep its elements, as in "measurements.0"'
-            )
-        if any(isinstance(v, float) and not math.isfinite(v) for v in axis.values):
-            raise ValueError(f"{where}: values must be finite, got {list(axis.values)}")
-        if len(set(axis.values)) < len(axis.values):
-            raise ValueError(f"{where}: duplicate values in {list(axis.values)}")
-    keys = {axis.key for axis in axes}
-    for key in keys:
-        whole, dot, _ = key.partition(".")
-        if dot and whole in keys:
-            raise ValueError(f"sweep.{key}: {whole!r} is swept as well; sweep one or the other")
-    dimensions = [axis.dimension for axis in axes]
-    for dimension in dimensions:
-        if dimensions.count(dimension) > 1:
-            raise ValueError(f"sweep: two keys give the dimension {dimension!r}")
-
-
-def _kind(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    return "string" if isinstance(value, str) else None
-
-
-def _assign(
-    parameters: dict[str, Any], key: str, value: SweepValue, fields: Mapping[str, Any]
-) -> None:
-    """Set a parameter, or one element of a list parameter, in place."""
-    name, dot, element = key.partition(".")
-    if not dot:
-        parameters[name] = value
-        return
-    whole = parameters.get(name, fields[name])
-    if not isinstance(whole, list | tuple):
-        raise ValueError(f"sweep.{key}: {name} is not a list; sweep {name!r} itself")
-    if element not in map(str, range(len(whole))):
-        raise ValueError(f"sweep.{key}: {name} has elements 0 to {len(whole) - 1}")
-    parameters[name] = [*whole[: int(element)], value, *whole[int(element) + 1 :]]
-
-
-def _first_error(error: ValidationError) -> str:
-    """The first of pydantic's complaints, as "key: what is wrong, got value"."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if part not in PYDANTICS_OWN)
-    if first["type"] == "value_error":  # raised by us, with all that there is to say
-        message = str(first["ctx"]["error"])
-        return f"{key}: {message}" if key else message
-    if first["type"] == "missing":
-        return f"{key}: missing"
-    if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME:
-        return f"{key}: a name has letters, digits and . + - _ only, got {first['input']!r}"
-    return f"{key}: {first['msg'].lower()}, got {first['input']!r}"
-
-
-def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    # What was misspelt explains what is missing, not the other way round.
-    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    first = errors[0]
-    if first["type"] == "extra_forbidden":
-        *tables, key = map(str, first["loc"])
-        for table in tables:
-            model = model.model_fields[table].annotation  # type: ignore[assignment]
-        place = f"[{'.'.join(tables)}]" if tables else "the file"
-        return f"{key}: unknown key in {place}; {suggest(key, model.model_fields)}{more}"
-    return " ".join((_first_error(error) + more).split())

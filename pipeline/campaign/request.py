@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from pipeline.campaign.axes import Axis
 from pipeline.campaign.blocks import Configuration, canonical, plain, scoring_of
-from pipeline.campaign.definition import Axis, Campaign
+from pipeline.campaign.definition import Campaign
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Measure
 from solvers.registry import REGISTRY as SOLVERS

@@ -54,6 +54,10 @@ def export(results: xr.Dataset, path: str | Path) -> list[str]:
 
 def _netcdf(results: xr.Dataset, path: Path) -> list[str]:
     plain = results.drop_encoding()
+    plain.attrs = {
+        name: str(value) if isinstance(value, int) and value.bit_length() > 63 else value
+        for name, value in plain.attrs.items()  # a seed may be longer than netCDF's numbers
+    }
     for name, variable in plain.variables.items():
         if variable.dtype.kind == "T":  # netCDF's strings are objects to h5netcdf
             plain[name] = (variable.dims, variable.values.astype(object), variable.attrs)

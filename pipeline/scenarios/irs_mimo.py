@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass as parameters
 
+from pipeline.scenarios import metrics
 from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
@@ -309,6 +310,7 @@ class IrsMimo(Scenario[ChannelTruth]):
 
 def _channel_nmse(channel: Array, truth: Array) -> Array:
     """‖Ĥ_q − H_q‖²/‖H_q‖², mean over patterns q, (B,)."""
+    channel, truth = metrics.at_unit_scale(channel, truth)
     error = np.linalg.norm(channel - truth, axis=(2, 3)) ** 2
     power = np.linalg.norm(truth, axis=(2, 3)) ** 2
     return (error / power).mean(axis=1)

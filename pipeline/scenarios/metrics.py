@@ -12,6 +12,26 @@ def _energy(x: NDArray[Any]) -> NDArray[np.float64]:
     return (np.abs(x.reshape(len(x), -1)) ** 2).sum(axis=1)
 
 
+def at_unit_scale(estimate: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both times the power of two, one per row, that brings the truth's largest entry near 1.
+
+    Squares of entries below 1e-154 underflow, and those of entries above 1e154 overflow. Products
+    with a power of two are exact, so that ordinary rows keep every bit of their ratios. Where the
+    truth is 0, the estimate's largest entry decides.
+    """
+    peak = np.where(_peak(truth) > 0, _peak(truth), _peak(estimate))
+    exponent = np.where(np.isfinite(peak), np.frexp(peak)[1], 0)
+    scale = np.ldexp(1.0, -np.clip(exponent, -1000, 1000))  # beyond, the scale itself overflows
+    scale = scale.reshape(-1, *[1] * (truth.ndim - 1))
+    return estimate * scale, truth * scale
+
+
+def _peak(x: NDArray[Any]) -> NDArray[np.float64]:
+    """The largest real or imaginary part of each row; magnitudes would overflow first."""
+    parts = np.maximum(np.abs(x.real), np.abs(x.imag))
+    return parts.reshape(len(x), -1).max(axis=1, initial=0.0)
+
+
 def nmse(estimate: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
     """Normalised squared error ‖x̂ − x‖²/‖x‖² of each row, (B,).
 
@@ -20,8 +40,9 @@ def nmse(estimate: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
     He and Joseph, arXiv 2307.14719, numerical results. Where the truth is 0, the value is 0 for
     an estimate of 0 and infinite for any other.
     """
-    error, power = _energy(estimate - truth), _energy(truth)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        estimate, truth = at_unit_scale(estimate, truth)
+        error, power = _energy(estimate - truth), _energy(truth)
         return np.where((error == 0) & (power == 0), 0.0, error / power)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ import tomli_w
 
 from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, canonical
 from pipeline.campaign.definition import Campaign
+from pipeline.campaign.files import is_store, make_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
 from pipeline.store.block_file import BlockData, DamagedBlock, pack, read_block, read_estimates
@@ -59,10 +59,9 @@ class Store:
             There is none at `path`.
         """
         store = cls(path)
-        if not store.path.exists():
-            raise InputError(f"{path}: no such store")
-        if not (store.path / "campaign.toml").is_file():
-            raise InputError(f"{path}: not a kronsbl store (it has no campaign.toml)")
+        reason = _no_store(store.path)
+        if reason:
+            raise InputError(f"{path}: {reason}")
         if store._identity().get("format") != FORMAT:
             raise InputError(
                 f"{path}: store format {store._identity().get('format')}, this version reads "
@@ -143,9 +142,8 @@ class Store:
         InputError
             Nothing has been asked for, or a class of it is not to be had here.
         """
-        asked = self.asked()
         self.make_importable()
-        return asked.campaign()
+        return self.asked().campaign()
 
     def version_changes(self, now: Request) -> list[str]:
         """Sentences on versions that earlier requests had and `now` has not."""
@@ -157,8 +155,8 @@ class Store:
         """Put the last campaign's folder on the import path, for solvers kept beside it."""
         last = self.last_request()
         folder = last.facts.get("folder") if last is not None else None
-        if folder and folder not in sys.path and Path(folder).is_dir():
-            sys.path.append(folder)
+        if last is not None and folder and Path(folder).is_dir():
+            make_importable(Path(folder), last.tables)
 
     def git_states(self) -> list[str]:
         """Commits of the source trees from which runs were started, oldest first."""
@@ -277,6 +275,22 @@ class Store:
             except (DamagedBlock, FileNotFoundError):
                 continue  # solved again, which needs none of it
         return None
+
+
+def _no_store(path: Path) -> str:
+    """Say why there is no store at a path; nothing where there is one."""
+    if not path.exists():
+        return "no such store"
+    if not path.is_dir():
+        of_campaign = "; that of a campaign is results/NAME, or what --store said"
+        return f"a file, and a store is a folder{of_campaign if path.suffix == '.toml' else ''}"
+    if is_store(path):
+        return ""
+    if (path / "campaign.toml").is_file():
+        return "not a kronsbl store (its campaign.toml is not a store's, or cannot be read)"
+    stores = sorted(file.parent.name for file in path.glob("*/campaign.toml"))
+    inside = f"; there are stores in it: {', '.join(stores[:5])}" if stores else ""
+    return f"not a kronsbl store (it has no campaign.toml){inside}"
 
 
 def _request(path: Path) -> Request:

@@ -1,0 +1,62 @@
+"""What pydantic complains of, in one line that names the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.campaign.settings import NAME
+from solvers.registry import suggest
+
+PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
+"""Parts of the places of its complaints that no campaign file has."""
+
+LONGEST_VALUE = 100
+
+MISSING_TABLES = {
+    "campaign": "add a table [campaign] with name, seed and realizations",
+    "scenario": "add a table [scenario] with a use",
+    "solvers": "add a table [solvers.LABEL] with a use, which `kronsbl solvers` lists",
+}
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first of pydantic's complaints, as "key: what is wrong, got value"."""
+    return _complaint(error.errors(include_url=False)[0])
+
+
+def one_line(error: ValidationError, model: type[BaseModel]) -> str:
+    """The complaint that explains the others, and how many others there are."""
+    # What was misspelt explains what is missing, not the other way round.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    first, others = errors[0], errors[1:]
+    said = _complaint(first)
+    if first["type"] == "extra_forbidden":
+        *tables, key = map(str, first["loc"])
+        for table in tables:
+            model = model.model_fields[table].annotation  # type: ignore[assignment]
+        hint = suggest(key, model.model_fields)
+        place = f"[{'.'.join(tables)}]" if tables else "the file"
+        said = f"{key}: unknown key in {place}; {hint}"
+        others = [e for e in others if not (e["type"] == "missing" and repr(e["loc"][-1]) in hint)]
+    more = f" (and {len(others)} more)" if others else ""
+    return " ".join((said + more).split())
+
+
+def _complaint(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"] if part not in PYDANTICS_OWN)
+    if error["type"] == "value_error":  # raised by us, with all that there is to say
+        message = str(error["ctx"]["error"])
+        return f"{key}: {message}" if key else message
+    if error["type"] == "missing":
+        hint = MISSING_TABLES.get(key)
+        return f"{key}: missing; {hint}" if hint else f"{key}: missing"
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME:
+        return f"{key}: a name has letters, digits and . + - _ only, got {_shown(error['input'])}"
+    return f"{key}: {error['msg'].lower()}, got {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
