@@ -113,7 +113,7 @@ class _State(NamedTuple):
 class EMSolver(Solver):
     """A solver that alternates an E-step (the posterior of x) and an M-step (an update of γ).
 
-    Eqs. (25) to (28) of docs/numbers.md are what all of them share.
+    Eqs. `eq:noise-start` to `eq:stop` of docs/numbers.md are what all of them share.
     """
 
     max_iterations: int = option(150, "cap on EM iterations", at_least=1)
@@ -286,14 +286,14 @@ def _noise_floor(y: Array) -> Array:
 
 
 def _initial_noise_var(y: Array) -> Array:
-    """A tenth of the variance of y: Eq. (25) of docs/numbers.md."""
+    """A tenth of the variance of y: Eq. `eq:noise-start` of docs/numbers.md."""
     flat = y.reshape(len(y), -1)
     spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
     return 0.1 * spread / max(flat.shape[1] - 1, 1) + _noise_floor(y)
 
 
 def _fitted_noise_var(posterior: Posterior, y: Array) -> Array:
-    """The noise variance that EM's M-step gives: Eq. (26) of docs/numbers.md."""
+    """The noise variance that EM's M-step gives: Eq. `eq:noise-step` of docs/numbers.md."""
     fitted = posterior.residual + posterior.noise_var * posterior.effective_parameters
     return np.maximum(fitted / y[0].size, _noise_floor(y))
 

@@ -1,6 +1,6 @@
 """The E-step of a prior without structure, x ~ N(0, diag(γ)): exact, by structured products.
 
-Eqs. (13) and (14) of docs/numbers.md.
+Eqs. `eq:flat-rows` and `eq:flat-atoms` of docs/numbers.md.
 
 An M×M (or n×n) matrix is factorised for each realization. Nothing of size M × ΠN is formed.
 """

@@ -118,7 +118,8 @@ class OMP(Solver):
 
     In each iteration the atom with the largest correlation |aᴴr|/‖a‖ joins, and x is the
     least-squares solution on the atoms so far. A row ends when ‖r‖² ≤ M σ², at `max_atoms`, or
-    when the best atom is in the span of the others: Eqs. (29) and (30) of docs/numbers.md.
+    when the best atom is in the span of the others: Eqs. `eq:omp-atom` and `eq:omp-stop` of
+    docs/numbers.md.
 
     Notes
     -----
@@ -166,8 +167,8 @@ class KroneckerOMP(Solver):
 
     In each iteration the largest entry of |Aᴴr| adds its index to each factor's set, unless it
     is there or the set is full. A row ends when the residual is small, when all sets are full,
-    or when no factor gains an index, which is the usual end in the paper's study. Eqs. (31) and
-    (32) of docs/numbers.md.
+    or when no factor gains an index, which is the usual end in the paper's study. Eqs.
+    `eq:komp-index` and `eq:komp-fit` of docs/numbers.md.
 
     Notes
     -----

@@ -40,9 +40,9 @@ class KronPosterior:
         mean      μ = (W_1 ⊗ … ⊗ W_I) (D ∘ c),   D = 1 / (σ² + p_1 ∘ … ∘ p_I)
         variance  γ − (|W_1|² ⊗ … ⊗ |W_I|²) D,  with |W|² diag(p) instead of |W|² for n×n modes,
 
-    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation: Eqs. (5) to (12) of
-    docs/numbers.md. `eigh` is used throughout: the authors' code calls a general `eig` on
-    matrices that rounding has left unsymmetric, whose vectors are not orthonormal where
+    which for n×n modes alone is σ² (|W_1|² ⊗ …) D, free of cancellation: Eqs. `eq:eigen` to
+    `eq:cost-kron` of docs/numbers.md. `eigh` is used throughout: the authors' code calls a general
+    `eig` on matrices that rounding has left unsymmetric, whose vectors are not orthonormal where
     eigenvalues coincide.
     """
 

@@ -72,8 +72,8 @@ def alternate(
     """Sweep over the factors until γ stands still, each row for as long as it needs.
 
     Each factor in turn gets its exact minimiser of Σ log γ + Λ/γ, the others held at their newest
-    values: γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. (16) of docs/numbers.md;
-    with a coupling, the vector nearest to that which keeps it.
+    values: γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. `eq:am-step` of
+    docs/numbers.md; with a coupling, the vector nearest to that which keeps it.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def alternate(
     gamma : sequence of arrays (B, n_i)
         Where to start; 0 at atoms out of use.
     tolerance
-        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. (17) of
+        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. `eq:am-stop` of
         docs/numbers.md.
     relative
         Whether the tolerance is relative.
@@ -178,8 +178,8 @@ class SVDKroSBL(KroneckerSBL):
     """SVD-KroSBL: EM whose M-step approximates Λ by a Kronecker product, one SVD per factor.
 
     Λ, unfolded to (N_1, N_2…N_I), is replaced by its leading singular pair: γ_1 is the left
-    vector, and the right one, times the singular value, is unfolded and split again. Eq. (18)
-    of docs/numbers.md.
+    vector, and the right one, times the singular value, is unfolded and split again. Eq.
+    `eq:svd-step` of docs/numbers.md.
 
     Notes
     -----

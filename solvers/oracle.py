@@ -18,7 +18,7 @@ from solvers.problem import Array, Problem
 class OracleLS(Solver):
     """Least squares on the true support (where `true_variance` is positive).
 
-    Eq. (33) of docs/numbers.md.
+    Eq. `eq:oracle-ls` of docs/numbers.md.
 
     Notes
     -----
@@ -64,7 +64,7 @@ class OracleLMMSE(Solver):
     """Posterior mean under the true prior variances and noise variance.
 
     The best that any linear estimator can do on average; with Gaussian gains the best of all.
-    Eq. (3) of docs/numbers.md.
+    Eq. `eq:posterior` of docs/numbers.md.
 
     Notes
     -----

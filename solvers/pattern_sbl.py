@@ -21,7 +21,7 @@ class PCKroSBL(AlternatingSBL):
 
     C is tridiagonal, 1 on the diagonal and β beside it, so that an entry's variance leans on
     its neighbours'; where atoms have been pruned, C is restricted to those that are left.
-    Eqs. (19) and (20) of docs/numbers.md.
+    Eqs. `eq:coupling` and `eq:pc-step` of docs/numbers.md.
 
     Notes
     -----
@@ -115,7 +115,7 @@ class PCSBL(FlatSBL):
     Block-Sparse Signals*, IEEE TSP 63(2), 2015; ``PCSBL.m`` of the authors' code of arXiv
     2307.14719, which this follows: α > 1e3 min α is set to 1e10 in each iteration (and may come
     back), the update of α is the one for real data also where data are complex, and the change
-    of μ decides when to stop. Eqs. (22) to (24) of docs/numbers.md.
+    of μ decides when to stop. Eqs. `eq:pcsbl-moment` to `eq:pcsbl-step` of docs/numbers.md.
     """
 
     a: float = option(0.5, "shape of the Gamma prior of α", at_least=0.0)

@@ -35,7 +35,7 @@ class FlatSBL(EMSolver):
 class ClassicSBL(FlatSBL):
     """cSBL: the EM algorithm of sparse Bayesian learning, γ_n ← |μ_n|² + Σ_nn.
 
-    Eq. (21) of docs/numbers.md.
+    Eq. `eq:csbl-step` of docs/numbers.md.
 
     Notes
     -----

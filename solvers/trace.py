@@ -99,7 +99,7 @@ def _nmse(truth: Array, rows: Array, x: Array) -> Array:
 def cost(problem: Problem, gamma: Gamma, noise_var: ArrayLike) -> Array:
     """SBL cost log|σ²I + AΓAᴴ| + yᴴ(σ²I + AΓAᴴ)⁻¹y, −2 log evidence up to a constant.
 
-    Eq. (4) of docs/numbers.md; for complex data, −1 times the log evidence.
+    Eq. `eq:cost` of docs/numbers.md; for complex data, −1 times the log evidence.
 
     Parameters
     ----------

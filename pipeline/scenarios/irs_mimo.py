@@ -57,7 +57,7 @@ def symbol_error_rate(channel: Array, estimate: Array, snr_db: float) -> Array:
     Transmit and receive beamformers are the leading singular vectors v, u of Ĥ, and symbols are
     detected with the effective gain uᴴĤv. With φ the angle of the true gain uᴴHv from it and s
     the linear SNR, a symbol is right when two independent Gaussian variables are positive:
-    SER = 1 − Φ(√(2s) cos(φ + π/4)) Φ(√(2s) cos(φ − π/4)), Eq. (38) of docs/numbers.md.
+    SER = 1 − Φ(√(2s) cos(φ + π/4)) Φ(√(2s) cos(φ − π/4)), Eq. `eq:ser` of docs/numbers.md.
     This replaces the 1e5 simulated symbols of ``ser_compute.m`` in the authors' code of arXiv
     2307.14719. Where there is no gain to detect with, three symbols of four are wrong.
     """
@@ -276,7 +276,10 @@ class IrsMimo(Scenario[ChannelTruth]):
     def score(
         self, truth: ChannelTruth, problem: Problem, estimate: Estimate
     ) -> dict[str, NDArray[Any]]:
-        """NMSE and symbol error rate, means over patterns: Eqs. (37), (38) of docs/numbers.md."""
+        """NMSE and symbol error rate, means over patterns.
+
+        Eqs. `eq:nmse-irs`, `eq:ser` of docs/numbers.md.
+        """
         assert estimate.x is not None
         channel = self.channel(np.asarray(estimate.x, complex), problem.factors[0])
         return {

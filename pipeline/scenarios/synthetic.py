@@ -37,7 +37,7 @@ class Synthetic(Scenario[Truth]):
     ----------
     snr_db : float
         Signal-to-noise ratio, dB, relative to the realised mean power of the noiseless y,
-        Eq. (34) of docs/numbers.md.
+        Eq. `eq:snr` of docs/numbers.md.
     dims : tuple of int
         Atoms per factor, N_i.
     measurements : tuple of int
@@ -186,7 +186,7 @@ class Synthetic(Scenario[Truth]):
         return x
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
-        """NMSE and support recovery, Eqs. (35) and (36) of docs/numbers.md."""
+        """NMSE and support recovery, Eqs. `eq:nmse` and `eq:srr` of docs/numbers.md."""
         assert estimate.x is not None
         assert truth.x is not None
         return {
