@@ -199,7 +199,10 @@ class Solver(ABC):
 
     def _without_signal(self, problem: Problem) -> Estimate:
         """The estimate where y = 0."""
-        return Estimate(np.zeros((problem.batch, *problem.dims), problem.y.dtype))
+        return Estimate(
+            np.zeros((problem.batch, *problem.dims), problem.y.dtype),
+            diagnostics={name: np.full(problem.batch, np.nan) for name in self.diagnostics},
+        )
 
 
 def _nobody_watches(iteration: int, rows: Array, state: IterationState) -> None:

@@ -115,14 +115,14 @@ def test_a_new_measure_makes_blocks_undone_though_no_version_was_raised(
     run(tiny, store)
     before = open_results(store).load()
     with_peak(monkeypatch)
+    sentence = "scenario: measures nmse, srr in the store, nmse, srr, peak now"
+    assert state_of(Store(store)).changes == [sentence]
     assert run(tiny, store) == 12 * 2
     after = open_results(store)
     assert np.isfinite(after.peak).all()
     np.testing.assert_array_equal(after.nmse, before.nmse)
     assert len(Store(store).names()) == 2 * 8, "a new score is another file"
-    assert state_of(Store(store)).changes == [
-        "scenario: measures nmse, srr in the store, nmse, srr, peak now"
-    ]
+    assert state_of(Store(store)).changes == [], "all is done again"
 
 
 def test_kept_estimates_are_scored_anew_without_a_solve(tiny, tmp_path, monkeypatch):
@@ -135,6 +135,7 @@ def test_kept_estimates_are_scored_anew_without_a_solve(tiny, tmp_path, monkeypa
         monkeypatch.setattr(solver, "_solve", lambda *_, **__: pytest.fail("solved again"))
     assert rescore(store) == (8, 0)
     assert rescore(store) == (0, 0)
+    assert state_of(Store(store)).changes == []
     publish(store)
     after = open_results(store).load()
     assert after.identical(before.assign_attrs(after.attrs)), "to the bit"
@@ -419,3 +420,10 @@ def test_energy_times_nmse_is_the_squared_error():
     error = np.sum((x - truth.x).reshape(5, -1) ** 2, axis=1)
     energy = scenario.signal_energy(truth, problem)
     np.testing.assert_allclose(scenario.nmse(truth, problem, x) * energy, error, rtol=1e-12)
+
+
+def test_diagnostics_of_nothing_are_nan():
+    problem = Problem(np.zeros((3, 5, 4)), [np.ones((5, 6)), np.ones((4, 6))])
+    estimate = Picky().solve(problem)
+    assert np.isnan(estimate.diagnostics["condition"]).all()
+    assert (estimate.status == Status.CONVERGED).all()

@@ -223,7 +223,7 @@ class Request:
 
         scenario = dict(self.record["scenario"])
         names = {"version": "draw_version", "score_version": "score_version"}
-        scenario |= versions(SCENARIOS, scenario["use"], **names)
+        scenario |= versions(SCENARIOS, scenario["use"], measures="measures", **names)
         solvers = {
             label: {**solver, **versions(SOLVERS, solver["use"], version="version")}
             for label, solver in self.solvers.items()

@@ -144,7 +144,7 @@ def plan(
     check_cluster(cluster, campaign.cluster)
     configurations = dry_run(campaign)
     path = Path(store or default_store(campaign))
-    there = Store(path)
+    there, last = Store(path), None
     if (path / "campaign.toml").exists():
         there = Store.create(path, campaign)
         last = there.last_request()
@@ -182,7 +182,8 @@ def plan(
         job_script=site.job_script,
         warnings=[],
     )
-    warnings = [f"computed again: {change}" for change in there.version_changes(request)]
+    changes = [] if last is None else last.version_changes(request)
+    warnings = [f"computed again: {change}" for change in changes]
     warnings += _warnings(found, path, site.worker_memory)
     return dataclasses.replace(found, warnings=warnings)
 

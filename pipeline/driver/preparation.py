@@ -129,7 +129,7 @@ def prepare(
         campaign = extended(last, campaign)
     facts = provenance.of_request((folder or Path.cwd()).resolve())
     request = Request.of(campaign, facts, configurations)
-    changes = store.version_changes(request)
+    changes = [] if last is None else list(last.version_changes(request))
     try:
         store.add_request(request)
     except OSError as error:

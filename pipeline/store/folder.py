@@ -146,7 +146,7 @@ class Store:
         return self.asked().campaign()
 
     def version_changes(self, now: Request) -> list[str]:
-        """Sentences on versions that earlier requests had and `now` has not."""
+        """Sentences on versions that the store's requests had and `now` has not."""
         earlier = [_request(path) for path in self.requests()]
         found = (sentence for request in earlier for sentence in request.version_changes(now))
         return list(dict.fromkeys(found))

@@ -39,7 +39,7 @@ class StoreState:
     configurations: list[ConfigurationState]
     runs: list[LiveRun]
     changes: list[str]
-    """Versions that are others than those of requests in the store."""
+    """Versions for which a run computes again what is, or had been, there."""
     blocks: int
     bytes: dict[str, int]
 
@@ -69,11 +69,14 @@ def state_of(store: Store) -> StoreState:
         _state_of(configuration, asked.realizations, sizes, failures)
         for configuration in asked.configurations
     ]
+    changes = list(asked.version_changes(asked.as_installed()))
+    if any(c.pending for c in configurations):
+        changes += store.version_changes(asked)
     return StoreState(
         name=asked.name,
         configurations=configurations,
         runs=live_runs(store.path),
-        changes=store.version_changes(asked.as_installed()),
+        changes=changes,
         blocks=sum(not name.endswith(f".{ESTIMATES}") for name in sizes),
         bytes={"blocks": sum(sizes.values()), "cubes": _size(store.path / "cubes")},
     )
