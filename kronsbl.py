@@ -17,9 +17,18 @@ estimates) under one name; ``python -m kronsbl`` is the command line.
 """
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pipeline
+
+if Path(str(pipeline.__file__)).parents[1].resolve() != Path(__file__).parent.resolve():
+    raise ImportError(
+        f"kronsbl needs its package {Path(__file__).parent / 'pipeline'}, but another of that name "
+        f"comes first on the import path: {pipeline.__file__}; rename that, or start Python in "
+        "another folder"
+    )
+
 import solvers
 from solvers import *  # noqa: F403
 

@@ -1,5 +1,6 @@
 """The command line: what people see, and how it ends."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import tomli_w
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 import pipeline
@@ -18,7 +21,7 @@ from pipeline import Campaign
 from pipeline.campaign.request import Request
 from pipeline.cli import main
 from pipeline.cli.base import show
-from pipeline.cli.terminal import new_table
+from pipeline.cli.terminal import add_row, new_table
 from pipeline.driver import run as driver
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +116,44 @@ def test_bad_stores_are_one_line_and_exit_2(study, tmp_path):
         assert done.exit_code == 2, case
         assert len(done.output.splitlines()) == 1, case
     assert not (tmp_path / "x.png").exists()
+
+
+def test_mistakes_in_words_are_one_line_that_says_what_to_write(study, finished, tmp_path):
+    nowhere, image = tmp_path / "nowhere" / "x", tmp_path / "x.png"
+    replay = ("replay", finished, "--solver", "svd", "--realization", 0)
+    cases = [
+        (("plot", finished, "-o", nowhere.with_suffix(".png")), f"no folder {nowhere.parent}"),
+        (("report", finished, "-o", nowhere.with_suffix(".html")), f"no folder {nowhere.parent}"),
+        (("export", finished, "-o", nowhere.with_suffix(".nc")), f"no folder {nowhere.parent}"),
+        ((*replay, "--snr_db", 10, "-o", nowhere.with_suffix(".pdf")), "no folder"),
+        (("plot", finished, "-o", tmp_path), f"{tmp_path}: a folder; name a file in it"),
+        (("plot", finished, "-o", image, "--width", 3.5), "--width: neither an option nor a swept"),
+        (("plot", finished, "-o", image, "--mesure", "srr"), "did you mean --measure?"),
+        ((*replay, "--snr", 10), "did you mean --snr_db?"),
+        (("run", finished), "a store, not a campaign file; its campaign file is in"),
+        (("plan", finished), "a store, not a campaign file"),
+        (("summary", study), "a file, and a store is a folder; that of a campaign is results/NAME"),
+        (("summary", finished.parent), "it has no campaign.toml); there are stores in it: store"),
+    ]
+    before = set(tmp_path.rglob("*"))
+    for words, message in cases:
+        done = invoke(*words)
+        assert done.exit_code == 2, words
+        [line] = done.output.splitlines()
+        assert message in line, words
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a::b", "file:", "a b'c", "$x$", "[bold]", "~"])
+def test_the_name_of_a_folder_is_a_name(tiny, tmp_path, client, name):
+    pipeline.run(Campaign.from_tables(tiny), tmp_path / name, client)
+    for command in ("status", "summary", "publish"):
+        done = invoke(command, tmp_path / name)
+        assert done.exit_code == 0, done.output
+    with contextlib.chdir(tmp_path):
+        results = pipeline.open_results(name)
+    assert results.nmse.notnull().all().compute(), "read by workers, which are somewhere else"
+    assert invoke("export", tmp_path / name, "-o", tmp_path / f"{name}.csv").exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["", "run", "plan", "replay"])
@@ -213,7 +254,7 @@ def test_quickstart_is_valid_and_as_the_readme_says():
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_tables_lose_nothing_on_narrow_terminals(width):
     table = new_table(["solver", "snr_db"], [f"figure {k}" for k in range(9)])
-    table.add_row("am", "5", *(f"{k}.00 [–, –]" for k in range(9)))
+    add_row(table, "am", "5", *(f"{k}.00 [–, –]" for k in range(9)))
     console = Console(width=width, record=True, file=io.StringIO())
     show(console, table, "failed: [bold] is no markup, nor is [/]")
     lines = console.export_text().splitlines()
@@ -222,3 +263,14 @@ def test_tables_lose_nothing_on_narrow_terminals(width):
     assert all(f"figure {k}" in text and f"{k}.00 [–, –]" in text for k in range(9))
     assert text.count("am") == text.count("solver") >= 200 // width
     assert "[bold] is no markup, nor is [/]" in text
+
+
+@given(texts=st.lists(st.text(st.characters(codec="ascii", exclude_categories=["C"])), min_size=2))
+def test_tables_show_text_as_it_is(texts):
+    console = Console(width=1000, record=True, file=io.StringIO())
+    table = new_table(texts, [])
+    add_row(table, *texts)
+    show(console, table, "[bold]:smile:")
+    shown = console.export_text()
+    assert all(shown.count(text) >= 2 for text in texts)
+    assert "[bold]:smile:" in shown

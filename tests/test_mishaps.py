@@ -263,3 +263,39 @@ def test_readers_never_see_a_mixture_of_cubes(tiny, tmp_path, moment):
     assert len(left) == 1
     assert_same_numbers(open_results(tmp_path / "store").load(), whole)
     shutil.rmtree(tmp_path / "store")
+
+
+def run_script(folder, text):
+    (folder / "script.py").write_text(text)
+    command = [sys.executable, "script.py"]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_without_a_main_guard_is_told_so_once(tiny, tmp_path, guarded):
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
+    call = 'pipeline.run("study.toml", "store", workers=2)'
+    guard = 'if __name__ == "__main__":'
+    done = run_script(
+        tmp_path, f"import pipeline\n{guard if guarded else 'if True:'}\n    {call}\n"
+    )
+    if guarded:
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert "script.py, line 3: workers import this script" in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith(f"{guard}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("solvers", "import pipeline"), ("solvers", "import kronsbl"), ("pipeline", "import kronsbl")],
+)
+def test_a_module_that_hides_one_of_our_packages_is_named(tmp_path, name, code):
+    (tmp_path / f"{name}.py").write_text("class Half: ...")
+    last = run_script(tmp_path, code).stderr.splitlines()[-1]
+    assert last.startswith("ImportError: kronsbl needs its package")
+    assert str(tmp_path / f"{name}.py") in last

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -75,7 +76,7 @@ def show(console: Console, *parts: Table | str) -> None:
 
     for part in parts:
         if isinstance(part, str):
-            console.print(part, highlight=False, markup=False, soft_wrap=True)
+            console.print(part, highlight=False, markup=False, emoji=False, soft_wrap=True)
         else:
             for piece in fitted(part, console):
                 console.print(piece, highlight=False)
@@ -102,6 +103,35 @@ def path_option(*names: str, **options: Any) -> Callable[[F], F]:
     return click.option(*names, type=click.Path(path_type=Path), **options)
 
 
+def output_option(words: str, *suffixes: str, required: bool = True) -> Callable[[F], F]:
+    """The option -o for a file that is to be written; what is wrong with it shows before the work.
+
+    Parameters
+    ----------
+    words
+        What the help says.
+    *suffixes
+        How the name may end.
+    required
+        Whether there is no default.
+    """
+
+    def checked(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        if path.is_dir():
+            raise InputError(
+                f"{path}: a folder; name a file in it, as in {path / 'NAME'}{suffixes[0]}"
+            )
+        if path.suffix.lower() not in suffixes:
+            raise InputError(f"{path}: expected a file ending in {', '.join(suffixes)}")
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.parent}")
+        return path
+
+    return path_option("-o", "--output", required=required, callback=checked, help=words)
+
+
 POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
 """For commands with `ignore_unknown_options`; `point_of` reads it."""
 
@@ -122,6 +152,29 @@ def point_of(words: tuple[str, ...]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             point[name[2:]] = value
     return point
+
+
+def check_point(point: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise InputError where a word is neither an option of the command nor a swept parameter.
+
+    Parameters
+    ----------
+    point
+        What `point_of` has found.
+    known
+        Names of the swept parameters.
+    """
+    known = list(known)
+    command = click.get_current_context().command
+    options = [word[2:] for p in command.params for word in p.opts if word.startswith("--")]
+    for name in point:
+        if name not in known:
+            swept = f"; swept here: {', '.join(known)}" if known else "; nothing is swept here"
+            near = difflib.get_close_matches(name, [*known, *options], n=1, cutoff=0.6)
+            raise InputError(
+                f"--{name}: neither an option nor a swept parameter"
+                + (f"; did you mean --{near[0]}?" if near else swept)
+            )
 
 
 STORE_OPTION = path_option("--store", help="Folder of the results; default results/NAME.")

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from pipeline.cli.base import POINT, Command, file_argument, main, path_option, point_of
+from pipeline.cli.base import (
+    POINT,
+    Command,
+    check_point,
+    file_argument,
+    main,
+    output_option,
+    point_of,
+)
 from pipeline.errors import InputError
 
 
@@ -39,7 +47,7 @@ def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) ->
 
 @main.command(cls=_Plot, context_settings={"ignore_unknown_options": True})
 @file_argument("store")
-@path_option("-o", "--output", required=True, help="PNG, PDF or SVG file.")
+@output_option("PNG, PDF or SVG file.", ".png", ".pdf", ".svg")
 @click.option(
     "--kind",
     help="Default: curves, or a heat map where two parameters vary.",
@@ -74,13 +82,14 @@ def plot(
     own = plots.options_of(kind) if kind is not None else []
     for name in [name for name in where if name in own and name not in axes_of(results)]:
         given[name] = where.pop(name)
+    check_point(where, axes_of(results))
     plots.save(plots.draw(results, kind, point=where, **given), output)
     click.echo(output)
 
 
 @main.command()
 @file_argument("store")
-@path_option("-o", "--output", required=True, help="HTML file.")
+@output_option("HTML file.", ".html", ".htm")
 def report(store: Path, output: Path) -> None:
     """Write one self-contained page about STORE, finished or not.
 

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.cli.base import (
     FAILED,
     POINT,
+    check_point,
     file_argument,
     main,
-    path_option,
+    output_option,
     point_of,
     show,
     terminal,
 )
+from pipeline.cli.terminal import add_row
 from pipeline.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
@@ -132,7 +135,7 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
 
 @main.command()
 @file_argument("store")
-@path_option("-o", "--output", required=True, help="A .nc, .csv or .parquet file.")
+@output_option("A .nc, .csv or .parquet file.", ".nc", ".csv", ".parquet")
 def export(store: Path, output: Path) -> None:
     """Write the cube of STORE into one file for other programs.
 
@@ -155,7 +158,7 @@ def export(store: Path, output: Path) -> None:
 @file_argument("store")
 @click.option("--solver", required=True, help="Label of the solver.")
 @click.option("--realization", required=True, type=int)
-@path_option("-o", "--output", help="Draw the trace into this file as well.")
+@output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)
 @POINT
 def replay(
     store: Path, solver: str, realization: int, output: Path | None, point: tuple[str, ...]
@@ -171,8 +174,10 @@ def replay(
     from pipeline import plots
     from pipeline.cli.replay_text import replay_text
     from pipeline.solving.replaying import replay as replay_cell
+    from pipeline.store import Store
 
     where = point_of(point)
+    check_point(where, [axis.dimension for axis in Store.open(store).asked().axes])
     try:
         result = replay_cell(store, solver, realization, **where)
     except (InputError, OSError):
@@ -202,10 +207,15 @@ def solvers() -> None:
 
     console = terminal()
     for name in REGISTRY.names():
-        kind = REGISTRY.find(name)
-        console.print(f"[bold]{name}[/bold]  {getattr(kind, 'source', '')}", highlight=False)
+        try:
+            kind = REGISTRY.find(name)
+        except ValueError as error:  # of another distribution, and out of order
+            show(console, f"{name}  {error}")
+            continue
+        source = getattr(kind, "source", "")
+        console.print(Text.assemble((name, "bold"), f"  {source}"), highlight=False)
         table = Table("option", "default", "what", box=None, padding=(0, 2))
         for field in dataclasses.fields(kind):
-            table.add_row(field.name, repr(field.default), field.metadata.get("doc", ""))
+            add_row(table, field.name, repr(field.default), field.metadata.get("doc", ""))
         if table.rows:
             console.print(table)

@@ -15,6 +15,7 @@ from pipeline.cli.base import (
     main,
     path_option,
     set_up_logging,
+    show,
     terminal,
 )
 from pipeline.errors import InputError
@@ -74,7 +75,7 @@ def paper(
     console, studies, good = terminal(), [], True
     for file, campaign in campaigns.items():
         if not quiet:
-            console.print(f"{file.stem}:")
+            show(console, f"{file.stem}:")
         with shown(console, quiet=quiet) as progress:
             done = run_campaign(
                 campaign,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import xarray as xr
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.analysis.cells import is_power, measures_of
@@ -21,7 +20,7 @@ from pipeline.analysis.summaries import (
     ranking_lines,
     summarize,
 )
-from pipeline.cli.terminal import new_table, size
+from pipeline.cli.terminal import add_row, new_table, size
 
 Row = dict[str, Any]
 MOST_ROWS = 500
@@ -70,7 +69,7 @@ def _main_table(results: xr.Dataset, statistics: xr.Dataset) -> Table:
     table = new_table(row_dimensions(statistics), columns, tight=True)
     for words, one in _rows(statistics):
         asked = int(one["cells"] + one["missing"])
-        _add(
+        add_row(
             table,
             *words,
             f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
@@ -93,7 +92,7 @@ def _linear_table(statistics: xr.Dataset) -> Table:
     for words, one in _rows(statistics):
         mark = "*" if one["dominated"] else " "
         texts = [_interval(one, name, "") for name in ("median", "mean")]
-        _add(table, *words, texts[0], texts[1] + mark, _g(one["mean_se"]))
+        add_row(table, *words, texts[0], texts[1] + mark, _g(one["mean_se"]))
     return table
 
 
@@ -103,7 +102,7 @@ def _spread_table(statistics: xr.Dataset) -> Table:
     unit = ", dB" if is_power(measure) else ""
     table = new_table(row_dimensions(statistics), [f"{measure}{unit}\n{level}" for level in levels])
     for words, one in _rows(statistics):
-        _add(table, *words, *(_number(value, measure) for value in one["quantiles"]))
+        add_row(table, *words, *(_number(value, measure) for value in one["quantiles"]))
     return table
 
 
@@ -111,7 +110,7 @@ def _common_table(statistics: xr.Dataset) -> Table:
     measure = statistics.attrs["measure"]
     table = new_table(row_dimensions(statistics), ["cells", *_headings(measure)])
     for words, one in _rows(statistics):
-        _add(table, *words, str(int(one["used"])), *_measured(one, measure))
+        add_row(table, *words, str(int(one["used"])), *_measured(one, measure))
     return table
 
 
@@ -127,7 +126,7 @@ def latency_table(statistics: xr.Dataset) -> Table:
         peak = (
             [size(float(one["peak_memory"])) if one["peak_memory"] > 0 else "–"] if memory else []
         )
-        _add(table, *words, str(int(one["timed"])), _bracketed(*bounds), *peak)
+        add_row(table, *words, str(int(one["timed"])), _bracketed(*bounds), *peak)
     return table
 
 
@@ -162,7 +161,7 @@ def comparison(statistics: xr.Dataset) -> list[Table | str]:
     table = new_table(row_dimensions(statistics), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
     for words, one in _rows(statistics):
-        _add(
+        add_row(
             table,
             *words,
             str(int(one["pairs"])),
@@ -196,11 +195,6 @@ def _cut(statistics: xr.Dataset) -> list[str]:
     return (
         [f"The first {MOST_ROWS} of {number} rows; --json has all."] if number > MOST_ROWS else []
     )
-
-
-def _add(table: Table, *cells: str) -> None:
-    """Add a row; brackets in it are brackets, never rich's markup."""
-    table.add_row(*map(escape, cells))
 
 
 def _rows(statistics: xr.Dataset) -> Iterator[tuple[list[str], Row]]:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,10 +28,15 @@ def new_table(left: list[str], right: list[str], *, tight: bool = False) -> Tabl
     padding = (0, 0, 0, 1) if tight else (0, 1)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=padding, show_edge=not tight)
     for title in left:
-        table.add_column(title, no_wrap=True)
+        table.add_column(Text(title), no_wrap=True)
     for title in right:
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(Text(title), justify="right", no_wrap=True)
     return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row whose brackets and colons are themselves, never rich's markup or names of emoji."""
+    table.add_row(*map(Text, cells))
 
 
 def fitted(table: Table, console: Console) -> Iterator[Table]:
@@ -82,8 +87,8 @@ def status_table(state: StoreState) -> Table:
     keys = list(state.configurations[0].point) if state.configurations else []
     table = new_table(["solver", *keys], ["done", "failed", "pending"])
     for s in state.configurations:
-        place = map(escape, (s.solver, *map(str, s.point.values())))
-        table.add_row(*place, str(s.done), str(s.failed), str(s.pending))
+        place = (s.solver, *map(str, s.point.values()))
+        add_row(table, *place, str(s.done), str(s.failed), str(s.pending))
     return table
 
 
@@ -124,7 +129,8 @@ def plan_table(found: Plan) -> Table:
     )
     for p in found.solvers:
         bound = "≤ " if p.at_most else ""
-        table.add_row(
+        add_row(
+            table,
             p.label,
             str(p.batch),
             str(p.blocks),

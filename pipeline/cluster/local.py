@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline.cluster import main_guard
 from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
+from pipeline.errors import InputError
 from pipeline.signals import blocked_in_children
 
 
@@ -37,18 +39,24 @@ def processes(workers: int | None) -> Iterator[Any]:
 
     settings = {**SETTINGS, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
     with dask.config.set(settings):
-        with blocked_in_children():
-            started = LocalCluster(
-                n_workers=workers or usable_cores(),
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                protocol="tls://",
-                security=Security.temporary(),
-                dashboard_address=LOOPBACK,
-                worker_dashboard_address=LOOPBACK,
-                silence_logs=logging.CRITICAL,  # what matters is told by the run itself
-                preload=[PRELOAD],
-            )
+        try:
+            with blocked_in_children():
+                started = LocalCluster(
+                    n_workers=workers or usable_cores(),
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    protocol="tls://",
+                    security=Security.temporary(),
+                    dashboard_address=LOOPBACK,
+                    worker_dashboard_address=LOOPBACK,
+                    silence_logs=logging.CRITICAL,  # what matters is told by the run itself
+                    preload=[PRELOAD],
+                )
+        except RuntimeError:
+            reason = main_guard.complaint()
+            if reason:
+                raise InputError(reason) from None
+            raise
         with started as cluster, Client(cluster) as client:
             yield client

@@ -114,7 +114,7 @@ class Plan:
 
 
 def plan(
-    campaign: Campaign,
+    campaign: Campaign | str | Path,
     store: str | Path | None = None,
     *,
     workers: int | None = None,
@@ -125,6 +125,7 @@ def plan(
     Parameters
     ----------
     campaign
+        A `Campaign`, or the path of its file.
     store
         Where it would go; what is there already counts as done.
     workers
@@ -141,6 +142,8 @@ def plan(
     InputError
         The campaign, the store or the cluster cannot be used.
     """
+    if not isinstance(campaign, Campaign):
+        campaign = Campaign.load(campaign)
     check_cluster(cluster, campaign.cluster)
     configurations = dry_run(campaign)
     path = Path(store or default_store(campaign))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.errors import ClusterLost
 from pipeline.fanout.monitor import Monitor
@@ -147,6 +148,7 @@ def run(
     An interruption (KeyboardInterrupt) lets running blocks finish for a short while, and
     publishes what is there before it goes on.
     """
+    leave_if_imported_by_a_worker()
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import zarr
+from zarr.storage import LocalStore
 
 from pipeline.errors import InputError
 from pipeline.results.cube import CubeBuilder
@@ -189,7 +190,9 @@ def open_results(store: str | Path | Store) -> xr.Dataset:
     if path is None:
         raise InputError(f"{store.path}: no cube published yet; `kronsbl publish` makes one")
     _check(path)
-    return xr.open_zarr(path, consolidated=True)
+    # Absolute, since workers and whoever changes folders would read fill values elsewhere; and not
+    # a mere path, since xarray takes one with "::" in it for a chain of URLs.
+    return xr.open_zarr(LocalStore(path.resolve(), read_only=True), consolidated=True)
 
 
 def collect_garbage(store: Store) -> list[Path]:
