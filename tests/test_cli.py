@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,11 @@ import pipeline
 from pipeline import Campaign
 from pipeline.campaign.request import Request
 from pipeline.cli import main
-from pipeline.cli.base import show
+from pipeline.cli.base import point_of, point_words, show
+from pipeline.cli.running import _troubles
 from pipeline.cli.terminal import add_row, new_table
 from pipeline.driver import run as driver
+from solvers import Status
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,6 +119,43 @@ def test_bad_stores_are_one_line_and_exit_2(study, tmp_path):
         assert done.exit_code == 2, case
         assert len(done.output.splitlines()) == 1, case
     assert not (tmp_path / "x.png").exists()
+
+
+def test_a_run_with_failures_ends_with_the_commonest_message_and_how_to_see_it(
+    tiny, tmp_path, client
+):
+    tiny["sweep"] = {"gains": ["independent", "product"]}
+    tiny["scenario"]["snr_db"] = 10
+    tiny["solvers"]["bad"] = {"use": "tests.troublemakers:Trouble", "how": "raise_error"}
+    done = pipeline.run(Campaign.from_tables(tiny), tmp_path / "my store", client)
+    [line] = _troubles(done)
+    said, _, command = line.partition("; see one: ")
+    failed = int((pipeline.open_results(done.store).status == Status.RAISED).sum())
+    assert said == f"bad failed in {failed} realizations, most often: RuntimeError: a bad day"
+    program, *words = shlex.split(command)
+    assert program == "kronsbl"
+    replayed = invoke(*words)
+    assert replayed.exit_code == 1
+    assert "a bad day" in replayed.output.splitlines()[-1]
+
+
+POINTS = st.dictionaries(
+    st.from_regex(r"[a-z_]{1,8}", fullmatch=True),
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=8)
+    | st.sampled_from(["20", "--x", "-o", "true", "a=b", "1\nb = 2", "'", '"']),
+    max_size=3,
+)
+
+
+@given(point=POINTS)
+def test_points_can_be_said_on_the_command_line(point):
+    words = shlex.split(shlex.join(point_words(point)))
+    again = point_of(tuple(words))
+    assert again == point
+    assert [*map(type, again.values())] == [*map(type, point.values())]
 
 
 def test_mistakes_in_words_are_one_line_that_says_what_to_write(study, finished, tmp_path):

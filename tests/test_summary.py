@@ -80,7 +80,7 @@ def test_a_dominated_mean_is_marked():
 def test_brackets_are_no_markup():
     ds = cube(2, 1).assign_coords(solver=["[red]am[/red]", "b"])
     ds["nmse"][0] = np.inf
-    text = shown(tables.summary(ds, "nmse")) + shown(tables.comparison(compare(ds, "b")))
+    text = shown(tables.summary(ds, "nmse")) + shown(tables.comparison(ds, compare(ds, "b")))
     assert text.count("[red]am[/red]") == 2
     assert "inf [inf, inf]" in text
 
@@ -169,7 +169,7 @@ def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
         (("compare", store, "--reference", "svd", "--measure", "x"), "it has nmse, srr"),
         (("summary", empty), "nothing to show"),
         (("summary", tmp_path / "thesis"), "not a kronsbl store"),
-        (("summary", tmp_path / "bad.toml"), "not a kronsbl store"),
+        (("summary", tmp_path / "bad.toml"), "a file, and a store is a folder"),
         (("export", store, "-o", tmp_path / "cube.xls"), "expected a file ending in"),
         (("export", store, "-o", tmp_path / "no" / "cube.nc"), "there is no folder"),
         (("export", tmp_path / "thesis", "-o", tmp_path / "cube.nc"), "not a kronsbl store"),

@@ -1,5 +1,6 @@
 """From cells to statistics: how good, how certain, and better than which."""
 
+from pipeline.analysis.caveats import Caveat, caveats, shares
 from pipeline.analysis.cells import (
     axes_of,
     check,
@@ -24,8 +25,10 @@ from pipeline.analysis.summaries import (
 
 __all__ = [
     "CONFIDENCE",
+    "Caveat",
     "Ranking",
     "axes_of",
+    "caveats",
     "changed_rankings",
     "check",
     "compare",
@@ -42,6 +45,7 @@ __all__ = [
     "row_dimensions",
     "rows_of",
     "share_interval",
+    "shares",
     "summarize",
     "to_db",
 ]

@@ -13,7 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis import intervals
-from pipeline.analysis.cells import check, is_power, not_run, over_realizations, usable
+from pipeline.analysis.caveats import doubtful
+from pipeline.analysis.cells import check, is_power, not_run, over_realizations, ran, usable
 from pipeline.errors import InputError
 
 STATISTICS = (
@@ -60,6 +61,9 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
             Geometric mean of the runtime of the reference over that of the solver: above 1 the
             solver is the faster one. Student's interval of the logarithm, from the means of
             batches, since the realizations of a batch share its time; NaN for fewer than three.
+        ``doubtful``
+            Whether more than 5 % of the realizations of either solver ended at a cap, collapsed or
+            failed; see `caveats`.
 
         All intervals are of 95 % confidence, and each stands for itself.
 
@@ -89,6 +93,8 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     variables = {name: paired.sel(statistic=name, drop=True) for name in STATISTICS}
     times = results.runtime.where(good)
     variables |= _speeds(times, reference, others, _batches(results))
+    doubt = doubtful(results, ran(results))
+    variables["doubtful"] = doubt.sel(solver=others) | doubt.sel(solver=reference, drop=True)
     found = xr.Dataset(variables).compute()
     found["pairs"] = found["pairs"].astype(int)
     found["p_holm"] = found.p_value.copy(data=holm(found.p_value.values))

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis import intervals
+from pipeline.analysis.caveats import doubtful
 from pipeline.analysis.cells import (
     axes_of,
     check,
@@ -68,6 +69,8 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
             Numbers of cells that have been run, that have not, that have no estimate, that ended
             at the maximum of iterations, whose measure is NaN in spite of an estimate, and that
             the statistics are made of: ``used = cells − failed − undefined``.
+        ``doubtful``
+            Whether more than 5 % of the cells ended at a cap, collapsed or failed; see `caveats`.
         ``runtime``, ``iterations``, ``runtime_quantile``, ``iterations_quantile``
             Means and quantiles of the cells with an estimate. A runtime is a share of the time of
             a batch; for the latency of a realization alone see `latencies`.
@@ -104,6 +107,7 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         "failed": (there & ~good).sum("realization"),
         "unconverged": (there & (results.status == Status.MAX_ITERATIONS)).sum("realization"),
         "undefined": (good.sum("realization") - used).astype(int),
+        "doubtful": doubtful(results, there),
     }
     for name in ("runtime", "iterations"):
         spread = over_realizations(

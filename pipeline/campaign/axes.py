@@ -20,7 +20,7 @@ RESERVED_DIMENSIONS = frozenset(
         # What the statistics of a cube are called.
         *("statistic", "quantile", "quantiles", "mean", "mean_se", "mean_low", "mean_high"),
         *("median", "median_low", "median_high", "db_mean", "db_low", "db_high", "dominated"),
-        *("cells", "missing", "failed", "unconverged", "undefined", "used"),
+        *("cells", "missing", "failed", "unconverged", "undefined", "used", "doubtful"),
         *("runtime_quantile", "iterations_quantile", "latency_low", "latency_high", "timed"),
         *("difference", "difference_low", "difference_high", "median_difference"),
         *("median_difference_low", "median_difference_high", "pairs", "won", "won_low"),

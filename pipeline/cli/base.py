@@ -103,6 +103,19 @@ def path_option(*names: str, **options: Any) -> Callable[[F], F]:
     return click.option(*names, type=click.Path(path_type=Path), **options)
 
 
+def point_words(point: Mapping[str, Any]) -> list[str]:
+    """A point as words that `point_of` reads."""
+    import tomli_w
+
+    words = []
+    for name, value in point.items():
+        text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+        if isinstance(value, str) and point_of((f"--{name}={value}",))[name] == value:
+            text = value  # it cannot be taken for anything else than text
+        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+    return words
+
+
 def output_option(words: str, *suffixes: str, required: bool = True) -> Callable[[F], F]:
     """The option -o for a file that is to be written; what is wrong with it shows before the work.
 

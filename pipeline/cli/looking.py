@@ -80,7 +80,7 @@ def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
 
 
 def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
-    from pipeline.analysis import changed_rankings, has_gaps, latencies, records, summarize
+    from pipeline.analysis import caveats, changed_rankings, has_gaps, latencies, records, summarize
 
     results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
@@ -90,6 +90,7 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
             for name in ("measure", "units", "better", "confidence")
         },
         "complete": not bool(statistics.missing.any()),
+        "caveats": [caveat._asdict() for caveat in caveats(results)],
         "points": records(statistics),
     }
     if has_gaps(results, measure):
@@ -115,8 +116,8 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
       kronsbl compare results/quickstart --reference svd
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
+    from pipeline.analysis import caveats, records
     from pipeline.analysis import compare as compare_solvers
-    from pipeline.analysis import records
     from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
@@ -128,9 +129,10 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         about = {
             k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
         }
+        about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
         click.echo(json.dumps(about | {"points": records(statistics)}))
     else:
-        show(terminal(), *tables.comparison(statistics))
+        show(terminal(), *tables.comparison(results, statistics))
 
 
 @main.command()

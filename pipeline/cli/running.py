@@ -6,8 +6,9 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,7 @@ from pipeline.cli.base import (
     WORKERS,
     file_argument,
     main,
+    point_words,
     set_up_logging,
     show,
     terminal,
@@ -26,6 +28,9 @@ from pipeline.cli.base import (
 from pipeline.cli.looking import show_summary
 from pipeline.cli.terminal import plan_lines, plan_table, status_lines, status_table
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.driver.run import Run
 
 
 def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:  # noqa: ARG001
@@ -104,21 +109,36 @@ def run(
             f'print(pipeline.open_results({str(result.store)!r}))"\n'
             f"Plot: kronsbl plot {shlex.quote(str(result.store))} -o {study.campaign.name}.png",
         )
+    for line in _troubles(result):
+        click.echo(f"kronsbl: {line}", err=True)
+    sys.exit(0 if result.ok else FAILED)
+
+
+def _troubles(result: Run) -> Iterator[str]:
+    """Say what did not go well in a run, and what to do next."""
+    from pipeline.store import Store
+    from pipeline.store.failures import common_failures
+
     for message in result.damaged:
-        click.echo(f"kronsbl: damaged block moved aside, run again: {message}", err=True)
+        yield f"damaged block moved aside, run again: {message}"
     for label, message in result.stopped.items():
-        click.echo(
-            f"kronsbl: solver {label!r} was stopped, its first blocks failed in every "
-            f"realization ({message}); the others went on",
-            err=True,
+        yield (
+            f"solver {label!r} was stopped, its first blocks failed in every realization "
+            f"({message}); the others went on"
+        )
+    for failure in common_failures(Store.open(result.store)) if result.counts.failed else ():
+        words = ["replay", str(result.store), "--solver", failure.solver]
+        words += ["--realization", str(failure.realization), *point_words(failure.point)]
+        see = f"; see one: kronsbl {shlex.join(words)}" if failure.realization is not None else ""
+        yield (
+            f"{failure.solver} failed in {failure.cells} realizations, most often: "
+            f"{failure.message}{see}"
         )
     if result.cube is not None and result.missing and not (result.damaged or result.stopped):
-        click.echo(
-            f"kronsbl: {result.missing} cells of the store's newest request are not done yet: "
-            "another run asked for more meanwhile",
-            err=True,
+        yield (
+            f"{result.missing} cells of the store's newest request are not done yet: another run "
+            "asked for more meanwhile"
         )
-    sys.exit(0 if result.ok else FAILED)
 
 
 @main.command()

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 from rich.table import Table
 
+from pipeline.analysis.caveats import LEGEND, caveats
 from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.rows import row_dimensions, rows_of
@@ -25,6 +26,7 @@ from pipeline.cli.terminal import add_row, new_table, size
 Row = dict[str, Any]
 MOST_ROWS = 500
 ENDS = ("", "_low", "_high")
+DOUBTFUL = "†"
 
 
 def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
@@ -73,7 +75,7 @@ def _main_table(results: xr.Dataset, statistics: xr.Dataset) -> Table:
             table,
             *words,
             f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
-            *_measured(one, measure),
+            *_measured(one, measure, statistics),
             *(_with_error(float(one[m]), float(one[f"{m}_se"])) for m in others),
             _ranged(one["runtime"] * 1e3, one["runtime_quantile"] * 1e3),
             _ranged(one["iterations"], one["iterations_quantile"]),
@@ -110,7 +112,7 @@ def _common_table(statistics: xr.Dataset) -> Table:
     measure = statistics.attrs["measure"]
     table = new_table(row_dimensions(statistics), ["cells", *_headings(measure)])
     for words, one in _rows(statistics):
-        add_row(table, *words, str(int(one["used"])), *_measured(one, measure))
+        add_row(table, *words, str(int(one["used"])), *_measured(one, measure, statistics))
     return table
 
 
@@ -138,6 +140,8 @@ def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
             "* a few trials make this mean: the largest 5 % hold more than half of the sum. "
             "Its interval may be too narrow; read the median."
         )
+    if any(bool(one.doubtful.any()) for one in shown):
+        lines += caveat_lines(results)
     undefined, missing = int(statistics.undefined.sum()), int(statistics.missing.sum())
     if undefined:
         lines.append(
@@ -152,7 +156,12 @@ def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
     return lines
 
 
-def comparison(statistics: xr.Dataset) -> list[Table | str]:
+def caveat_lines(results: xr.Dataset) -> list[str]:
+    """Say which solvers' statistics are marked, and why."""
+    return [f"{DOUBTFUL} {LEGEND}:", *(f"  {caveat.sentence}" for caveat in caveats(results))]
+
+
+def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]:
     """Paired comparison of solvers with one of them."""
     measure, reference = statistics.attrs["measure"], statistics.attrs["reference"]
     unit = ", dB" if is_power(measure) else ""
@@ -167,6 +176,7 @@ def comparison(statistics: xr.Dataset) -> list[Table | str]:
             str(int(one["pairs"])),
             *(
                 _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ENDS))
+                + _doubt(one, statistics)
                 for name in ("difference", "median_difference")
             ),
             _bracketed(*(_or_dash(100 * one[f"won{e}"], "{:.0f}".format) for e in ENDS)),
@@ -182,6 +192,8 @@ def comparison(statistics: xr.Dataset) -> list[Table | str]:
         f"p: Wilcoxon's signed-rank test, corrected for the {tests} comparisons shown. "
         "Speed: batched runtimes; its interval is from the means of batches.",
     ]
+    if bool(statistics.doubtful.any()):
+        lines += caveat_lines(results)
     if statistics.attrs["missing"]:
         lines.append(
             f"The cube is unfinished: {statistics.attrs['missing']} cells have not been run."
@@ -211,14 +223,21 @@ def _headings(measure: str) -> list[str]:
     return [*titles, f"mean of {measure} in dB\n[95 %]"] if is_power(measure) else titles
 
 
-def _measured(one: Row, measure: str) -> list[str]:
-    """A measure by its median, its mean, and the mean of its decibels."""
+def _measured(one: Row, measure: str, statistics: xr.Dataset) -> list[str]:
+    """A measure by its median, its mean, and the mean of its decibels, with marks."""
     texts = [_interval(one, name, measure) for name in ("median", "mean")]
     texts[1] += "*" if one["dominated"] else " "
-    if not is_power(measure):
-        return texts
-    bounds = (one["db_mean"], one["db_low"], one["db_high"])
-    return [*texts, _bracketed(*map(_decibels, bounds))]
+    if is_power(measure):
+        bounds = (one["db_mean"], one["db_low"], one["db_high"])
+        texts.append(_bracketed(*map(_decibels, bounds)))
+    return [text + _doubt(one, statistics) for text in texts]
+
+
+def _doubt(one: Row, statistics: xr.Dataset) -> str:
+    """The mark of a doubtful row; a space where others have it, so that digits stay in line."""
+    if one["doubtful"]:
+        return DOUBTFUL
+    return " " if bool(statistics.doubtful.any()) else ""
 
 
 def _or_dash(value: Any, form: Callable[[float], str]) -> str:

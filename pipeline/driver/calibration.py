@@ -6,6 +6,8 @@ import time
 import tracemalloc
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.solving.outcome import nmse_watch
 
@@ -21,10 +23,22 @@ MEMORY_ITERATIONS = 3
 
 
 class Calibration(NamedTuple):
-    """Seconds of one block, and whether they were reckoned as if all iterations were used."""
+    """What a try of a solver has shown.
+
+    Attributes
+    ----------
+    seconds : float
+        Time of one block.
+    at_most : bool
+        Whether that was reckoned as if all iterations were used.
+    status, iterations : tuple of int
+        How the realizations that were tried ended; none where the try was cut short.
+    """
 
     seconds: float
     at_most: bool = False
+    status: tuple[int, ...] = ()
+    iterations: tuple[int, ...] = ()
 
 
 class _Cut(Exception):
@@ -85,8 +99,15 @@ def seconds_per_block(configuration: SolvableConfiguration) -> Calibration:
             scenario.score(truth, problem, estimate)
         spent = time.perf_counter() - start
         if rows == configuration.batch or spent > CALIBRATION_SECONDS:
-            return Calibration(spent / rows * configuration.batch)
+            seconds = spent / rows * configuration.batch
+            return Calibration(
+                seconds, False, _numbers(estimate.status), _numbers(estimate.iterations)
+            )
         rows = min(configuration.batch, 8 * rows)
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    return () if values is None else tuple(np.asarray(values).tolist())
 
 
 def block_bytes(configuration: SolvableConfiguration) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from pathlib import Path
 
 import numpy as np
 
+from pipeline import endings
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.campaign.request import Request
@@ -21,6 +23,7 @@ from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
 from pipeline.store.pending import PendingBlocks, pending_blocks
+from solvers import Status
 
 CALIBRATION_POINTS = 3
 """Grid points at which each solver is timed, evenly spread."""
@@ -56,6 +59,9 @@ class SolverPlan:
         too long to be tried to its end.
     trouble : str
         What the solver raised when it was tried; then its times and memory are 0.
+    caveat : str
+        How many of the realizations that were tried ended at a cap, collapsed or failed; empty
+        where they are few.
     """
 
     label: str
@@ -67,6 +73,7 @@ class SolverPlan:
     bytes: float
     at_most: bool = False
     trouble: str = ""
+    caveat: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +248,18 @@ def _solver_plan(label: str, pending: list[PendingBlocks[SolvableConfiguration]]
         bytes=memory,
         at_most=any(m.at_most for m in measured),
         trouble=trouble,
+        caveat=_caveat(measured),
     )
+
+
+def _caveat(measured: list[Calibration]) -> str:
+    status = [number for one in measured for number in one.status]
+    iterations = [number for one in measured for number in one.iterations]
+    numbers = endings.counted(status)
+    if not endings.is_worth_a_word(numbers.total(), len(status)):
+        return ""
+    capped = [s == Status.MAX_ITERATIONS for s in status]
+    return endings.in_words(numbers, len(status), itertools.compress(iterations, capped))
 
 
 def _bytes_per_cell(campaign: Campaign, request: Request) -> float:
@@ -270,6 +288,11 @@ def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
     for p in found.solvers:
         if p.trouble:
             warnings.append(f"{p.label} could not be tried, so it is not counted: {p.trouble}")
+        if p.caveat:
+            warnings.append(
+                f"{p.label}: of the realizations that were tried, {p.caveat}; its statistics will "
+                "mean little"
+            )
         if p.seconds_per_block > LONG_BLOCK_SECONDS and p.blocks > p.blocks_done:
             batch = max(int(LONG_BLOCK_SECONDS / p.seconds_per_block * p.batch), 1)
             smaller = f": put batch = {batch} into [solvers.{p.label}]" if batch < p.batch else ""
