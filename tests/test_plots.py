@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 from matplotlib import colors
+from matplotlib.text import Text
 
 import pipeline
 from pipeline import plots
@@ -17,7 +18,7 @@ from pipeline.analysis import describing, summarize
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.cli import main
 from pipeline.errors import InputError
-from pipeline.plots import scales, static, style, sweeps
+from pipeline.plots import kinds, scales, static, style, sweeps
 from pipeline.plots.looks import COLOURS, MARKERS, looks_across, looks_of
 from solvers import option
 from tests import two_measures
@@ -420,3 +421,20 @@ def test_settings_name_what_is_fixed(cubes):
     )
     plain = cubes["single"]
     assert describing.setting(plain).endswith("sparsity 2, SNR = 10 dB")
+
+
+def test_a_statistic_that_means_little_has_an_open_marker_and_a_note(cubes):
+    cube = cubes["plain"].copy()
+    capped = (cube.solver == "svd") & (cube.snr_db == 10) & (cube.realization < 3)
+    cube["status"] = xr.where(capped, 2, cube.status).astype("u1").assign_attrs(cube.status.attrs)
+    cube["status"] = cube.status.transpose(*cubes["plain"].status.dims)
+    cube["iterations"] = cube.iterations.where(~capped, 150)
+    (panel,) = kinds.describe(kinds.create("curves"), cube).panels
+    open_points = {curve.solver: curve.doubtful.tolist() for curve in panel.curves}
+    assert open_points == {"svd": [True, False], "oracle": [False, False]}
+    figure = plots.draw(cube)
+    (marks,) = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert len(marks.get_xdata()) == 1
+    words = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+    assert "svd: 3 of 12 ended at 150 iterations" in words
+    assert "open markers: more than 5 % of these realizations" in words

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.analysis import axes_of, cells
+from pipeline.analysis.caveats import caveats
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
@@ -157,7 +158,7 @@ def realizations(results: xr.Dataset) -> str:
 
 
 def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
-    """Notes on cells that are missing or failed; none where all is well.
+    """Notes on cells that are missing, failed or ended at a cap; none where all is well.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
             f"{s} {int(failed.sel(solver=s))} of {int(totals.sel(solver=s))}" for s in _few(bad)
         )
         said.append(f"failed: {_listed(parts, bad)} realizations; they {failed_cells}")
-    return said
+    return [*said, *(caveat.sentence for caveat in caveats(results))]
 
 
 def declined(results: xr.Dataset) -> list[str]:

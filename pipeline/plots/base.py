@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
@@ -64,6 +65,9 @@ class Curve:
         Values at x, with the ends of the band or interval, NaN where there are none.
     at : sequence of n str
         A text per point, shown under the pointer; empty if x says it all.
+    doubtful : bool array, (n,), or None
+        True where too many realizations ended at a cap or not well for the value to mean much
+        (see `pipeline.analysis.caveats`); drawn with an open marker.
     """
 
     solver: str
@@ -72,6 +76,7 @@ class Curve:
     low: NDArray[Any]
     high: NDArray[Any]
     at: Sequence[str] = ()
+    doubtful: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,15 @@ def _line(ax: Axes, panel: Panel, curve: Curve, look: Look) -> Any:
         drawn["markevery"] = _few_marks(panel, curve.x)
     (line,) = ax.plot(curve.x, curve.value, **drawn)
     ax.fill_between(curve.x, curve.low, curve.high, step="post" if steps else None, **band)
+    if curve.doubtful is not None and curve.doubtful.any():
+        _open(ax, curve.x[curve.doubtful], curve.value[curve.doubtful], look)
     return line
+
+
+def _open(ax: Axes, x: Any, y: Any, look: Look) -> None:
+    """Open markers over some of the points of a line."""
+    marks = {"linestyle": "none", "markeredgecolor": look.colour, "mfc": "white", "mew": 1.2}
+    ax.plot(x, y, **{**look.line, **marks}, zorder=4)
 
 
 def _few_marks(panel: Panel, x: Any) -> Any:
@@ -131,8 +139,7 @@ def _path(ax: Axes, curve: Curve, look: Look) -> Any:
     (line,) = ax.plot(curve.x, curve.value, **look.line, zorder=3)
     ax.vlines(curve.x, curve.low, curve.high, color=look.colour, alpha=0.45, linewidth=2.2)
     if len(curve.x) > 1:
-        first = {**look.line, "markeredgecolor": look.colour, "mfc": "white"}
-        ax.plot(curve.x[:1], curve.value[:1], **first, zorder=4)
+        _open(ax, curve.x[:1], curve.value[:1], look)
     return line
 
 
@@ -141,6 +148,8 @@ def _dot(ax: Axes, curve: Curve, look: Look) -> None:
     bounds = np.concatenate([curve.low, curve.high])
     ax.plot(bounds, np.repeat(curve.x, 2), color=look.colour, linewidth=4, alpha=0.35)
     ax.plot(curve.value, curve.x, **{**look.line, "markersize": 8})
+    if curve.doubtful is not None and curve.doubtful.any():
+        _open(ax, curve.value[curve.doubtful], curve.x[curve.doubtful], look)
 
 
 # -- maps -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis import default_measure, describing, latencies, summarize
+from pipeline.analysis.caveats import LEGEND
 from pipeline.plots import scales
 from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Panel
 from pipeline.plots.measures import MeasureKind, cells_option, drawable_measures, measure_axis
@@ -40,7 +41,13 @@ def swept_points(results: xr.Dataset) -> list[str]:
     return [describing.value_text(results[axes[0]], value) for value in results[axes[0]].values]
 
 
-def over_sweep(results: xr.Dataset, bounds: Bounds, y: Axis, title: str = "") -> Panel:
+def over_sweep(
+    results: xr.Dataset,
+    bounds: Bounds,
+    y: Axis,
+    title: str = "",
+    doubtful: xr.DataArray | None = None,
+) -> Panel:
     """A panel of one statistic over the swept parameter, or of a dot per solver if none varies.
 
     Parameters
@@ -53,6 +60,8 @@ def over_sweep(results: xr.Dataset, bounds: Bounds, y: Axis, title: str = "") ->
         Axis of the values.
     title
         Words that tell the panel from the others of the figure.
+    doubtful
+        True where a value means little, like the bounds; see `Curve`.
     """
     axes, labels = describing.free_axes(results), [str(label) for label in bounds[0].solver.values]
     x, at = Axis("", "categorical", ticks=list(enumerate(labels))), np.arange(len(labels))
@@ -63,7 +72,9 @@ def over_sweep(results: xr.Dataset, bounds: Bounds, y: Axis, title: str = "") ->
     for row, label in enumerate(labels):
         value, low, high = (bound.sel(solver=label).values.reshape(-1)[order] for bound in bounds)
         places = at[order] if axes else at[row : row + 1]
-        curves.append(Curve(label, places, value, low, high, [points[i] for i in order]))
+        little = None if doubtful is None else doubtful.sel(solver=label).values.reshape(-1)[order]
+        texts = [points[i] for i in order]
+        curves.append(Curve(label, places, value, low, high, texts, little))
     return Panel(x, y, curves, "points" if axes else "dots", title)
 
 
@@ -83,12 +94,16 @@ class Curves(MeasureKind):
         summary = self.summary(results)
         measure = summary.attrs["measure"]
         bounds = _bounds(summary, self.statistic)
-        panel = over_sweep(results, bounds, measure_axis(results[measure], np.stack(bounds)))
+        axis = measure_axis(results[measure], np.stack(bounds))
+        panel = over_sweep(results, bounds, axis, doubtful=summary.doubtful)
         return FigureData(
             [panel],
             describing.statistic_text(self.statistic, self.cells),
             f"{measure.upper()}, {self.statistic}",
-            describing.dominated(summary) if self.statistic == "mean" else [],
+            [
+                *(describing.dominated(summary) if self.statistic == "mean" else []),
+                *([f"open markers: {LEGEND}"] if bool(summary.doubtful.any()) else []),
+            ],
         )
 
     @classmethod

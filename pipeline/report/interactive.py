@@ -128,6 +128,9 @@ def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
         "fill_color": look.colour,
         "line_color": "white",
     }
+    if (hollow := _open(panel, curve)).any():
+        common["source"].data["fill"] = np.where(hollow, "white", look.colour)
+        mark |= {"fill_color": "fill", "line_color": look.colour}
     if panel.marks == "step":
         plot.varea_step("x", "low", "high", step_mode="after", **shade, **common)
         return plot.step("x", "value", mode="after", **drawn, **common)
@@ -136,13 +139,17 @@ def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
         return plot.scatter("value", "x", **mark, **common)
     if panel.marks == "path":
         plot.segment("x", "low", "x", "high", **thick, **common)
-        common["source"].data["fill"] = ["white", *[look.colour] * (len(curve.x) - 1)]
-        if len(curve.x) > 1:
-            mark |= {"fill_color": "fill", "line_color": look.colour}
     else:
         plot.varea("x", "low", "high", **shade, **common)
     line = plot.line("x", "value", **drawn, **common)
     return line if panel.marks == "line" else plot.scatter("x", "value", **mark, **common)
+
+
+def _open(panel: Panel, curve: Curve) -> Any:
+    """True for the points with an open marker: doubtful ones, and the first of a path."""
+    if panel.marks == "path":
+        return (np.arange(len(curve.x)) == 0) & (len(curve.x) > 1)
+    return np.zeros(len(curve.x), bool) if curve.doubtful is None else curve.doubtful
 
 
 def _intervals(curve: Curve) -> list[str]:
