@@ -1,5 +1,6 @@
 """Figures: that they hold what they should, of cubes in any state."""
 
+import html
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pipeline.plots import kinds, scales, static, style, sweeps
 from pipeline.plots.looks import COLOURS, MARKERS, looks_across, looks_of
 from solvers import option
 from tests import two_measures
+from tests.cubes import cube
 from tests.small_studies import campaign_with, cube_of, with_latency
 
 
@@ -438,3 +440,24 @@ def test_a_statistic_that_means_little_has_an_open_marker_and_a_note(cubes):
     words = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
     assert "svd: 3 of 12 ended at 150 iterations" in words
     assert "open markers: more than 5 % of these realizations" in words
+
+
+ODD = ["$\\foo$", "plain", "$$x$$", "{$", "<b>&amp;", "a\\$b$", "_x", "%s", "50 % of 3 $"]
+
+
+@pytest.mark.parametrize("kind", ["curves", "cdf", "runtime", "tradeoff", "heatmap"])
+def test_text_is_no_formula(kind, tmp_path):
+    results = cube(solvers=len(ODD), points=3)
+    odd = np.array(ODD, np.dtypes.StringDType())
+    results = results.assign_coords(solver=odd, snr_db=odd[[0, 1, 5]])
+    results.snr_db.attrs = {"units": "$\\foo$", "long_name": "$x$ and $y"}
+    results.nmse.attrs["long_name"] = "$\\bar$"
+    results.attrs |= {"name": "$\\foo$", "campaign": 'scenario.channel = "$\\\\foo$"'}
+    if kind == "heatmap":
+        results = results.expand_dims(k=[1, 2]).transpose("solver", "k", ...)
+    point = {"snr_db": "a\\$b$"} if kind == "cdf" else {}
+    figure = plots.draw(results, kind, point=point)
+    plots.save(figure, tmp_path / "figure.svg")
+    drawn = html.unescape((tmp_path / "figure.svg").read_text())
+    shown = ODD[:1] if kind == "heatmap" else ODD
+    assert [text for text in shown if text not in drawn] == []

@@ -36,12 +36,13 @@ def replayed(result: Replay) -> Figure:
         figure, axes = style.canvas(2, 2, (9.0, 6.4)) if traces else style.canvas()
         for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
             ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=looks.COLOURS[0])
-            ax.set(xlabel="iteration", ylabel=name, xscale="log")
+            ax.set(xlabel="iteration", ylabel=style.literal(name), xscale="log")
             ax.set_yscale("linear" if name == objective else "log")
         _entries(axes[-1, -1], result.truth.x, result.estimate.x)
         point = [f"{k} = {v}" for k, v in result.point.items()]
         title = ", ".join([result.solver, *point, f"realization {result.realization}"])
-        figure.suptitle(textwrap.fill(title, int(13 * figure.get_figwidth())), fontsize=10)
+        title = textwrap.fill(title, int(13 * figure.get_figwidth()))
+        figure.suptitle(style.literal(title), fontsize=10)
     return figure
 
 

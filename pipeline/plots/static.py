@@ -56,7 +56,7 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
                 ax.set_visible(False)
                 continue
             panel = data.panels[number]
-            ax.set_title(textwrap.fill(panel.title, int(11 * wide)))
+            ax.set_title(style.literal(textwrap.fill(panel.title, int(11 * wide))))
             if isinstance(panel, Map):
                 norm = norm or _norm(panel.colour)
                 image = _map(ax, panel, norm)
@@ -172,12 +172,13 @@ def _map(ax: Axes, panel: Map, norm: Any) -> Any:
     image = ax.imshow(panel.value, origin="lower", aspect="auto", cmap="cividis", norm=norm)
     for drawn, axis in ((ax.xaxis, panel.x), (ax.yaxis, panel.y)):
         every = max(1, math.ceil(len(axis.ticks) / 10))
-        drawn.set_ticks(*zip(*axis.ticks[::every], strict=True))
+        places, texts = zip(*axis.ticks[::every], strict=True)
+        drawn.set_ticks(places, list(map(style.literal, texts)))
     centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
     for (row, column), text in np.ndenumerate(panel.texts):
         if text:
             ink = "white" if norm(panel.value[row, column]) < 0.55 else "black"
-            ax.text(column, row, text, color=ink, **centred)
+            ax.text(column, row, style.literal(text), color=ink, **centred)
     return image
 
 
@@ -186,7 +187,7 @@ def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis, legend: str
     bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
     if colour.scale == "log":
         set_axis(bar.ax.yaxis, colour)
-    bar.set_label(f"{colour.label}, {legend}")
+    bar.set_label(style.literal(f"{colour.label}, {legend}"))
 
 
 # -- axes -----------------------------------------------------------------------------------------
@@ -201,7 +202,7 @@ def set_axis(drawn: DrawnAxis, axis: Axis, *, ticks: int = 9) -> None:
         (drawn.axes.set_xscale if is_x else drawn.axes.set_yscale)("log")
     if axis.ticks:
         places, texts = zip(*axis.ticks, strict=True)
-        drawn.set_ticks(places, [textwrap.fill(text, 26) for text in texts])
+        drawn.set_ticks(places, [style.literal(textwrap.fill(text, 26)) for text in texts])
         drawn.set_minor_locator(ticker.NullLocator())
     low, high = axis.limits
     if low is not None and high is not None and axis.scale == "log":
@@ -238,9 +239,9 @@ def _label(axes: Any, panels: Sequence[Panel | Map], width: int) -> None:
         below, left = labels.get((row + 1, column)), labels.get((row, column - 1))
         ax = axes[row, column]
         if below is None or below[0] != x:
-            ax.set_xlabel(textwrap.fill(x, width))
+            ax.set_xlabel(style.literal(textwrap.fill(x, width)))
         if left is None or left[1] != y:
-            ax.set_ylabel(textwrap.fill(y, width))
+            ax.set_ylabel(style.literal(textwrap.fill(y, width)))
 
 
 # -- words ----------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def _in_place_of_legend(ax: Axes, text: str) -> list[str]:
     """Say what is drawn over the panel, or, where it has a title, in a note."""
     if ax.get_title(loc="left"):
         return [text]
-    ax.set_title(text)
+    ax.set_title(style.literal(text))
     return []
 
 
@@ -258,10 +259,12 @@ def _frame(figure: Figure, title: str, setting: str, notes: Sequence[str]) -> No
     """The title with the setting, and notes at the foot."""
     per_line = int(figure.get_figwidth() * 13.5)
     lines = [*textwrap.wrap(title, per_line), *textwrap.wrap(setting, per_line)]
-    figure.suptitle("\n".join(lines), x=0.012, ha="left", fontsize=9.5, linespacing=1.35)
+    said = style.literal("\n".join(lines))
+    figure.suptitle(said, x=0.012, ha="left", fontsize=9.5, linespacing=1.35)
     text = "\n".join(line for note in notes for line in textwrap.wrap(note, int(per_line * 1.15)))
     if text:
-        figure.supxlabel(text, x=0.012, ha="left", fontsize=8, color="#8a3b00", linespacing=1.3)
+        below: dict[str, Any] = {"fontsize": 8, "color": "#8a3b00", "linespacing": 1.3}
+        figure.supxlabel(style.literal(text), x=0.012, ha="left", **below)
 
 
 def _legend(figure: Figure, handles: Mapping[str, Any], title: str) -> None:
@@ -274,5 +277,9 @@ def _legend(figure: Figure, handles: Mapping[str, Any], title: str) -> None:
     longest = max(len(line) for text in (*labels, title) for line in text.splitlines())
     figure.set_figwidth(figure.get_figwidth() + 0.5 + 0.068 * longest)
     figure.legend(
-        list(handles.values()), labels, title=title, loc="outside right center", alignment="left"
+        list(handles.values()),
+        list(map(style.literal, labels)),
+        title=style.literal(title),
+        loc="outside right center",
+        alignment="left",
     )

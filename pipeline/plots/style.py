@@ -34,6 +34,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5.5,
     "lines.markeredgewidth": 0.6,
+    "text.usetex": False,
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
@@ -44,6 +45,14 @@ def rc() -> Any:
     import matplotlib
 
     return matplotlib.rc_context(STYLE)
+
+
+def literal(text: str) -> str:
+    """Text that matplotlib shows as it is: names and values are no formulas, whatever is in them.
+
+    Every text of a figure goes through here but those that matplotlib makes itself.
+    """
+    return text.replace("$", r"\$")
 
 
 def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.6, 4.3)) -> Any:

@@ -62,14 +62,14 @@ def render(panel: Panel | Map, looks: Looks) -> figure:
 
 def _blank(x: Axis, y: Axis) -> figure:
     """An empty plot with its axes."""
-    from bokeh.models import CustomJSTickFormatter, DataRange1d, FixedTicker, Range1d
+    from bokeh.models import CustomJSTickFormatter, DataRange1d, FixedTicker, PlainText, Range1d
     from bokeh.plotting import figure
 
     plot = figure(
         x_axis_type="log" if x.scale == "log" else "linear",
         y_axis_type="log" if y.scale == "log" else "linear",
-        x_axis_label=x.label,
-        y_axis_label=textwrap.fill(y.label, 40),
+        x_axis_label=PlainText(text=x.label),
+        y_axis_label=PlainText(text=textwrap.fill(y.label, 40)),
         height=320,
         min_width=260,
         sizing_mode="stretch_width",
@@ -97,7 +97,8 @@ def _blank(x: Axis, y: Axis) -> figure:
         if axis.ticks:
             every = -(-len(axis.ticks) // 12)
             drawn.ticker = FixedTicker(ticks=[place for place, _ in axis.ticks[::every]])
-            drawn.major_label_overrides = dict(axis.ticks)
+            # Plain, since bokeh takes what is between double dollars for a formula.
+            drawn.major_label_overrides = {at: PlainText(text=text) for at, text in axis.ticks}
         if axis.unit == "s":
             drawn.formatter = CustomJSTickFormatter(code=SECONDS)
     return plot
