@@ -199,9 +199,7 @@ class Solver(ABC):
         if zero.all():
             return self._without_signal(problem)
         rows, rest = np.flatnonzero(~zero), np.flatnonzero(zero)
-        part = self._solve_in_units(
-            problem.take(rows), initial.take(rows), _of_part(watch, rows)
-        )
+        part = self._solve_in_units(problem.take(rows), initial.take(rows), _of_part(watch, rows))
         return Estimate.joined([(rows, part), (rest, self._without_signal(problem.take(rest)))])
 
     def _solve_in_units(self, problem: Problem, initial: Start, watch: Watch) -> Estimate:

@@ -138,7 +138,7 @@ class EMSolver(Solver):
     )
     initial_gamma: float = option(
         1.0,
-        "prior power Σγ‖a‖² to start from, as a share of ‖y‖²; with scaling \"none\" γ itself",
+        'prior power Σγ‖a‖² to start from, as a share of ‖y‖²; with scaling "none" γ itself',
         above=0.0,
         kw_only=True,
     )

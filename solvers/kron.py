@@ -230,7 +230,5 @@ def prune(
     if shares is None:
         kept, removed = kernels.prune_rows(joined, dims, *bounds, where)
     else:
-        kept, removed = kernels.prune_weighed_rows(
-            joined, join(shares), dims, *bounds, unit, where
-        )
+        kept, removed = kernels.prune_weighed_rows(joined, join(shares), dims, *bounds, unit, where)
     return split(kept, gamma), removed

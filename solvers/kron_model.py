@@ -25,6 +25,8 @@ from solvers.kron import (
 from solvers.problem import Array, Gamma, Problem
 from solvers.units import atom_shares, data_unit
 
+EPSILON = np.finfo(float).eps
+
 
 class KronPosterior:
     """Posterior of x for one γ = γ_1 ⊗ … ⊗ γ_I and noise variance, for a batch.
@@ -282,6 +284,10 @@ class KronModel:
             p, u = eigh(scaled @ adjoint(self.factors[mode]))
             left = adjoint(u)
             w = adjoint(left @ scaled)
+            if self.shares is not None:
+                # Where p is 0, so is W; what rounding leaves of it would be divided by σ².
+                nothing = p <= p.shape[1] * EPSILON * p.max(axis=1, keepdims=True)
+                p, w = np.where(nothing, 0.0, p), np.where(nothing[:, None], 0.0, w)
         else:
             root = np.sqrt(gamma)
             p, v = eigh(root[:, :, None] * gram * root[:, None, :])
