@@ -17,7 +17,7 @@ from solvers.estimate import Estimate, IterationState
 from solvers.kron import abs2, outer, total
 from solvers.problem import Array, Gamma, Problem
 
-RESOLVED = 1e-16
+RESOLVED = 1e-14
 """Least noise variance that double precision resolves, as a share of the mean power of y."""
 
 
