@@ -227,7 +227,7 @@ def prune(
     """
     bounds = np.array(relative, float), np.array(absolute, float)
     joined, dims = join(gamma), sizes(gamma)
-    if shares is None:
+    if shares is None or unit is None:
         kept, removed = kernels.prune_rows(joined, dims, *bounds, where)
     else:
         kept, removed = kernels.prune_weighed_rows(joined, join(shares), dims, *bounds, unit, where)

@@ -168,8 +168,8 @@ class DataUnits:
         if noise_var is not None:
             noise_var = _times_power(noise_var, -2 * self.y_exponent)
         if isinstance(gamma, tuple):
-            used = self.in_use or [slice(None)] * len(gamma)
-            gamma = tuple(g[:, at] for g, at in zip(gamma, used, strict=True))
+            if self.in_use is not None:
+                gamma = tuple(g[:, at] for g, at in zip(gamma, self.in_use, strict=True))
             return (*gamma[:-1], _times_power(gamma[-1], -2 * self.x_exponent)), noise_var
         if gamma is not None:
             gamma = _times_power(self._used(gamma), -2 * self.x_exponent)
@@ -209,17 +209,23 @@ class DataUnits:
             found = state.cost
             return None if found is None else cost(found, self.y_exponent[rows])
 
+        def change() -> Any:
+            return state.change
+
         return IterationState(
             x=lambda: self._tensor(state.x, 1, rows),
             gamma=lambda: self._gamma(state.gamma, rows),
             noise_var=lambda: self._noise_var(state.noise_var, rows),
             cost=own_cost,
-            change=lambda: state.change,
+            change=change,
         )
 
     def _used(self, x: Array) -> Array:
         """A tensor over all atoms without the idle ones."""
-        return x if self.in_use is None else x[np.ix_(np.arange(len(x)), *self.in_use)]
+        if self.in_use is None:
+            return x
+        used: Array = x[np.ix_(np.arange(len(x)), *self.in_use)]
+        return used
 
     # A solver may return anything. What has not the shape or type that it ought to have stays as
     # it is, for whoever checks estimates to find.

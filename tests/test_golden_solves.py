@@ -28,7 +28,9 @@ def test_recorded_solves(name, noise, kind, copies):
             golden[f"{kind}_{name}_{noise}_{part}"] for part in ("x", "iterations", "inner")
         )
     y, noise_var, *factors = (np.concatenate([a] * copies) for a in (*inputs, *factors))
-    found = solvers.create(name, preset="published", noise=noise).solve(Problem(y, factors, noise_var))
+    found = solvers.create(name, preset="published", noise=noise).solve(
+        Problem(y, factors, noise_var)
+    )
     np.testing.assert_array_equal(found.iterations, np.tile(iterations, copies))
     np.testing.assert_array_equal(found.inner_iterations, np.tile(inner, copies))
     error = np.linalg.norm((found.x - np.concatenate([x] * copies)).reshape(len(y), -1), axis=1)

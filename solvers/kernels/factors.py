@@ -142,7 +142,7 @@ def prune_weighed_rows(
     unit: Array,
     where: Array,
 ) -> tuple[Array, Array]:
-    """Set entries of each factor of γ to 0 that explain little, since they or their atoms are small.
+    """Set entries of each factor of γ to 0 that explain little: they, or their atoms, are small.
 
     Parameters
     ----------
