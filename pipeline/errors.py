@@ -1,4 +1,4 @@
-"""How things end that do not end well."""
+"""Exceptions, and how they are told in one line."""
 
 
 class InputError(ValueError):

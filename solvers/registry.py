@@ -37,12 +37,20 @@ class Registry:
     built_in : mapping of str to class
     methods : tuple of str
         Methods that such a class must have.
+    base : class, optional
+        A class that it must be derived from.
     """
 
     def __init__(
-        self, kind: str, group: str, built_in: Mapping[str, type], methods: tuple[str, ...]
+        self,
+        kind: str,
+        group: str,
+        built_in: Mapping[str, type],
+        methods: tuple[str, ...] = (),
+        base: type = object,
     ) -> None:
-        self._kind, self._group, self._methods = kind, group, methods
+        self._kind, self._group = kind, group
+        self._methods, self._base = methods, base
         self._built_in = dict(built_in)
 
     @cached_property
@@ -67,11 +75,12 @@ class Registry:
             raise ValueError(f"unknown {self._kind} {name!r}; {suggest(name, self.names())}")
         found = self._load(name)
         lacks = [method for method in self._methods if not hasattr(found, method)]
-        if not (isinstance(found, type) and dataclasses.is_dataclass(found)) or lacks:
-            needs = ", ".join(f"{method}()" for method in self._methods)
-            raise ValueError(
-                f"{name!r} is no {self._kind}: expected a frozen dataclass with {needs}"
-            )
+        is_dataclass = isinstance(found, type) and dataclasses.is_dataclass(found)
+        if not is_dataclass or not issubclass(found, self._base) or lacks:
+            needs = [f"a frozen dataclass with {method}()" for method in self._methods]
+            if self._base is not object:
+                needs.append(f"a frozen dataclass derived from {self._base.__name__}")
+            raise ValueError(f"{name!r} is no {self._kind}: expected {', '.join(needs)}")
         return found
 
     def _load(self, name: str) -> Any:

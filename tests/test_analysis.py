@@ -1,6 +1,8 @@
-"""Figures of cubes: complete, certain, and the same however the cube is kept."""
+"""Statistics of cubes: complete, certain, and the same however the cube is kept."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from pipeline.analysis import (
 )
 from pipeline.analysis.comparison import holm
 from solvers import Status
+from tests import two_measures
 from tests.cubes import cube
 
 
@@ -46,7 +49,7 @@ def test_lazy_cubes_give_the_same(chunks):
     assert_same(compare(eager, "s1"), compare(lazy, "s1"))
 
 
-def test_figures_are_those_of_the_cells():
+def test_statistics_are_those_of_the_cells():
     ds = cube(realizations=40)
     one = summarize(ds).sel(solver="s1", snr_db=10)
     values = ds.nmse.sel(solver="s1", snr_db=10).values
@@ -63,6 +66,19 @@ def test_figures_are_those_of_the_cells():
     )
 
 
+def test_analysis_stands_on_a_dataset_alone():
+    script = (
+        "import sys, xarray; before = set(sys.modules); import pipeline.analysis.describing;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "solvers" in loaded
+    assert not loaded & {"zarr", "pydantic", "dask", "distributed", "matplotlib", "bokeh"}
+
+
 statuses = st.sampled_from([int(s) for s in Status])
 
 
@@ -72,19 +88,19 @@ def test_every_cell_is_counted_once(statuses, undefined):
     ds = cube(2, 2, 3)
     ds["status"][:] = np.array(statuses, "u1").reshape(2, 2, 3)
     ds["nmse"] = ds.nmse.where(~np.array(undefined[:12]).reshape(2, 2, 3))
-    figures = summarize(ds)
+    statistics = summarize(ds)
     declined = (ds.status == Status.NOT_APPLICABLE).sum("realization")
-    assert (figures.cells + figures.missing + declined == 3).all()
-    assert (figures.used + figures.failed + figures.undefined == figures.cells).all()
-    assert (np.isnan(figures["mean"]) == (figures.used == 0)).all()
+    assert (statistics.cells + statistics.missing + declined == 3).all()
+    assert (statistics.used + statistics.failed + statistics.undefined == statistics.cells).all()
+    assert (np.isnan(statistics["mean"]) == (statistics.used == 0)).all()
     common = summarize(ds, cells="common")
-    assert (common.used <= figures.used).all()
+    assert (common.used <= statistics.used).all()
     assert (common.used + common.failed + common.undefined == common.cells).all()
-    counts = common.used.where(figures.used > 0)
+    counts = common.used.where(statistics.used > 0)
     assert (counts.max("solver").fillna(0) == counts.min("solver").fillna(0)).all()
-    assert has_gaps(ds, "nmse") == bool((common.used < figures.used).any())
+    assert has_gaps(ds, "nmse") == bool((common.used < statistics.used).any())
     pairs = compare(ds, "s0").pairs.sel(solver="s1")
-    both = (figures.used > 0).all("solver")
+    both = (statistics.used > 0).all("solver")
     assert (pairs.where(both, 0) == common.used.sel(solver="s1").where(both, 0)).all()
 
 
@@ -105,7 +121,7 @@ def test_a_failure_on_hard_trials_changes_the_ranking():
     ds["status"][1, 0, :12] = Status.RAISED
     everything, common = summarize(ds), summarize(ds, cells="common")
     found = changed_rankings(everything, common)
-    assert [(r.figure, r.all, r.common) for r in found] == [
+    assert [(r.statistic, r.all, r.common) for r in found] == [
         ("median", ["s1", "s0"], ["s0", "s1"]),
         ("mean", ["s1", "s0"], ["s0", "s1"]),
     ]
@@ -129,26 +145,26 @@ def test_odd_numbers_are_quiet_and_say_so():
     ds["nmse"][1, 0] = 1e-31
     ds["nmse"][1, 1, 4] = np.inf
     ds["nmse"][2, 1, :2] = np.nan
-    figures = summarize(ds)
-    zero, exact = figures.isel(solver=0, snr_db=0), figures.isel(solver=1, snr_db=0)
+    statistics = summarize(ds)
+    zero, exact = statistics.isel(solver=0, snr_db=0), statistics.isel(solver=1, snr_db=0)
     assert (zero["mean"], zero.mean_low, zero.mean_high) == (0, 0, 0)
     assert np.isnan(zero.db_mean)
     assert float(exact.db_mean) == pytest.approx(-310)
-    infinite = figures.isel(solver=1, snr_db=1)
+    infinite = statistics.isel(solver=1, snr_db=1)
     assert np.isinf(infinite["mean"])
     assert np.isnan([infinite.mean_low, infinite.mean_se, infinite.db_mean]).all()
     assert np.isfinite([infinite["median"], infinite.median_low, infinite.median_high]).all()
     assert bool(infinite.dominated)
-    assert int(figures.undefined.sum()) == 2
+    assert int(statistics.undefined.sum()) == 2
     assert np.isnan(summarize(ds, "ser").db_mean).all()
-    json.dumps(records(figures), allow_nan=False)
+    json.dumps(records(statistics), allow_nan=False)
 
 
 def test_one_realization_has_no_interval():
-    figures = summarize(cube(realizations=1))
+    statistics = summarize(cube(realizations=1))
     for name in ("mean_se", "mean_low", "mean_high", "median_low", "db_low"):
-        assert np.isnan(figures[name]).all()
-    assert np.isfinite(figures["mean"]).all()
+        assert np.isnan(statistics[name]).all()
+    assert np.isfinite(statistics["mean"]).all()
     compared = compare(cube(realizations=1), "s0")
     assert np.isnan(compared.difference_low).all()
     assert (compared.pairs == 1).all()
@@ -158,19 +174,19 @@ def test_measures_with_a_dimension_of_their_own():
     ds = cube()
     values = np.random.default_rng(1).random((3, 2, 30, 4))
     ds["rate"] = (*[(*ds.status.dims, "user")], values, {"better": "higher", "units": "1"})
-    figures = summarize(ds.chunk(), "rate")
-    assert figures["mean"].dims == ("solver", "snr_db", "user")
-    assert figures.failed.dims == ("solver", "snr_db")
-    np.testing.assert_allclose(figures["median"], np.median(values, axis=2))
-    assert len(records(figures)) == 24
+    statistics = summarize(ds.chunk(), "rate")
+    assert statistics["mean"].dims == ("solver", "snr_db", "user")
+    assert statistics.failed.dims == ("solver", "snr_db")
+    np.testing.assert_allclose(statistics["median"], np.median(values, axis=2))
+    assert len(records(statistics)) == 24
     assert compare(ds, "s0", "rate").sizes == {"solver": 2, "snr_db": 2, "user": 4}
 
 
 def test_units_and_names_for_plots():
-    figures = summarize(cube())
-    assert figures.db_mean.attrs["units"] == "dB"
-    assert figures.runtime_quantile.attrs["units"] == "s"
-    assert all(v.attrs["long_name"] for v in figures.data_vars.values())
+    statistics = summarize(cube())
+    assert statistics.db_mean.attrs["units"] == "dB"
+    assert statistics.runtime_quantile.attrs["units"] == "s"
+    assert all(v.attrs["long_name"] for v in statistics.data_vars.values())
 
 
 def test_bad_input_names_what_there_is():
@@ -305,6 +321,7 @@ def test_latencies_are_kept_by_host():
 
 @pytest.fixture
 def store(tiny, tmp_path, client):
+    tiny["scenario"]["use"] = two_measures.USE
     pipeline.run(pipeline.Campaign.from_tables(tiny), tmp_path / "store", client)
     return tmp_path / "store"
 

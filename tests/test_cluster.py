@@ -21,7 +21,7 @@ import pipeline
 from pipeline import Campaign, InputError, Store
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import check_workers, connect
-from pipeline.cluster.slurm import private_folder
+from pipeline.cluster.credentials import private_folder
 from pipeline.errors import WrongWorker
 from pipeline.fanout.task import Task
 from tests.storm import OwnCluster
@@ -130,12 +130,12 @@ def test_encrypted_cluster_is_used_with_credentials_of_dasks_configuration(
 @pytest.mark.parametrize(
     ("cluster", "message"),
     [
-        ("cloud", "neither local, slurm, an address"),
-        ("nowhere.json", "neither local, slurm, an address"),
+        ("cloud", "neither local, a batch system (slurm, pbs, lsf, sge), an address"),
+        ("nowhere.json", "neither local, a batch system (slurm, pbs, lsf, sge), an address"),
         ("tls://127.0.0.1:1", "no credentials; name them in Dask's configuration"),
         ("tcp://127.0.0.1:1", "cannot be reached"),
         ("gopher://127.0.0.1:1", "cannot be reached"),
-        ("slurm", "needs cores, memory, walltime, jobs in the table [cluster], for example: cores"),
+        ("slurm", "needs cores, walltime, jobs in the table [cluster], for example: cores = 16;"),
     ],
 )
 def test_clusters_that_are_none(tiny, tmp_path, cluster, message, monkeypatch):
@@ -162,14 +162,6 @@ def test_a_scheduler_file_that_goes_just_then(tmp_path, monkeypatch):
         connect(str(tmp_path / "gone.json")),
     ):
         pass
-
-
-def test_no_slurm_on_this_machine(tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    tiny["cluster"] = {"cores": 1, "memory": "1GB", "walltime": "00:10:00", "jobs": 1}
-    with pytest.raises(InputError, match="there is no sbatch on this machine"):
-        pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster="slurm")
-    assert not list((tmp_path / "store").glob(".private-*"))
 
 
 def test_cluster_without_workers(tiny, tmp_path):
@@ -219,9 +211,15 @@ def test_files_that_are_no_scheduler_files(tmp_path, text):
     [
         ("jobs", {"minimum": 0, "maximum": 2}, "cluster.jobs"),
         ("jobs", {"minimum": 3, "maximum": 2}, "minimum 3 is more than maximum 2"),
-        ("walltime", "4h", "expected [days-]hours:minutes:seconds, as in"),
-        ("walltime", "00:00:00", "expected [days-]hours:minutes:seconds, as in"),
-        ("memory", "32 gigs", "cluster.memory: expected a size such as \"32GB\", got '32 gigs'"),
+        ("walltime", "4h", "cluster.walltime: expected a time above 0, [days-]hours:minutes:"),
+        ("walltime", "00:00:00", "such as \"04:00:00\", got '00:00:00'"),
+        ("memory", "32 gigs", 'cluster.memory: expected a size above 0, such as "32GB", got \'32 '),
+        ("memory", "0GB", "cluster.memory: expected a size above 0, such as \"32GB\", got '0GB'"),
+        ("memory", "-1GB", "cluster.memory: expected a size above 0, such as \"32GB\", got '-1GB'"),
+        ("memory", "4GiB", "cluster.memory: expected a size above 0"),
+        ("memory", "9" * 5000, "cluster.memory: expected a size above 0"),
+        ("memory", "32XB", 'cluster.memory: SLURM takes a size with a unit, as in "32GB", got'),
+        ("memory_per_core", "1GB", "memory and memory_per_core say the same: give one of them"),
     ],
 )
 def test_settings_that_cannot_be_meant(tiny, tmp_path, key, value, message):
@@ -280,7 +278,17 @@ def test_private_folder_is_private_and_goes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("walltime", "seconds"), [("00:10:00", 600), ("4:00:00", 14400), ("2-01:00:00", 176400)]
+    ("walltime", "seconds"),
+    [
+        ("00:10:00", 600),
+        ("4:00:00", 14400),
+        ("100:00:00", 360000),
+        ("2-01:00:00", 176400),
+        ("2-1:30", 178200),
+        ("2-0", 172800),
+        ("90", None),  # minutes or seconds
+        ("90:00", None),  # minutes and seconds, or hours and minutes
+    ],
 )
 def test_walltime(walltime, seconds):
     assert ClusterSettings(walltime=walltime).seconds == seconds

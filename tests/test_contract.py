@@ -10,6 +10,7 @@ import pytest
 from pipeline import Campaign
 from pipeline.solving.outcome import solve_block
 from solvers import Estimate, Status
+from tests import two_measures
 from tests.troublemakers import plain_estimate
 
 
@@ -111,7 +112,8 @@ def test_ways_to_raise(tiny, how):
 def test_scores_that_are_none(tiny, monkeypatch, scores, message):
     import re
 
-    monkeypatch.setattr("pipeline.scenarios.synthetic.Synthetic.score", lambda *_: scores)
+    tiny["scenario"]["use"] = two_measures.USE
+    monkeypatch.setattr("tests.two_measures.TwoMeasures.score", lambda *_: scores)
     data = solve_block(next(Campaign.from_tables(tiny).blocks()))
     assert (data.cells["status"] == Status.RAISED).all()
     [text] = data.meta["failures"]

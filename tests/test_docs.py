@@ -29,10 +29,12 @@ from markdown_it import MarkdownIt
 import pipeline
 import solvers
 from pipeline import Campaign
+from pipeline.campaign.request import Request
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cli import main
-from pipeline.cluster.slurm import EXAMPLE, job_script
-from pipeline.results.cube import variables_of
+from pipeline.cluster.batch import EXAMPLE, job_script
+from pipeline.cluster.systems import SYSTEMS
+from pipeline.results.layout import variables_of
 from solvers.registry import REGISTRY, Registry
 from tests.problems import sparse_problem
 
@@ -170,7 +172,9 @@ def reader(tmp_path, monkeypatch, client):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["adding-a-solver.md", "adding-a-scenario.md", "numbers.md"])
+@pytest.mark.parametrize(
+    "name", ["adding-a-solver.md", "adding-a-scenario.md", "adding-a-figure.md", "numbers.md"]
+)
 def test_page_can_be_followed(name, reader):
     reader.follow(DOCS / name)
 
@@ -225,18 +229,22 @@ def test_index_names_every_page():
     assert all(f"({page.name})" in text for page in DOCS.glob("*.md") if page.name != "README.md")
 
 
-def test_entry_point_gives_the_short_name(reader, tmp_path):
-    name = "adding-a-solver.md"
-    for block in blocks_of(DOCS / name):
-        if block.language == "python" and block.heading[1] == "lasso.py":
+def install(page, reader, folder):
+    """The package of a page: its files, and what pip makes of its entry points."""
+    for block in blocks_of(DOCS / page):
+        if block.language == "python" and block.heading[1].endswith(".py"):
             reader.python(block)
-    tables = tomllib.loads(block_of(name, "toml", "entry-points").text)
+    tables = tomllib.loads(block_of(page, "toml", "entry-points").text)
     [(group, names)] = tables["project"]["entry-points"].items()
-    about = tmp_path / "lasso-1.0.dist-info"
+    about = folder / f"{tables['project']['name'].replace('-', '_')}-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lasso\nVersion: 1.0\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
     entries = "".join(f"{key} = {value}\n" for key, value in names.items())
     (about / "entry_points.txt").write_text(f"[{group}]\n{entries}")
+
+
+def test_entry_point_gives_the_short_name(reader, tmp_path):
+    install("adding-a-solver.md", reader, tmp_path)
     registry = Registry("solver", REGISTRY._group, {}, ("solve",))
     assert "lasso" in registry.names()
     assert registry.create("lasso", {"strength": 0.5}).strength == 0.5
@@ -251,11 +259,31 @@ def test_a_whole_solver_costs_what_its_algorithm_costs():
     assert len([line for line in header + lines if line.strip()]) <= 30
 
 
-class TestSlurm:
+def test_a_kind_of_another_distribution_is_in_plot_and_report(reader, tiny, tmp_path, kronsbl):
+    pipeline.run(Campaign.from_tables(tiny), "store")
+    install("adding-a-figure.md", reader, tmp_path)
+    there = {"env": {**os.environ, "PYTHONPATH": str(tmp_path)}}
+    assert "success" in kronsbl("plot", "--help", **there).stdout
+    drawn = ("plot", "store", "-o", "x.svg", "--kind", "success")
+    assert kronsbl(*drawn, "--threshold", "0.5", **there).returncode == 0
+    assert "NMSE below 0.5" in Path("x.svg").read_text()
+    assert kronsbl("report", "store", "-o", "x.html", **there).returncode == 0
+    assert "<h3>NMSE below 0.01</h3>" in Path("x.html").read_text()
+    Path("success.py").write_text("import nowhere")
+    for words in (drawn, ("report", "store", "-o", "y.html")):
+        done = kronsbl(*words, **there)
+        assert done.returncode == 2
+        assert "cannot import kind of figure 'success'" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert kronsbl("plot", "store", "-o", "y.png", **there).returncode == 0
+
+
+class TestClusters:
     PAGE = DOCS / "slurm.md"
+    SETTINGS = DOCS / "clusters.md"
 
     def rows(self):
-        text = self.PAGE.read_text(encoding="utf-8")
+        text = self.SETTINGS.read_text(encoding="utf-8")
         return dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", text, re.M))
 
     def test_every_setting_is_there(self):
@@ -267,17 +295,77 @@ class TestSlurm:
     def test_campaign_gives_a_job_script(self, tmp_path):
         tables = tomllib.loads(block_of("slurm.md", "toml", "[cluster]").text)
         settings = Campaign.from_tables(tables).cluster
-        script = job_script(settings, tmp_path)
+        script = job_script(SYSTEMS["slurm"], settings, tmp_path)
         for line in (
             "#SBATCH -p main",
             "#SBATCH -A project",
             "#SBATCH -t 04:00:00",
+            "#SBATCH --mem=32G",
             "module load python/3.12",
             "#SBATCH --constraint=epyc",
         ):
             assert line in script
         left = set(self.rows()) - set(tables["cluster"])
-        assert left == {"log_directory", "lifetime", "start_timeout"}
+        assert left == {
+            "log_directory",
+            "lifetime",
+            "start_timeout",
+            "memory_per_core",
+            "resources",
+        }
+
+    @pytest.mark.parametrize("name", ["pbs", "lsf", "sge"])
+    def test_every_batch_system_has_a_section(self, tmp_path, name):
+        section = self.SETTINGS.read_text(encoding="utf-8").partition(f"\n## {name.upper()}\n")[2]
+        tables = [
+            tomllib.loads(token.content)["cluster"]
+            for token in MARKDOWN.parse(section.partition("\n## ")[0])
+            if token.type == "fence"
+        ]
+        assert tables
+        for table in tables:
+            script = job_script(SYSTEMS[name], ClusterSettings(**table), tmp_path)
+            for line in table.get("resources", []) + table.get("directives", []):
+                assert f"{SYSTEMS[name].prefix} {line}\n" in script
+        quoted = re.findall(r"`(-\w* ?[^`]+=?[^`]*\d[^`]*)`", section.partition("\n## ")[0])
+        written = {"cores": 16, "walltime": "04:00:00", "jobs": 1}
+        scripts = [
+            job_script(SYSTEMS[name], ClusterSettings(**written, **memory), tmp_path)
+            for memory in ({"memory": "32GB"}, {"memory_per_core": "2GB"})
+        ]
+        assert quoted
+        assert all(any(q in script for script in scripts) for q in quoted), quoted
+
+    def test_sizes_and_times_are_as_the_table_says(self):
+        rows = self.SETTINGS.read_text(encoding="utf-8").splitlines()
+        titles = next(r for r in rows if r.startswith("| | SLURM")).split("|")[2:-1]
+        assert [title.strip().lower() for title in titles] == list(SYSTEMS)
+        bytes_of = {"MB": 1024**2, "bytes": 1, "1024³": 1024**3, "1000³": 1000**3}
+        for key, value in (("memory", "32000"), ("memory", "32g")):
+            cells = next(r for r in rows if r.startswith(f'| {key} `"{value}"`')).split("|")[2:-1]
+            for system, cell in zip(SYSTEMS.values(), map(str.strip, cells), strict=True):
+                settings = ClusterSettings(memory=value)
+                if cell.startswith("refused"):
+                    with pytest.raises(pipeline.InputError):
+                        system.memory(settings)
+                else:
+                    number = int(value.rstrip("g"))
+                    assert system.memory(settings) == number * bytes_of[cell]
+        seconds_of = {"hours": 3600, "minutes": 60, "seconds": 1}
+        for value in ("90", "90:30"):
+            cells = next(r for r in rows if r.startswith(f'| walltime `"{value}"`')).split("|")[
+                2:-1
+            ]
+            for system, cell in zip(SYSTEMS.values(), map(str.strip, cells), strict=True):
+                settings = ClusterSettings(walltime=value)
+                if cell == "refused":
+                    with pytest.raises(pipeline.InputError):
+                        system.seconds(settings)
+                else:
+                    counts = [seconds_of[count] for count in cell.split(", ")]
+                    numbers = map(int, value.split(":"))
+                    total = sum(n * c for n, c in zip(numbers, counts, strict=True))
+                    assert system.seconds(settings) == total
 
     def test_tls_configuration_is_read(self):
         given = yaml.safe_load(block_of("slurm.md", "yaml").text)
@@ -319,7 +407,8 @@ class TestNumbers:
                 "output": {"trace": True},
             }
         )
-        assert [name for name in variables_of(campaign) if f"`{name}`" not in self.TEXT] == []
+        variables = variables_of(Request.of(campaign, {}))
+        assert [name for name in variables if f"`{name}`" not in self.TEXT] == []
 
     def test_every_status_is_explained(self):
         rows = re.findall(r"^\| (\d+) \| `(\w+)` \|.*\| (yes|no) \|$", self.TEXT, re.M)

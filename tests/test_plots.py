@@ -1,5 +1,10 @@
 """Figures: that they hold what they should, of cubes in any state."""
 
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,13 +12,15 @@ from click.testing import CliRunner
 from matplotlib import colors
 
 import pipeline
-from pipeline import Campaign, plots
+from pipeline import plots
 from pipeline.analysis import describing, summarize
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
-from pipeline.cli import drawing, main
+from pipeline.cli import main
 from pipeline.errors import InputError
-from pipeline.plots import style
-from tests.conftest import TINY
+from pipeline.plots import scales, static, style, sweeps
+from pipeline.plots.looks import COLOURS, MARKERS, looks_across, looks_of
+from solvers import option
+from tests import two_measures
 from tests.small_studies import campaign_with, cube_of, with_latency
 
 
@@ -63,7 +70,7 @@ def test_curves_show_mean_and_interval_of_every_solver(cubes):
     assert ax.get_xlabel() == "SNR (dB)"
     assert "normalised mean squared" in ax.get_ylabel()
     drawn = curves_of(figure)
-    assert list(drawn) == [style.COLOURS[0], style.COLOURS[1]]
+    assert list(drawn) == [COLOURS[0], COLOURS[1]]
     assert len(ax.collections) == 2
     for number, line in enumerate(drawn.values()):
         mean = cube.nmse.isel(solver=number).mean("realization").values
@@ -95,7 +102,7 @@ def test_every_kind_draws_with_the_same_looks(cubes, tmp_path):
     for kind in kinds:
         figure = plots.draw(cube, kind)
         found = {c: line.get_marker() for c, line in curves_of(figure).items()}
-        expected = dict(zip(style.COLOURS, style.MARKERS, strict=False))
+        expected = dict(zip(COLOURS, MARKERS, strict=False))
         assert found, kind
         assert found.items() <= expected.items(), kind
         plots.save(figure, tmp_path / f"{kind}.png")
@@ -103,25 +110,23 @@ def test_every_kind_draws_with_the_same_looks(cubes, tmp_path):
 
 
 def test_a_solver_keeps_its_look_where_others_are_left_out(cubes):
-    looks = style.looks_of(["somebody", *cubes["plain"].solver.values])
-    from pipeline.plots.curves import measure_curves
-
-    drawn = curves_of(measure_curves(cubes["plain"], looks=looks))
-    assert list(drawn) == [style.COLOURS[1], style.COLOURS[2]]
+    looks = looks_of(["somebody", *cubes["plain"].solver.values])
+    drawn = curves_of(plots.draw(cubes["plain"], looks=looks))
+    assert list(drawn) == [COLOURS[1], COLOURS[2]]
 
 
 def test_many_solvers_all_look_different():
-    looks = style.looks_of(f"solver-{n}" for n in range(20))
+    looks = looks_of(f"solver-{n}" for n in range(20))
     assert len({(look.colour, look.marker) for look in looks.values()}) == 20
 
 
 def test_a_solver_of_several_studies_has_one_look_and_none_have_the_same_in_a_study():
     studies = [["am", "svd", "alone"], ["own", "svd", "other"], ["komp", "am"]]
-    looks = style.looks_across(studies)
-    assert [looks["am"], looks["svd"]] == list(style.looks_of("ab").values())
+    looks = looks_across(studies)
+    assert [looks["am"], looks["svd"]] == list(looks_of("ab").values())
     for labels in studies:
         assert len({looks[label] for label in labels}) == len(labels)
-    assert looks["komp"].colour == style.COLOURS[1]  # free there: svd is in other studies
+    assert looks["komp"].colour == COLOURS[1]  # free there: svd is in other studies
 
 
 def test_convergence_has_a_panel_per_point(cubes):
@@ -145,8 +150,9 @@ def test_two_parameters_give_heat_maps_and_curves_once_one_is_fixed(cubes):
     )
     assert f"{level:.1f} ±{(high - low) / 2:.1f}".replace("-", "−") in texts(figure)
     assert "numbers in dB, ± half of the 95 % interval" in texts(figure)
-    with pytest.raises(InputError, match="--measurements_0 3"):
-        plots.draw(cube, "curves")
+    figure = plots.draw(cube, "curves")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["SNR = 10 dB", "SNR = 20 dB"]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     figure = plots.draw(cube, point={"measurements_0": 4})
     assert figure.axes[0].get_xlabel() == "SNR (dB)"
     assert "measurements of the first factor = 4" in texts(figure)
@@ -216,38 +222,40 @@ def test_latency_is_shown_for_each_host(cubes):
     assert plots.kinds_of(cube)[-1] == "latency"
     figure = plots.draw(cube, "latency")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["on blade", "on pi"]
-    np.testing.assert_allclose(curves_of(figure, 1)[style.COLOURS[0]].get_ydata(), 2.0)
+    np.testing.assert_allclose(curves_of(figure, 1)[COLOURS[0]].get_ydata(), 2.0)
     with pytest.raises(InputError, match="not measured"):
         plots.draw(cubes["plain"], "latency")
 
 
 def test_text_axes_and_logarithmic_axes():
     words = xr.DataArray(["fixed", "random"], dims="patterns", name="patterns")
+    axis, at = sweeps.swept_axis(words)
+    assert at.tolist() == [0, 1]
     _, axes = style.canvas()
-    assert style.swept_axis(axes[0, 0], words).tolist() == [0, 1]
+    static.set_axis(axes[0, 0].xaxis, axis)
     assert [t.get_text() for t in axes[0, 0].get_xticklabels()] == ["fixed", "random"]
-    assert style.evenly_spaced_in_log([1e-4, 1e-3, 1e-2])
-    assert style.evenly_spaced_in_log([8, 16, 32, 64])
-    assert not style.evenly_spaced_in_log([5, 10, 15, 20, 25, 30, 40])
-    assert not style.evenly_spaced_in_log([0, 10, 100])
+    assert scales.evenly_spaced_in_log([1e-4, 1e-3, 1e-2])
+    assert scales.evenly_spaced_in_log([8, 16, 32, 64])
+    assert not scales.evenly_spaced_in_log([5, 10, 15, 20, 25, 30, 40])
+    assert not scales.evenly_spaced_in_log([0, 10, 100])
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [np.nan], [np.inf, 1.0], [1e-300, 1.0], [3.0, 3.0]])
 def test_odd_values_give_sensible_limits(values):
-    limits = style.log_limits(values)
+    limits = scales.log_limits(values)
     if limits is not None:
         assert 0 < limits[0] < limits[1] < np.inf
-        assert limits[1] / limits[0] < 10 ** (2 * style.DECADES + 2)
+        assert limits[1] / limits[0] < 10 ** (2 * scales.DECADES + 2)
 
 
 def test_a_solver_gone_astray_leaves_the_others_on_the_axis():
     values = np.array([1e-6, 2e-6, 1e-3, 1e-3, 2e-2, 1e4])
-    limits = style.log_limits(values)
+    limits = scales.log_limits(values)
     assert limits[0] < values.min()
     assert limits[1] > values.max()
-    assert style.off_axis(values, limits) == []
+    assert scales.off_axis(values, limits) == []
     far = np.array([0.0, 1e-30, 1e-3, 1e-3, 1e-2, np.inf])
-    [note] = style.off_axis(far, style.log_limits(far))
+    [note] = scales.off_axis(far, scales.log_limits(far))
     assert note.startswith("points off the axis: 2 below 4e-12, 1 above ")
 
 
@@ -274,7 +282,7 @@ def test_what_cannot_be_drawn_is_one_clear_line(store, tmp_path, arguments, says
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, client):
     folder = tmp_path_factory.mktemp("store") / "tiny"
-    pipeline.run(Campaign.from_tables(TINY), folder, client)
+    pipeline.run(campaign_with(scenario={"use": two_measures.USE}), folder, client)
     return folder
 
 
@@ -310,6 +318,15 @@ def test_a_cube_of_failures_has_axes_and_a_note(cubes):
         assert "failed: svd 12 of 12; oracle 12 of 12" in texts(figure), kind
 
 
+def test_a_point_without_values_leaves_the_others_on_their_scale(cubes):
+    cube = cubes["plain"].copy()
+    cube["status"] = xr.where(cube.snr_db == 10, 17, cube.status)
+    empty, full = plots.draw(cube, "cdf").axes
+    assert empty.get_xscale() == full.get_xscale() == "log"
+    assert empty.get_xlim() == full.get_xlim()
+    assert not empty.lines
+
+
 def test_an_empty_cube_gives_no_figure(cubes):
     cube = cubes["plain"].copy()
     cube["status"] = xr.zeros_like(cube.status)
@@ -319,8 +336,80 @@ def test_an_empty_cube_gives_no_figure(cubes):
         plots.draw(xr.Dataset({"x": 1}))
 
 
+def test_the_list_of_kinds_loads_no_renderer():
+    script = (
+        "import sys; from pipeline.plots import kinds; print([k.shows for k in kinds.BUILT_IN]);"
+        "print({'matplotlib', 'bokeh'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@dataclass(frozen=True)
+class Share(plots.FigureKind):
+    """A kind of somebody else's, in one of several states."""
+
+    name = "share"
+    shows = "nothing in particular"
+    how: str = option("well", "what it does", choices=("well", "raises", "declines", "strange"))
+
+    def applies(self, results):
+        return "has no reason" if self.how == "declines" else None
+
+    def describe(self, results):
+        if self.how == "raises":
+            raise KeyError("nmse")
+        if self.how == "strange":
+            return [1, 2]
+        half = 0.5 + 0 * results.nmse.mean("realization")
+        panel = plots.over_sweep(results, (half, half, half), plots.Axis("share"))
+        return plots.FigureData([panel], "nothing", notes=["made up"])
+
+
+def test_kinds_of_ones_own_are_drawn_per_panel(cubes):
+    figure = plots.draw(cubes["grid"], Share())
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["SNR = 10 dB", "SNR = 20 dB"]
+    assert figure.axes[0].get_xlabel() == "measurements of the first factor"
+    assert texts(figure).count("made up") == 1
+    plots.draw(cubes["single"], Share()).draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("raises", "kind of figure 'share' broke: KeyError: 'nmse'"),
+        ("declines", "share: has no reason"),
+        ("strange", "kind of figure 'share' gives list, not FigureData"),
+    ],
+)
+def test_kinds_that_break_are_one_clear_line(cubes, how, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        plots.draw(cubes["plain"], Share(how))
+
+
+def test_options_belong_to_kinds(cubes):
+    for kind, option_, says in (
+        ("cdf", {"statistic": "mean"}, "cdf has no option 'statistic'; known: measure"),
+        ("curves", {"statistic": "mode"}, "curves: statistic must be one of 'mean', 'median'"),
+        ("curves", {"measure": 3}, "curves: measure must be of type str"),
+    ):
+        with pytest.raises(InputError, match=says):
+            plots.draw(cubes["plain"], kind, **option_)
+
+
+def test_measures_of_several_values_are_declined(cubes):
+    cube = cubes["plain"]
+    cube = cube.assign(rate=cube.srr.expand_dims(user=2, axis=-1).assign_attrs(cube.srr.attrs))
+    with pytest.raises(InputError, match="rate has a dimension of its own, user"):
+        plots.draw(cube, "curves", "rate")
+
+
 def test_the_command_offers_every_kind():
-    assert tuple(plots.KINDS) == drawing.KINDS
+    text = CliRunner().invoke(main, ["plot", "--help"]).output
+    for name in plots.names():
+        assert f"  {name} " in text
 
 
 def test_settings_name_what_is_fixed(cubes):

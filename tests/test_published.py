@@ -13,7 +13,7 @@ from pipeline import Campaign, InputError
 from pipeline.analysis import describing
 from pipeline.analysis.published import compare_published, read_published
 from pipeline.cli import main
-from pipeline.plots import style
+from pipeline.plots import looks
 from pipeline.report.page import swatch
 from pipeline.report.paper import Study, paper_page, verdict_table, write_figures
 
@@ -116,7 +116,7 @@ def test_paper_command(tiny, tmp_path):
     words += ["--workers", "1", "--figures", str(tmp_path)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
-    assert "published figures are consistent with ours" in done.output
+    assert "published numbers are consistent with ours" in done.output
     page = (tmp_path / "page.html").read_text()
     for said in ("Figure 1: NMSE of everything.", "Published: NMSE, median", "verdict"):
         assert said in page
@@ -156,7 +156,7 @@ def test_studies_of_a_paper_share_looks_and_settings(cube, tmp_path):
     assert describing.name_of(study.published) == "published: small"
     assert describing.setting(study.published) == describing.setting(cube)
     other = Study("other", "", cube.isel(solver=[1]))
-    first, second = style.looks_of(["oracle", "svd"]).values()  # oracle is in both
+    first, second = looks.looks_of(["oracle", "svd"]).values()  # oracle is in both
     page = paper_page("Paper", [study, other])
     in_first, in_other = page.split("Study: other")[-2:]
     assert swatch(first) in in_first

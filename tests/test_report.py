@@ -13,8 +13,11 @@ from pipeline import report
 from pipeline.analysis import summarize, to_db
 from pipeline.cli import main
 from pipeline.errors import InputError
-from pipeline.plots import style
+from pipeline.plots.looks import looks_of
 from pipeline.report.page import swatch
+from pipeline.results.layout import STATUS_FLAGS
+from solvers import Status
+from tests import two_measures
 from tests.small_studies import campaign_with, with_latency
 
 
@@ -25,6 +28,7 @@ def store(tmp_path_factory, client):
     campaign = campaign_with(
         campaign={"batch": 1},
         output={"trace": True},
+        scenario={"use": two_measures.USE},
         solvers={
             "trouble": {"use": "tests.troublemakers:Trouble", "how": "raise_error", "above": 2.0}
         },
@@ -78,9 +82,9 @@ def page_of(cube):
 def test_the_page_says_what_was_run_and_what_came_out(text):
     page = Page(text)
     for word in (
-        *("synthetic: dims 5×5×5", "SNR (dB): 10, 20", "5", "BLAS", "numpy", "36 of 36"),
+        *("TwoMeasures: dims 5×5×5", "SNR (dB): 10, 20", "5", "BLAS", "numpy", "36 of 36"),
         *("mean nmse (dB)", "median srr", "runtime (ms)", "not converged"),
-        *("a bad day", "raised", "svd_krosbl", "[campaign]", "NMSE of x after each iteration"),
+        *("a bad day", "raised", "svd_krosbl", "[campaign]", "NMSE after each iteration"),
     ):
         assert word in page.text, word
     assert "unfinished" not in page.text
@@ -102,9 +106,9 @@ def test_labels_are_words_and_not_markup(cube):
     assert "<script>alert" not in text
 
 
-def test_tables_hold_the_figures_of_the_summary(cube):
+def test_tables_hold_the_statistics_of_the_summary(cube):
     section = next(s for s in report.sections_of(cube) if s.title == "Summary")
-    table = next(part for part in section.parts if isinstance(part, report.Table))
+    table = next(part for part in section.parts if isinstance(part, report.SortableTable))
     assert table.columns[:2] == ["solver", "SNR (dB)"]
     assert "95 %" in table.caption
     one = summarize(cube, "nmse").sel(solver="svd", snr_db=10)
@@ -115,7 +119,7 @@ def test_tables_hold_the_figures_of_the_summary(cube):
     assert row[5].text == "6"
 
 
-def test_gaps_give_the_common_figures_and_what_they_change(cube):
+def test_gaps_give_the_common_statistics_and_what_they_change(cube):
     cube = cube.copy(deep=True)
     oracle = list(cube.solver.values).index("oracle")
     cube.nmse.values[:] = np.where(np.arange(6) < 3, 1.0, 0.01)
@@ -142,10 +146,20 @@ def test_unfinished_cubes_say_how_far_they_are(cube):
     assert "4 of 6 realizations" in page.text
 
 
+def test_panels_without_a_value_are_left_out(cube):
+    first = cube.copy()
+    first["status"] = cube.status.where(cube.snr_db == 20, Status.NOT_FINITE)
+    words = page_of(first).text
+    assert "Distribution of NMSE, SNR = 20 dB" in words
+    assert "Distribution of NMSE, SNR = 10 dB" not in words
+    nothing = first.sel(snr_db=[10])
+    assert page_of(nothing).figures == 0
+
+
 def test_a_solver_that_has_nothing_is_still_listed(cube):
     cube = cube.copy()
     cube["status"] = xr.where((cube.solver == "svd") & (cube.status < 4), 17, cube.status)
-    cube["status"].attrs = cube.status.attrs or pipeline.results.cube.STATUS_FLAGS
+    cube["status"].attrs = cube.status.attrs or STATUS_FLAGS
     assert "svd" in page_of(cube).text
 
 
@@ -165,19 +179,19 @@ def test_other_shapes_of_studies(client, tmp_path):
 def test_latency_has_a_section_for_its_hosts(cube, text):
     assert "Latency" not in Page(text).text
     page = page_of(with_latency(cube))
-    for word in ("Latency on blade", "Latency on pi", "peak memory (MB)", "latency (ms)"):
+    for word in ("on blade", "on pi", "peak memory (MB)", "latency (ms)"):
         assert word in page.text
     assert "2000 [2000, 2000]" in page.text
 
 
 def test_pages_of_several_studies_share_looks(cube):
-    looks = style.looks_of(["another", *map(str, cube.solver.values)])
+    looks = looks_of(["another", *map(str, cube.solver.values)])
     sections = report.sections_of(cube, looks=looks)
-    extra = report.Section("Distances", [report.Table("In dB.", ["a"], [["b"]])])
+    extra = report.Section("Distances", [report.SortableTable("In dB.", ["a"], [["b"]])])
     text = report.page("Both", [*sections, extra])
     assert 'id="distances"' in text
     assert swatch(looks["svd"]) in text
-    assert swatch(style.looks_of(["svd"])["svd"]) not in text
+    assert swatch(looks_of(["svd"])["svd"]) not in text
 
 
 def test_the_command_writes_the_page(store, tmp_path):

@@ -99,13 +99,16 @@ def test_packages_do_not_take_the_handlers():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_slurm_settings_leave_the_handlers_alone(tmp_path):
+def test_batch_systems_leave_the_handlers_alone(tmp_path):
     program = """
 import signal
 from pathlib import Path
-from pipeline.cluster.slurm import job_script
+from pipeline.cluster.batch import job_script
+from pipeline.cluster.systems import SYSTEMS
 from pipeline.campaign.settings import ClusterSettings
-job_script(ClusterSettings(cores=1, memory="1GB", walltime="01:00:00", jobs=1), Path("."))
+settings = ClusterSettings(cores=1, walltime="01:00:00", jobs=1)
+for system in SYSTEMS.values():
+    job_script(system, settings, Path("."))
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)

@@ -14,6 +14,7 @@ from pipeline.analysis import compare
 from pipeline.campaign.request import Request
 from pipeline.cli import main, tables
 from solvers import Status
+from tests import two_measures
 from tests.cubes import cube
 from tests.test_analysis import timed
 
@@ -33,6 +34,7 @@ def invoke(*arguments):
 
 @pytest.fixture
 def store(tiny, tmp_path, client):
+    tiny["scenario"]["use"] = two_measures.USE
     pipeline.run(pipeline.Campaign.from_tables(tiny), tmp_path / "store", client)
     return tmp_path / "store"
 
@@ -83,7 +85,7 @@ def test_brackets_are_no_markup():
     assert "inf [inf, inf]" in text
 
 
-def test_all_figures():
+def test_all_statistics():
     text = shown(tables.summary(cube(), "nmse", wide=True))
     for words in ("mean of nmse in dB", "± error", "95 %", "median nmse"):
         assert words in text

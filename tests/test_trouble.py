@@ -71,7 +71,7 @@ def test_time_limit_holds_whatever_a_solver_hangs_in(tiny, tmp_path, client, how
     np.testing.assert_array_equal(cube.status.sel(solver="bad"), expected)
     assert "stuck for more than 0.05 s each" in cube.attrs["failures"]
     assert ", line " in cube.attrs["failures"]
-    assert list((tmp_path / "store" / "stuck").iterdir()) == []
+    assert list((tmp_path / "store" / "in_progress").iterdir()) == []
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_retry_replaces_failed_blocks_only(tiny, tmp_path, client):
     assert result.ok
     assert result.counts.done == 3 * len(failed)
     after = {e.name: e.inode() for e in store.block_files()}
-    assert {name[:-4] for name in before if before[name] != after[name]} == failed
+    assert {name.partition(".")[0] for name in before if before[name] != after[name]} == failed
     assert store.failures() == {}
     assert (open_results(store).status == Status.CONVERGED).all()
     assert pipeline.run(campaign, store, client, retry_failed=True).counts.done == 0
@@ -240,7 +240,7 @@ class TestRescue:
         configuration = Campaign.from_tables(tiny).configurations[0]
         given_up, tried = {}, 0
         rescue = Rescue(given_up.__setitem__)
-        (tmp_path / "stuck").mkdir()
+        (tmp_path / "in_progress").mkdir()
         waiting, finished = [Task(tmp_path, (Block(configuration, 0), Block(configuration, 1)))], []
         while waiting:
             task = waiting.pop()
@@ -256,7 +256,7 @@ class TestRescue:
                         task.marker(block).touch()
                 waiting += rescue.killed(task, "dead")
             else:
-                waiting += rescue.survived(task)
+                waiting += rescue.completed(task)
                 finished += [] if task.probe else [task]
         if given_up:
             assert not finished

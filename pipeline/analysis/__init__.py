@@ -1,8 +1,16 @@
-"""From cells to figures: how good, how certain, and better than which."""
+"""From cells to statistics: how good, how certain, and better than which."""
 
-from pipeline.analysis.cells import axes_of, check, default_measure, is_power, measures_of
+from pipeline.analysis.cells import (
+    axes_of,
+    check,
+    default_measure,
+    finished,
+    is_power,
+    measures_of,
+    ran,
+)
 from pipeline.analysis.comparison import compare
-from pipeline.analysis.intervals import CONFIDENCE, to_db
+from pipeline.analysis.intervals import CONFIDENCE, share_interval, to_db
 from pipeline.analysis.rows import records, row_dimensions, rows_of
 from pipeline.analysis.summaries import (
     Ranking,
@@ -22,15 +30,18 @@ __all__ = [
     "check",
     "compare",
     "default_measure",
+    "finished",
     "has_gaps",
     "is_power",
     "latencies",
     "means_of",
     "measures_of",
+    "ran",
     "ranking_lines",
     "records",
     "row_dimensions",
     "rows_of",
+    "share_interval",
     "summarize",
     "to_db",
 ]

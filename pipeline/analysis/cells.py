@@ -1,4 +1,4 @@
-"""What a cube holds, and which of its cells count."""
+"""The axes and measures of a cube, and the cells that count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def axes_of(results: xr.Dataset) -> list[str]:
 
 
 def measures_of(results: xr.Dataset) -> list[str]:
-    """Names of the figures of merit in a cube."""
+    """Names of the measures in a cube."""
     return [str(name) for name, v in results.data_vars.items() if "better" in v.attrs]
 
 
@@ -43,41 +43,47 @@ def check(results: xr.Dataset, *measures: str) -> None:
         )
     if results.status.size == 0:
         raise InputError(f"this cube holds no cells: its sizes are {dict(results.status.sizes)}")
-    known = measures_of(results)
     for measure in measures:
-        if measure not in known:
-            raise InputError(
-                f"no measure {measure!r} in this cube; it has {', '.join(known) or 'none'}"
-            )
+        reason = lacking(results, measure)
+        if reason is not None:
+            raise InputError(reason)
+
+
+def lacking(results: xr.Dataset, measure: str) -> str | None:
+    """A line that says that a cube lacks a measure, and which it has; None where it has it."""
+    known = measures_of(results)
+    if measure in known:
+        return None
+    return f"no measure {measure!r} in this cube; it has {', '.join(known) or 'none'}"
 
 
 def ran(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have been run, well or not."""
+    """True for the cells that have been run, well or not."""
     return results.status.isin(Status.values("ran"))
 
 
 def finished(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have an estimate; it may not have converged."""
+    """True for the cells that have an estimate; it may not have converged."""
     return results.status.isin(Status.values("finished"))
 
 
 def failed(results: xr.Dataset) -> xr.DataArray:
-    """Which cells have been run and have no estimate to score."""
+    """True for the cells that have been run and have no estimate to score."""
     return results.status.isin(Status.values("failed"))
 
 
 def not_run(results: xr.Dataset) -> xr.DataArray:
-    """Which cells are still to be run."""
+    """True for the cells that are still to be run."""
     return results.status == Status.NOT_RUN
 
 
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
-    """Which cells have an estimate and a value of a measure."""
+    """True for the cells that have an estimate and a value of a measure."""
     return finished(results) & results[measure].notnull()
 
 
 def common(results: xr.Dataset, measure: str) -> xr.DataArray:
-    """Which realizations every solver has finished, by grid point.
+    """True for the realizations that every solver has finished, by grid point.
 
     Solvers that have finished nothing at a point have no say there.
     """
@@ -112,7 +118,7 @@ def over_realizations(
     return found.assign_coords({dimension: list(labels)})
 
 
-def plain(value: Any) -> Any:
+def json_scalar(value: Any) -> Any:
     """A scalar as JSON takes it: NaN is None, infinities are the words ``inf`` and ``-inf``."""
     found = np.asarray(value)[()]
     found = found.item() if hasattr(found, "item") else found

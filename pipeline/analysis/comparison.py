@@ -16,14 +16,14 @@ from pipeline.analysis import intervals
 from pipeline.analysis.cells import check, is_power, not_run, over_realizations, usable
 from pipeline.errors import InputError
 
-FIGURES = (
+STATISTICS = (
     *("difference", "difference_low", "difference_high"),
     *("median_difference", "median_difference_low", "median_difference_high"),
     *("pairs", "won", "won_low", "won_high", "tied", "p_value"),
 )
 SPEED = ("speed", "speed_low", "speed_high")
 FEWEST_BATCHES = 3
-"""Of two, the interval would span many powers of ten."""
+"""With fewer batches Student's interval is too wide to print."""
 
 
 def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Dataset:
@@ -54,7 +54,7 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
             Shares of the pairs in which the solver is the better one, with Clopper and Pearson's
             interval, and in which the two are equal.
         ``p_value``, ``p_holm``
-            Of Wilcoxon's signed-rank test that the differences are symmetric about 0; after
+            P-value of Wilcoxon's signed-rank test that the differences are symmetric about 0; after
             Holm's correction for all comparisons in this dataset.
         ``speed``, ``speed_low``, ``speed_high``
             Geometric mean of the runtime of the reference over that of the solver: above 1 the
@@ -83,10 +83,10 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
             _pairs, power=is_power(measure), lower=_lower_is_better(results[measure])
         ),
         *(solver, base),
-        dimension="figure",
-        labels=FIGURES,
+        dimension="statistic",
+        labels=STATISTICS,
     )
-    variables = {name: paired.sel(figure=name, drop=True) for name in FIGURES}
+    variables = {name: paired.sel(statistic=name, drop=True) for name in STATISTICS}
     times = results.runtime.where(good)
     variables |= _speeds(times, reference, others, _batches(results))
     found = xr.Dataset(variables).compute()
@@ -115,7 +115,7 @@ def _lower_is_better(measure: xr.DataArray) -> bool:
 
 
 def _pairs(solver: NDArray[Any], base: NDArray[Any], *, power: bool, lower: bool) -> NDArray[Any]:
-    """What `FIGURES` names, (…, n) twice -> (…, k)."""
+    """The k values that `STATISTICS` names, (…, n) twice -> (…, k)."""
     solver, base = np.broadcast_arrays(solver, base)
     there = ~(np.isnan(solver) | np.isnan(base))
     scaled = intervals.to_db if power else np.asarray
@@ -125,7 +125,7 @@ def _pairs(solver: NDArray[Any], base: NDArray[Any], *, power: bool, lower: bool
     pairs = there.sum(axis=-1)
     won = ((solver < base) if lower else (solver > base)).sum(axis=-1)
     share = np.where(pairs > 0, 1.0 / np.maximum(pairs, 1), np.nan)
-    figures = (
+    found = (
         *(intervals.mean(difference), *intervals.t_interval(difference)),
         intervals.quantiles(difference, (0.5,))[..., 0],
         *intervals.median_interval(difference),
@@ -134,7 +134,7 @@ def _pairs(solver: NDArray[Any], base: NDArray[Any], *, power: bool, lower: bool
         (there & (solver == base)).sum(axis=-1) * share,
         np.apply_along_axis(_signed_rank, -1, difference),
     )
-    return np.stack(figures, axis=-1)
+    return np.stack(found, axis=-1)
 
 
 def _signed_rank(difference: NDArray[Any]) -> float:
@@ -163,12 +163,12 @@ def _speeds(
                 functools.partial(speed_ratio, size=size),
                 times.sel(solver=reference, drop=True),
                 times.sel(solver=[label]),
-                dimension="figure",
+                dimension="statistic",
                 labels=SPEED,
             )
         )
     found = xr.concat(ratios, "solver")
-    return {name: found.sel(figure=name, drop=True) for name in SPEED}
+    return {name: found.sel(statistic=name, drop=True) for name in SPEED}
 
 
 def speed_ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArray[Any]:

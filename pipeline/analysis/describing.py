@@ -1,4 +1,4 @@
-"""What a cube shows, in words: for titles, notes and captions."""
+"""Words for titles, notes and captions: what a cube shows, and what to know of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.analysis import axes_of, cells
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
-STATISTICS = {
+STATISTIC_TEXTS = {
     "mean": "mean, 95 % bootstrap interval",
     "median": "median, 95 % distribution-free interval",
     "quartiles": "mean, and quartiles",
@@ -23,9 +23,13 @@ STATISTICS = {
 
 
 def statistic_text(statistic: str, cells: str) -> str:
-    """What a curve and its band are."""
-    common = "; realizations that all solvers have finished" if cells == "common" else ""
-    return STATISTICS[statistic] + common
+    """Words that say which statistic a curve is, and what its band."""
+    return STATISTIC_TEXTS[statistic] + cells_text(cells)
+
+
+def cells_text(cells: str) -> str:
+    """Words to put behind a statistic, for the cells that it is over; none for all cells."""
+    return "; realizations that all solvers have finished" if cells == "common" else ""
 
 
 def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
@@ -79,8 +83,13 @@ def label_of(variable: xr.DataArray) -> str:
 def value_text(variable: xr.DataArray, value: Any) -> str:
     """``SNR = 20 dB``."""
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
-    shown = f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
-    return f"{name} = {shown}{f' {unit}' if unit not in ('1', '') else ''}"
+    return f"{name} = {short_text(value)}{f' {unit}' if unit not in ('1', '') else ''}"
+
+
+def short_text(value: Any) -> str:
+    """A value of a swept parameter, without its name and unit."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else str(value)
 
 
 def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
@@ -89,7 +98,7 @@ def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
 
 
 def setting(results: xr.Dataset) -> str:
-    """Scenario and what is the same in the whole figure."""
+    """The scenario with the parameters that are the same everywhere in a cube."""
     tables = tables_of(results)
     parameters = {k: v for k, v in tables.get("scenario", {}).items() if k != "use"}
     for key in tables.get("sweep", {}):
@@ -112,10 +121,10 @@ def _parameter_text(results: xr.Dataset, name: str, value: Any) -> str:
     about = json.loads(results.attrs.get("parameters", "{}")).get(name, {})
     if about.get("units", "1") != "1":
         return value_text(xr.DataArray(value, attrs=about), value)
-    return f"{name.replace('_', ' ')} {_plain(value)}"
+    return f"{name.replace('_', ' ')} {_product_text(value)}"
 
 
-def _plain(value: Any) -> str:
+def _product_text(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -125,7 +134,7 @@ def point_of(results: xr.Dataset, index: Mapping[str, int]) -> dict[str, Any]:
 
 
 def counts(results: xr.Dataset) -> xr.Dataset:
-    """How many cells are ``done`` or need not be, have been ``run``, and have ``failed``.
+    """Numbers of cells that are ``done`` or need not be, have been ``run``, and have ``failed``.
 
     Per solver and point of the grid.
     """
@@ -148,13 +157,13 @@ def realizations(results: xr.Dataset) -> str:
 
 
 def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
-    """What a reader must know of cells that are missing or failed; nothing where all is well.
+    """Notes on cells that are missing or failed; none where all is well.
 
     Parameters
     ----------
     results
     failed_cells
-        What became of those that failed.
+        Words that say what became of failed cells, to follow "they".
     """
     found, asked = counts(results), results.sizes["realization"]
     over = [d for d in found.run.dims if d != "solver"]
@@ -212,12 +221,6 @@ def dominated(summary: xr.Dataset) -> list[str]:
     return [f"means that rest on a few realizations (see the median): {shown}"]
 
 
-def without_interval(value: xr.DataArray, low: xr.DataArray) -> list[str]:
-    """A note on figures that have no interval."""
-    count = int((value.notnull() & low.isnull()).sum())
-    return [f"too few realizations for an interval: {count} points"] if count else []
-
-
 def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:
     """Messages of failures and their numbers, by solver."""
     found: dict[str, dict[str, int]] = json.loads(results.attrs.get("failures", "{}"))
@@ -225,7 +228,7 @@ def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:
 
 
 def runtime_notes(results: xr.Dataset) -> list[str]:
-    """What a reader must know of the runtimes."""
+    """A note on runtimes that are means over several hosts."""
     hosts = [h for h in results.attrs.get("hosts", "").split(", ") if h]
     if len(hosts) < 2:
         return []

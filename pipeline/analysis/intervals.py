@@ -1,4 +1,4 @@
-"""Figures of samples and how certain they are: arrays in, arrays out.
+"""Statistics of samples and how certain they are: arrays in, arrays out.
 
 All functions take samples along the last axis, (…, n). NaN is a value that is not there; samples
 may differ in how many they have. What cannot be said of a sample comes out as NaN, without a
@@ -197,7 +197,7 @@ def _bca(samples: Array) -> Array:
 
 @functools.lru_cache(maxsize=64)
 def _resamples(size: int) -> NDArray[np.uint8]:
-    """How often each of `size` values is drawn in each resample, (size, RESAMPLES)."""
+    """Numbers of times that each of `size` values is drawn in each resample, (size, RESAMPLES)."""
     drawn = np.random.default_rng(size).integers(size, size=(RESAMPLES, size))
     drawn = drawn * RESAMPLES + np.arange(RESAMPLES)[:, np.newaxis]
     times = np.bincount(drawn.reshape(-1), minlength=RESAMPLES * size)

@@ -1,4 +1,4 @@
-"""Published results beside one's own: the same figures, and whether they agree."""
+"""Published results beside one's own: the same statistics, and whether they agree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTING = ("campaign", "scenario", "parameters")
 
 
 class Sample(NamedTuple):
-    """Figures of some trials.
+    """Statistics of some trials.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a published figure and one's own can come from the same distribution.
+    """Whether published trials and one's own can come from the same distribution.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Verdict(NamedTuple):
         Difference of the means (ours − theirs; of a mean squared error in dB) in standard errors
         of the difference, from the Monte Carlo error of both.
     p_value : float
-        Of Mann and Whitney's rank test, after Holm's correction over the study.
+        P-value of Mann and Whitney's rank test, after Holm's correction over the study.
     telling : bool
         Whether there are trials enough for the corrected test to find any difference.
     """
@@ -77,7 +77,7 @@ class Verdict(NamedTuple):
 
     @property
     def text(self) -> str:
-        """In words."""
+        """The verdict in words."""
         if not self.telling:
             return "too few trials"
         return "consistent" if self.consistent else f"off by {self.apart:+.1f} standard errors"
@@ -152,14 +152,14 @@ def _digits(column: Any) -> int:
 
 
 def compare_published(results: xr.Dataset, published: xr.Dataset) -> list[Verdict]:
-    """Compare every figure that was published.
+    """Compare the published trials of every measure, solver and point with one's own.
 
     Parameters
     ----------
     results
         One's own cube.
     published
-        Of `read_published`.
+        Published trials, as `read_published` gives them.
 
     Notes
     -----
@@ -206,7 +206,7 @@ def _values(sample: xr.DataArray) -> NDArray[Any]:
 
 
 def _rounded(values: NDArray[Any], digits: int) -> NDArray[Any]:
-    """To so many significant digits."""
+    """Values rounded to so many significant digits."""
     return np.array([float(f"{value:.{digits - 1}e}") for value in values])
 
 

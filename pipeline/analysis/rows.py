@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis.cells import plain
+from pipeline.analysis.cells import json_scalar
 
 
 def row_dimensions(statistics: xr.Dataset) -> list[str]:
@@ -19,7 +19,7 @@ def row_dimensions(statistics: xr.Dataset) -> list[str]:
 
 
 def rows_of(statistics: xr.Dataset) -> Iterator[dict[str, Any]]:
-    """Places and statistics of one row after the other; quantiles are arrays."""
+    """One dictionary per row: where it stands, and its statistics; quantiles are arrays."""
     dimensions = row_dimensions(statistics)
     columns: dict[str, Any] = {}
     for name, variable in statistics.data_vars.items():
@@ -40,7 +40,7 @@ def records(statistics: xr.Dataset) -> list[dict[str, Any]]:
     Parameters
     ----------
     statistics
-        Of `summarize`, `compare` or `latencies`.
+        As `summarize`, `compare` or `latencies` give them.
 
     Returns
     -------
@@ -52,9 +52,9 @@ def records(statistics: xr.Dataset) -> list[dict[str, Any]]:
     )
     return [
         {
-            name: dict(zip(levels, map(plain, value), strict=True))
+            name: dict(zip(levels, map(json_scalar, value), strict=True))
             if np.ndim(value)
-            else plain(value)
+            else json_scalar(value)
             for name, value in row.items()
         }
         for row in rows_of(statistics)

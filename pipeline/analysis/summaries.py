@@ -1,4 +1,4 @@
-"""Figures of a cube per solver and grid point, each with how certain it is."""
+"""Statistics of a cube per solver and grid point, each with how certain it is."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipeline.analysis.cells import (
     common,
     finished,
     is_power,
+    json_scalar,
     not_run,
     over_realizations,
-    plain,
     ran,
     usable,
 )
@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from solvers import Status
 
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
-FIGURES = (
+STATISTICS = (
     *("mean", "mean_se", "mean_low", "mean_high"),
     *("median", "median_low", "median_high"),
     *("db_mean", "db_low", "db_high"),
@@ -35,7 +35,7 @@ WHICH_CELLS = ("all", "common")
 
 
 def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all") -> xr.Dataset:
-    """Figures of one measure per solver and grid point.
+    """Statistics of one measure per solver and grid point.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         ``cells``, ``missing``, ``failed``, ``unconverged``, ``undefined``, ``used``
             Numbers of cells that have been run, that have not, that have no estimate, that ended
             at the maximum of iterations, whose measure is NaN in spite of an estimate, and that
-            the figures are made of: ``used = cells − failed − undefined``.
+            the statistics are made of: ``used = cells − failed − undefined``.
         ``runtime``, ``iterations``, ``runtime_quantile``, ``iterations_quantile``
             Means and quantiles of the cells with an estimate. A runtime is a share of the time of
             a batch; for the latency of a realization alone see `latencies`.
@@ -88,15 +88,15 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         there, good = there & shared, good & shared
     values = results[measure].where(good)
     found = over_realizations(
-        _figures_of_power if is_power(measure) else _figures,
+        _statistics_of_power if is_power(measure) else _statistics,
         values,
-        dimension="figure",
-        labels=(*FIGURES, *map(str, QUANTILES)),
+        dimension="statistic",
+        labels=(*STATISTICS, *map(str, QUANTILES)),
     )
-    used = found.sel(figure="used", drop=True)
-    variables = {name: found.sel(figure=name, drop=True) for name in FIGURES}
+    used = found.sel(statistic="used", drop=True)
+    variables = {name: found.sel(statistic=name, drop=True) for name in STATISTICS}
     variables |= {
-        "quantiles": _as_quantiles(found.isel(figure=slice(len(FIGURES), None))),
+        "quantiles": _as_quantiles(found.isel(statistic=slice(len(STATISTICS), None))),
         "dominated": variables["dominated"] > 0,
         "used": used.astype(int),
         "cells": there.sum("realization"),
@@ -109,24 +109,24 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         spread = over_realizations(
             _mean_and_quantiles,
             results[name].where(good),
-            dimension="figure",
+            dimension="statistic",
             labels=("mean", *map(str, QUANTILES)),
         )
-        variables[name] = spread.sel(figure="mean", drop=True)
-        variables[f"{name}_quantile"] = _as_quantiles(spread.isel(figure=slice(1, None)))
+        variables[name] = spread.sel(statistic="mean", drop=True)
+        variables[f"{name}_quantile"] = _as_quantiles(spread.isel(statistic=slice(1, None)))
     about = {**results[measure].attrs, "measure": measure, "confidence": intervals.CONFIDENCE}
     summary = xr.Dataset(variables, attrs={**about, "cells": cells}).compute()
     return _described(summary, results, measure)
 
 
-def _figures(values: NDArray[Any]) -> NDArray[Any]:
-    """What `FIGURES` and `QUANTILES` name, (…, n) -> (…, k); no decibels."""
+def _statistics(values: NDArray[Any]) -> NDArray[Any]:
+    """The k values that `STATISTICS` and `QUANTILES` name, (…, n) -> (…, k); decibels are NaN."""
     undefined = np.full(values.shape[:-1], np.nan)
     return _stacked(values, (undefined, undefined, undefined))
 
 
-def _figures_of_power(values: NDArray[Any]) -> NDArray[Any]:
-    """`_figures` of a mean squared error."""
+def _statistics_of_power(values: NDArray[Any]) -> NDArray[Any]:
+    """`_statistics` of a mean squared error, for which decibels make sense."""
     levels = intervals.to_db(values)
     odd = (np.isinf(levels) | (np.isnan(levels) & ~np.isnan(values))).any(axis=-1, keepdims=True)
     levels = np.where(odd, np.nan, levels)
@@ -136,7 +136,7 @@ def _figures_of_power(values: NDArray[Any]) -> NDArray[Any]:
 def _stacked(values: NDArray[Any], decibels: tuple[Any, Any, Any]) -> NDArray[Any]:
     ordered = np.sort(values)  # once; sorting it again is cheap
     middle, *spread = np.moveaxis(intervals.quantiles(ordered, (0.5, *QUANTILES)), -1, 0)
-    figures = (
+    found = (
         intervals.mean(values),
         intervals.standard_error(values),
         *intervals.mean_interval(values),
@@ -147,7 +147,7 @@ def _stacked(values: NDArray[Any], decibels: tuple[Any, Any, Any]) -> NDArray[An
         intervals.dominated(ordered),
         *spread,
     )
-    return np.stack(np.broadcast_arrays(*figures), axis=-1).astype(float)
+    return np.stack(np.broadcast_arrays(*found), axis=-1).astype(float)
 
 
 def _mean_and_quantiles(values: NDArray[Any]) -> NDArray[Any]:
@@ -156,7 +156,7 @@ def _mean_and_quantiles(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_quantiles(found: xr.DataArray) -> xr.DataArray:
-    return found.rename(figure="quantile").assign_coords(quantile=list(QUANTILES))
+    return found.rename(statistic="quantile").assign_coords(quantile=list(QUANTILES))
 
 
 def _described(summary: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dataset:
@@ -185,11 +185,11 @@ def means_of(results: xr.Dataset, measures: list[str]) -> xr.Dataset:
         both = over_realizations(
             lambda v: np.stack([intervals.mean(v), intervals.standard_error(v)], axis=-1),
             results[name].where(good),
-            dimension="figure",
+            dimension="statistic",
             labels=("mean", "se"),
         )
-        found[name] = both.sel(figure="mean", drop=True)
-        found[f"{name}_se"] = both.sel(figure="se", drop=True)
+        found[name] = both.sel(statistic="mean", drop=True)
+        found[f"{name}_se"] = both.sel(statistic="se", drop=True)
     return xr.Dataset(found).compute()
 
 
@@ -209,14 +209,14 @@ class Ranking(NamedTuple):
     ----------
     point : dict
         Values of the swept parameters.
-    figure : str
+    statistic : str
         ``median`` or ``mean``: what the solvers were ordered by.
     all, common : list of str
         Solvers, best first, over their own cells and over the common ones.
     """
 
     point: dict[str, Any]
-    figure: str
+    statistic: str
     all: list[str]
     common: list[str]
 
@@ -227,7 +227,7 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
     Parameters
     ----------
     everything, shared
-        Of `summarize` with ``cells="all"`` and with ``cells="common"``.
+        Summaries from `summarize` with ``cells="all"`` and with ``cells="common"``.
     """
     found = []
     sign = -1.0 if everything.attrs.get("better") == "higher" else 1.0
@@ -245,7 +245,7 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
             known = len(solvers) - np.count_nonzero(unknown[:, number])
             names = [[str(solvers[i]) for i in order[:known, number]] for order in orders]
             at = {
-                str(d): plain(points[d].values[i])
+                str(d): json_scalar(points[d].values[i])
                 for d, i in zip(points.dims, place, strict=True)
                 if d in points.coords
             }
@@ -254,7 +254,7 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
 
 
 def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
-    """Where the ranking over the common cells is another; see `changed_rankings`."""
+    """Lines that say where the ranking over the common cells differs; see `changed_rankings`."""
     changes = changed_rankings(everything, shared)
     if not changes:
         return ["All cells and the common ones rank the solvers alike, at every point."]
@@ -262,7 +262,7 @@ def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
     for change in changes[:RANKINGS_SHOWN]:
         where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
         lines.append(
-            f"Ranking by the {change.figure} differs at {where}: {', '.join(change.all)} "
+            f"Ranking by the {change.statistic} differs at {where}: {', '.join(change.all)} "
             f"over all cells; {', '.join(change.common)} over the common ones (best first)."
         )
     if len(changes) > RANKINGS_SHOWN:
@@ -284,15 +284,15 @@ def latencies(results: xr.Dataset) -> xr.Dataset | None:
         return None
     check(results)
 
-    def figures(values: NDArray[Any]) -> NDArray[Any]:
+    def statistics(values: NDArray[Any]) -> NDArray[Any]:
         middle = intervals.quantiles(values, (0.5,))[..., 0]
         return np.stack(
             [middle, *intervals.median_interval(values), intervals.count(values)], axis=-1
         )
 
     names = ("latency", "latency_low", "latency_high", "timed")
-    found = over_realizations(figures, results.latency, dimension="figure", labels=names)
-    variables = {name: found.sel(figure=name, drop=True) for name in names}
+    found = over_realizations(statistics, results.latency, dimension="statistic", labels=names)
+    variables = {name: found.sel(statistic=name, drop=True) for name in names}
     variables["timed"] = variables["timed"].astype(int)
     if "peak_memory" in results:
         variables["peak_memory"] = results.peak_memory

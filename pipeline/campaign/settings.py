@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     StrictBool,
     StrictStr,
     field_validator,
+    model_validator,
 )
 
 Whole = Annotated[int, Field(strict=True, ge=0)]
@@ -25,20 +26,29 @@ Word = Annotated[str, Field(strict=True, min_length=1)]
 DEFAULT_BATCH = 50
 
 
-def _seconds(walltime: str) -> float:
-    """Of ``[days-]hours:minutes:seconds``."""
-    days, _, clock = walltime.rpartition("-")
-    hours, minutes, seconds = map(int, clock.split(":"))
-    return float(((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
+SIZE = r"\d{1,15}[A-Za-z]{0,2}"
+WALLTIME = r"(\d{1,9}-)?\d{1,9}(:\d{1,9}){0,2}"
 
 
-def _meant(walltime: str) -> str:
-    if not re.fullmatch(r"(\d+-)?\d{1,2}:\d{2}:\d{2}", walltime) or not _seconds(walltime):
-        raise ValueError('expected [days-]hours:minutes:seconds, as in "04:00:00"')
-    return walltime
+def _size(text: str) -> str:
+    """Check what all batch systems agree on; the units are their own."""
+    if not re.fullmatch(SIZE, text) or not re.search(r"[1-9]", text):
+        raise ValueError(f'expected a size above 0, such as "32GB", got {text!r}')
+    return text
 
 
-WallTime = Annotated[StrictStr, AfterValidator(_meant)]
+def _walltime(text: str) -> str:
+    """Check what all batch systems agree on; what "90" counts is their own."""
+    if not re.fullmatch(WALLTIME, text) or not re.search(r"[1-9]", text):
+        raise ValueError(
+            "expected a time above 0, [days-]hours:minutes:seconds, such as "
+            f'"04:00:00", got {text!r}'
+        )
+    return text
+
+
+Size = Annotated[StrictStr, AfterValidator(_size)]
+WallTime = Annotated[StrictStr, AfterValidator(_walltime)]
 
 
 class Table(BaseModel):
@@ -85,27 +95,37 @@ class Jobs(Table):
 
 
 class ClusterSettings(Table):
-    """The table ``[cluster]``: what a batch system must be told. Only SLURM looks at most of it.
+    """The table ``[cluster]``: what a batch system must be told.
+
+    `start_timeout` is all that other clusters look at. docs/clusters.md has the forms of sizes and
+    times that each batch system takes.
 
     Attributes
     ----------
     queue, account : str
-        Partition, and whom to charge.
+        The queue or partition of the jobs, and whom to charge for them.
     cores : int
-        Per job; each runs a worker process of one thread.
+        Cores of a job, which runs as many worker processes of one thread each.
     memory : str
-        Per job, as in "8GB".
+        Memory of a job, as in "32GB"; if neither this nor `memory_per_core` is given, the site
+        decides.
+    memory_per_core : str
+        Memory for each core of a job, as in "2GB".
+    resources : list of str
+        Directives, without their prefix, that ask for cores and memory in place of those that
+        would be written.
     walltime : str
-        Of a job, [days-]hours:minutes:seconds.
+        Wall time of a job, [days-]hours:minutes:seconds.
     jobs : int or table of minimum and maximum
+        How many jobs to keep running.
     interface : str
         Network interface of driver and workers, as in "ib0".
     prologue : list of str
         Shell lines before the workers start (modules, environment).
     log_directory : str
-        Of the jobs' output; by default the folder ``logs`` in the store.
+        Folder of the jobs' output; by default the folder ``logs`` in the store.
     directives : list of str
-        Further options for ``#SBATCH`` lines.
+        Further directives for the batch system, without their prefix.
     lifetime : float
         Seconds after which a worker takes no further blocks and leaves; by default its wall time
         but for a margin.
@@ -116,7 +136,9 @@ class ClusterSettings(Table):
     queue: Word | None = None
     account: Word | None = None
     cores: Count | None = None
-    memory: Word | None = None
+    memory: Size | None = None
+    memory_per_core: Size | None = None
+    resources: list[StrictStr] | None = None
     walltime: WallTime | None = None
     jobs: Count | Jobs | None = None
     interface: Word | None = None
@@ -133,7 +155,22 @@ class ClusterSettings(Table):
             raise ValueError(f"minimum {jobs.minimum} is more than maximum {jobs.maximum}")
         return jobs
 
+    @model_validator(mode="after")
+    def _one_memory(self) -> Self:
+        if self.memory is not None and self.memory_per_core is not None:
+            raise ValueError("memory and memory_per_core say the same: give one of them")
+        return self
+
     @property
-    def seconds(self) -> float:
-        """Wall time in seconds."""
-        return _seconds(self.walltime or "0:00:00")
+    def seconds(self) -> float | None:
+        """Wall time in seconds.
+
+        None if it is not given, or as one or two numbers without days ("90", "90:00"), which each
+        batch system reads in its own way: see `pipeline.cluster.description.BatchSystem.seconds`.
+        """
+        days, dash, clock = (self.walltime or "0").rpartition("-")
+        numbers = [int(number) for number in clock.split(":")]
+        if not dash and len(numbers) < 3:
+            return None
+        seconds = sum(a * b for a, b in zip(numbers, (3600, 60, 1), strict=False))
+        return float(int(days or 0) * 86400 + seconds)

@@ -128,12 +128,23 @@ STORE_OPTION = path_option("--store", help="Folder of the results; default resul
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."
 )
-CLUSTER = click.option(
-    "--cluster",
-    default="local",
-    show_default=True,
-    help="local, slurm, an address (tls://…, tcp://…) or a scheduler file.",
-)
+
+
+class ClusterOption(click.Option):
+    """An option whose help names the batch systems, which are loaded for nothing else here."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Name and help of the option."""
+        from pipeline.cluster.systems import SYSTEMS
+
+        self.help = (
+            f"local, a batch system ({', '.join(SYSTEMS)}), an address (tls://…, tcp://…) or a "
+            "scheduler file."
+        )
+        return super().get_help_record(ctx)
+
+
+CLUSTER = click.option("--cluster", cls=ClusterOption, default="local", show_default=True)
 REALIZATIONS = click.option(
     "--realizations",
     type=click.IntRange(min=1),

@@ -2,55 +2,60 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pipeline.cli.base import POINT, file_argument, main, path_option, point_of
+from pipeline.cli.base import POINT, Command, file_argument, main, path_option, point_of
+from pipeline.errors import InputError
 
-KINDS = ("curves", "heatmap", "cdf", "runtime", "tradeoff", "convergence", "latency")
+
+class _Plot(Command):
+    """Lists the kinds of figures in its help, those of other distributions too."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print a line per kind."""
+        from pipeline.plots import kinds
+
+        lines = []
+        for name in kinds.names():
+            try:
+                options = ", ".join(f"--{option}" for option in kinds.options_of(name))
+                lines.append((name, f"{kinds.find(name).shows} ({options or 'no options'})"))
+            except InputError as error:
+                lines.append((name, str(error)))
+        with formatter.section("Kinds"):
+            formatter.write_dl(lines)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Names of kinds, for the shell's completion."""
+    from pipeline.plots import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+@main.command(cls=_Plot, context_settings={"ignore_unknown_options": True})
 @file_argument("store")
 @path_option("-o", "--output", required=True, help="PNG, PDF or SVG file.")
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
     help="Default: curves, or a heat map where two parameters vary.",
+    shell_complete=_kinds_that_begin,
 )
 @click.option("--measure", help="Of the cube, nmse say; for convergence nmse, cost or change.")
-@click.option(
-    "--statistic",
-    type=click.Choice(["mean", "median"]),
-    default="mean",
-    show_default=True,
-    help="What curves show, with its 95 % interval.",
-)
-@click.option(
-    "--cells",
-    type=click.Choice(["all", "common"]),
-    default="all",
-    show_default=True,
-    help="All, or only realizations that every solver has finished.",
-)
+@click.option("--statistic", help="mean (the default) or median, with its 95 % interval.")
+@click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
 @POINT
 def plot(
-    store: Path,
-    output: Path,
-    kind: str | None,
-    measure: str | None,
-    statistic: str,
-    cells: str,
-    point: tuple[str, ...],
+    store: Path, output: Path, kind: str | None, point: tuple[str, ...], **options: str | None
 ) -> None:
     """Draw STORE, finished or not.
 
-    Curves are of a measure against the swept parameter; heatmap, over two of them; runtime, of
-    runtime and iterations; latency, of single realizations on each host; tradeoff, of a measure
-    against the runtime; cdf is the distribution over realizations; convergence, a trace per EM
-    iteration. POINT is one option per swept parameter that is to have
-    one value, by its name in the cube.
+    POINT is one option per swept parameter that is to have one value, by its name in the cube; a
+    kind may have further options of its own.
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
@@ -58,17 +63,18 @@ def plot(
       kronsbl plot results/quickstart -o cdf.svg --kind cdf --snr_db 20
     """
     from pipeline import plots
+    from pipeline.analysis import axes_of
     from pipeline.results.publishing import open_results
 
-    figure = plots.draw(
-        open_results(store),
-        kind,
-        measure,
-        statistic=statistic,
-        cells=cells,
-        point=point_of(point),
-    )
-    plots.save(figure, output)
+    if kind is not None and ":" in kind and "" not in sys.path:
+        sys.path.insert(0, "")  # a module in the current folder, as for ``python -m``
+    results = open_results(store)
+    where = point_of(point)
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    own = plots.options_of(kind) if kind is not None else []
+    for name in [name for name in where if name in own and name not in axes_of(results)]:
+        given[name] = where.pop(name)
+    plots.save(plots.draw(results, kind, point=where, **given), output)
     click.echo(output)
 
 
@@ -78,7 +84,7 @@ def plot(
 def report(store: Path, output: Path) -> None:
     """Write one self-contained page about STORE, finished or not.
 
-    It opens without a network: what was run, the table of figures, interactive figures, failures.
+    It opens without a network: what was run, tables of statistics, interactive figures, failures.
 
     Example:
       kronsbl report results/quickstart -o quickstart.html

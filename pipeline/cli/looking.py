@@ -36,10 +36,10 @@ JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN i
 @main.command()
 @file_argument("store")
 @MEASURE
-@click.option("--all", "wide", is_flag=True, help="Linear figures and quantiles as well.")
+@click.option("--all", "wide", is_flag=True, help="Linear statistics and quantiles as well.")
 @JSON
 def summary(store: Path, measure: str | None, wide: bool, as_json: bool) -> None:
-    """Print the figures of STORE: medians and means with confidence, failures, runtimes.
+    """Print the statistics of STORE: medians and means with confidence, failures, runtimes.
 
     Examples:
       kronsbl summary results/quickstart
@@ -55,7 +55,7 @@ def summary(store: Path, measure: str | None, wide: bool, as_json: bool) -> None
 def show_summary(
     console: Console, store: Path, measure: str | None = None, *, wide: bool = False
 ) -> None:
-    """Print the tables of figures."""
+    """Print the tables of statistics."""
     from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
@@ -80,16 +80,19 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
     from pipeline.analysis import changed_rankings, has_gaps, latencies, records, summarize
 
     results, measure = _opened(store, measure)
-    figures = summarize(results, measure)
+    statistics = summarize(results, measure)
     about = {
-        **{name: figures.attrs.get(name) for name in ("measure", "units", "better", "confidence")},
-        "complete": not bool(figures.missing.any()),
-        "points": records(figures),
+        **{
+            name: statistics.attrs.get(name)
+            for name in ("measure", "units", "better", "confidence")
+        },
+        "complete": not bool(statistics.missing.any()),
+        "points": records(statistics),
     }
     if has_gaps(results, measure):
         shared = summarize(results, measure, cells="common")
         about["common"] = records(shared)
-        about["changed_rankings"] = [r._asdict() for r in changed_rankings(figures, shared)]
+        about["changed_rankings"] = [r._asdict() for r in changed_rankings(statistics, shared)]
     timed = latencies(results)
     return about if timed is None else about | {"latencies": records(timed)}
 
@@ -117,12 +120,14 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
     if reference is None:
         labels = ", ".join(map(str, results.solver.values))
         raise InputError(f"--reference is missing: one of the solvers {labels}")
-    figures = compare_solvers(results, reference, measure)
+    statistics = compare_solvers(results, reference, measure)
     if as_json:
-        about = {k: figures.attrs.get(k) for k in ("measure", "reference", "better", "confidence")}
-        click.echo(json.dumps(about | {"points": records(figures)}))
+        about = {
+            k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
+        }
+        click.echo(json.dumps(about | {"points": records(statistics)}))
     else:
-        show(terminal(), *tables.comparison(figures))
+        show(terminal(), *tables.comparison(statistics))
 
 
 @main.command()

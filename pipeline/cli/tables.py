@@ -1,4 +1,4 @@
-"""Tables of figures that people read, and lines that say how to read them."""
+"""Tables of statistics that people read, and lines that say how to read them."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ ENDS = ("", "_low", "_high")
 
 
 def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
-    """Figures of one measure per solver and point: tables, and lines that say how to read them.
+    """Statistics of one measure per solver and point: tables, and lines on how to read them.
 
-    Where solvers have not all finished the same cells, a second table over the common ones; a
-    table of latencies where the cube has them; linear figures and quantiles where `wide`.
+    If the solvers have not all finished the same cells, a second table covers the common ones.
+    A table of latencies is added if the cube has them, linear statistics and quantiles if `wide`.
     """
-    figures = summarize(results, measure)
-    parts: list[Table | str] = [_main_figures(results, figures)]
-    shown = [figures]
+    statistics = summarize(results, measure)
+    parts: list[Table | str] = [_main_table(results, statistics)]
+    shown = [statistics]
     if wide:
-        parts += [_linear_figures(figures), _spread(figures)]
+        parts += [_linear_table(statistics), _spread_table(statistics)]
     if has_gaps(results, measure):
         shared = summarize(results, measure, cells="common")
         shown.append(shared)
         parts += [
             "Over the realizations that all solvers have finished at a point (but those that have "
             "finished none there):",
-            _common_figures(shared),
-            *ranking_lines(figures, shared),
+            _common_table(shared),
+            *ranking_lines(statistics, shared),
         ]
     parts += _reading_lines(results, shown)
     timed = latencies(results)
@@ -55,20 +55,20 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
     return parts
 
 
-def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
-    measure = figures.attrs["measure"]
+def _main_table(results: xr.Dataset, statistics: xr.Dataset) -> Table:
+    measure = statistics.attrs["measure"]
     others = [  # a mean ± error would say little about a mean squared error
         m
         for m in measures_of(results)
         if m != measure and results[m].dims == results.status.dims and not is_power(m)
     ]
-    figures = figures.merge(means_of(results, others), combine_attrs="override")
-    failures = bool(figures.failed.any())
+    statistics = statistics.merge(means_of(results, others), combine_attrs="override")
+    failures = bool(statistics.failed.any())
     columns = ["cells", *_headings(measure), *(f"{m}\n± error" for m in others)]
     columns += ["ms, batched\n(5–95 %)", "iterations\n(5–95 %)", "at\nmax."]
     columns += ["failed"] if failures else []
-    table = new_table(row_dimensions(figures), columns, tight=True)
-    for words, one in _rows(figures):
+    table = new_table(row_dimensions(statistics), columns, tight=True)
+    for words, one in _rows(statistics):
         asked = int(one["cells"] + one["missing"])
         _add(
             table,
@@ -84,44 +84,45 @@ def _main_figures(results: xr.Dataset, figures: xr.Dataset) -> Table:
     return table
 
 
-def _linear_figures(figures: xr.Dataset) -> Table:
-    measure = figures.attrs["measure"]
+def _linear_table(statistics: xr.Dataset) -> Table:
+    measure = statistics.attrs["measure"]
     table = new_table(
-        row_dimensions(figures), [f"median {measure}\n[95 %]", f"mean {measure}\n[95 %]", "± error"]
+        row_dimensions(statistics),
+        [f"median {measure}\n[95 %]", f"mean {measure}\n[95 %]", "± error"],
     )
-    for words, one in _rows(figures):
+    for words, one in _rows(statistics):
         mark = "*" if one["dominated"] else " "
         texts = [_interval(one, name, "") for name in ("median", "mean")]
         _add(table, *words, texts[0], texts[1] + mark, _g(one["mean_se"]))
     return table
 
 
-def _spread(figures: xr.Dataset) -> Table:
-    measure = figures.attrs["measure"]
-    levels = [f"{100 * level:g} %" for level in figures["quantile"].values]
+def _spread_table(statistics: xr.Dataset) -> Table:
+    measure = statistics.attrs["measure"]
+    levels = [f"{100 * level:g} %" for level in statistics["quantile"].values]
     unit = ", dB" if is_power(measure) else ""
-    table = new_table(row_dimensions(figures), [f"{measure}{unit}\n{level}" for level in levels])
-    for words, one in _rows(figures):
+    table = new_table(row_dimensions(statistics), [f"{measure}{unit}\n{level}" for level in levels])
+    for words, one in _rows(statistics):
         _add(table, *words, *(_number(value, measure) for value in one["quantiles"]))
     return table
 
 
-def _common_figures(figures: xr.Dataset) -> Table:
-    measure = figures.attrs["measure"]
-    table = new_table(row_dimensions(figures), ["cells", *_headings(measure)])
-    for words, one in _rows(figures):
+def _common_table(statistics: xr.Dataset) -> Table:
+    measure = statistics.attrs["measure"]
+    table = new_table(row_dimensions(statistics), ["cells", *_headings(measure)])
+    for words, one in _rows(statistics):
         _add(table, *words, str(int(one["used"])), *_measured(one, measure))
     return table
 
 
-def latency_table(figures: xr.Dataset) -> Table:
+def latency_table(statistics: xr.Dataset) -> Table:
     """Median latencies and memory by host; see `pipeline.analysis.latencies`."""
-    memory = "peak_memory" in figures
+    memory = "peak_memory" in statistics
     table = new_table(
-        row_dimensions(figures),
+        row_dimensions(statistics),
         ["timed", "median latency, ms\n[95 %]", *(["peak memory"] if memory else [])],
     )
-    for words, one in _rows(figures):
+    for words, one in _rows(statistics):
         bounds = (_g(one[f"latency{end}"] * 1e3) for end in ENDS)
         peak = (
             [size(float(one["peak_memory"])) if one["peak_memory"] > 0 else "–"] if memory else []
@@ -131,18 +132,18 @@ def latency_table(figures: xr.Dataset) -> Table:
 
 
 def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
-    """What the marks mean, and what is not there."""
-    figures, lines = shown[0], _cut(shown[0])
+    """Lines that explain the marks, and say what is missing."""
+    statistics, lines = shown[0], _cut(shown[0])
     if any(bool(one.dominated.any()) for one in shown):
         lines.append(
             "* a few trials make this mean: the largest 5 % hold more than half of the sum. "
             "Its interval may be too narrow; read the median."
         )
-    undefined, missing = int(figures.undefined.sum()), int(figures.missing.sum())
+    undefined, missing = int(statistics.undefined.sum()), int(statistics.missing.sum())
     if undefined:
         lines.append(
-            f"{undefined} cells ended well, but their {figures.attrs['measure']} is NaN; "
-            "the figures leave them out."
+            f"{undefined} cells ended well, but their {statistics.attrs['measure']} is NaN; "
+            "the statistics leave them out."
         )
     if missing:
         lines.append(
@@ -152,15 +153,15 @@ def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
     return lines
 
 
-def comparison(figures: xr.Dataset) -> list[Table | str]:
+def comparison(statistics: xr.Dataset) -> list[Table | str]:
     """Paired comparison of solvers with one of them."""
-    measure, reference = figures.attrs["measure"], figures.attrs["reference"]
+    measure, reference = statistics.attrs["measure"], statistics.attrs["reference"]
     unit = ", dB" if is_power(measure) else ""
     columns = ["pairs", f"mean difference{unit}\n[95 %]", f"median difference{unit}\n[95 %]"]
     columns += ["won, %\n[95 %]", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
-    table = new_table(row_dimensions(figures), columns)
+    table = new_table(row_dimensions(statistics), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
-    for words, one in _rows(figures):
+    for words, one in _rows(statistics):
         _add(
             table,
             *words,
@@ -174,21 +175,24 @@ def comparison(figures: xr.Dataset) -> list[Table | str]:
             _or_dash(one["p_holm"], "{:.2g}".format),
             _bracketed(*(_g(one[f"speed{end}"]) for end in ENDS)),
         )
-    sign = "negative" if figures.attrs["better"] == "lower" else "positive"
+    tests = int(statistics.p_value.notnull().sum())
+    sign = "negative" if statistics.attrs["better"] == "lower" else "positive"
     lines = [
         f"{measure} minus that of {reference} on the same realizations; {sign} is better than "
         f"{reference}.",
-        f"p: Wilcoxon's signed-rank test, corrected for the {int(figures.p_value.notnull().sum())} "
-        "comparisons shown. Speed: batched runtimes; its interval is from the means of batches.",
+        f"p: Wilcoxon's signed-rank test, corrected for the {tests} comparisons shown. "
+        "Speed: batched runtimes; its interval is from the means of batches.",
     ]
-    if figures.attrs["missing"]:
-        lines.append(f"The cube is unfinished: {figures.attrs['missing']} cells have not been run.")
-    return [table, *_cut(figures), *lines]
+    if statistics.attrs["missing"]:
+        lines.append(
+            f"The cube is unfinished: {statistics.attrs['missing']} cells have not been run."
+        )
+    return [table, *_cut(statistics), *lines]
 
 
-def _cut(figures: xr.Dataset) -> list[str]:
+def _cut(statistics: xr.Dataset) -> list[str]:
     """A line where a table would be too long to read."""
-    number = math.prod(figures.sizes[name] for name in row_dimensions(figures))
+    number = math.prod(statistics.sizes[name] for name in row_dimensions(statistics))
     return (
         [f"The first {MOST_ROWS} of {number} rows; --json has all."] if number > MOST_ROWS else []
     )
@@ -199,15 +203,15 @@ def _add(table: Table, *cells: str) -> None:
     table.add_row(*map(escape, cells))
 
 
-def _rows(figures: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
-    """Words that say which row it is, and its figures."""
-    places = row_dimensions(figures)
-    for row in itertools.islice(rows_of(figures), MOST_ROWS):
+def _rows(statistics: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
+    """Words that say which row it is, and its statistics."""
+    places = row_dimensions(statistics)
+    for row in itertools.islice(rows_of(statistics), MOST_ROWS):
         yield [str(row[name]) for name in places], row
 
 
 def _headings(measure: str) -> list[str]:
-    """Of the columns of `_measured`."""
+    """Headings of the columns that `_measured` fills."""
     unit = ", dB" if is_power(measure) else ""
     titles = [f"{name} {measure}{unit}\n[95 %]" for name in ("median", "mean")]
     return [*titles, f"mean of {measure} in dB\n[95 %]"] if is_power(measure) else titles

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.campaign.settings import ClusterSettings
-from pipeline.cluster import existing, local, slurm
+from pipeline.cluster import batch, existing, local
 from pipeline.cluster.checks import check_workers, wait_for_a_worker
+from pipeline.cluster.systems import SYSTEMS
 from pipeline.errors import InputError
 
-__all__ = ["check_cluster", "check_workers", "connect"]
+__all__ = ["SYSTEMS", "check_cluster", "check_workers", "connect"]
 
 log = logging.getLogger("kronsbl")
 
@@ -30,14 +31,14 @@ def connect(
     settings: ClusterSettings | None = None,
     store: Path | None = None,
 ) -> Iterator[Any]:
-    """A client of the cluster that is asked for, with at least one worker.
+    """Give a client of the cluster that is asked for, with at least one worker.
 
     Parameters
     ----------
     cluster
-        "local", "slurm", an address (``tls://host:port``, ``tcp://host:port``), or the path of a
-        scheduler file. Credentials for the last two come from Dask's own configuration,
-        ``distributed.comm.tls``.
+        "local", the name of a batch system (the keys of `SYSTEMS`), an address
+        (``tls://host:port``, ``tcp://host:port``), or the path of a scheduler file. Credentials for
+        the last two come from Dask's own configuration, ``distributed.comm.tls``.
     workers
         Worker processes of a local cluster; by default one per core.
     settings
@@ -45,22 +46,28 @@ def connect(
     store
         Where results go; jobs' logs and credentials go there as well.
 
+    Yields
+    ------
+    distributed.Client
+        Leaving the context ends whatever was started for it.
+
     Raises
     ------
     InputError
-        There is no such cluster, it cannot be reached, or no worker came.
+        There is no such cluster, it cannot be reached, it refuses its jobs, or no worker came.
     """
     settings = settings or ClusterSettings()
     check_cluster(cluster, settings)
-    if cluster == "local":
+    system = SYSTEMS.get(cluster)
+    if system is not None:
+        manager = batch.jobs(system, settings, store or Path.cwd())
+    elif cluster == "local":
         manager = local.processes(workers)
-    elif cluster == "slurm":
-        manager = slurm.jobs(settings, store or Path.cwd())
     else:
         manager = existing.scheduler(cluster if "://" in cluster else existing.address_in(cluster))
     with manager as client:
-        queue = slurm.queue if cluster == "slurm" else None
-        wait_for_a_worker(client, settings.start_timeout, queue)
+        jobs = client.cluster if system is not None else None
+        wait_for_a_worker(client, settings.start_timeout, jobs)
         log.info("dashboard: %s", client.dashboard_link)
         yield client
 
@@ -73,10 +80,11 @@ def check_cluster(cluster: str, settings: ClusterSettings) -> None:
     InputError
         No such kind of cluster, or its settings are missing or wrong.
     """
-    if cluster == "slurm":
-        slurm.check(settings)
+    system = SYSTEMS.get(cluster)
+    if system is not None:
+        batch.check(system, settings)
     elif cluster != "local" and "://" not in cluster and not Path(cluster).is_file():
         raise InputError(
-            f"--cluster {cluster}: neither local, slurm, an address (tls://…, tcp://…) nor the "
-            "path of a scheduler file"
+            f"--cluster {cluster}: neither local, a batch system ({', '.join(SYSTEMS)}), an "
+            "address (tls://…, tcp://…) nor the path of a scheduler file"
         )

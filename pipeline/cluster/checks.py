@@ -1,52 +1,70 @@
-"""Whether there are workers, and whether they are fit for the campaign."""
+"""Checks that there are workers, and that they are fit for the campaign."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.errors import InputError
 from pipeline.signals import signals_delivered
 from pipeline.solving.worker import inspect_worker
 
 SECONDS_BETWEEN_WORDS = 60.0
+SECONDS_BETWEEN_LOOKS = 2.0
+"""How soon it is noticed, while no worker is there, that no job was taken either."""
 
 log = logging.getLogger("kronsbl")
 
 
-def wait_for_a_worker(client: Any, seconds: float, queue: Callable[[], str] | None = None) -> None:
-    """Wait, with a word every minute.
+class WorkerJobs(Protocol):
+    """The jobs of a batch system that are to start the workers."""
+
+    def in_words(self) -> str:
+        """Say in a few words what has become of them."""
+
+    def refusal(self) -> str:
+        """The message to end with if they are all refused, else nothing."""
+
+
+def wait_for_a_worker(client: Any, seconds: float, jobs: WorkerJobs | None = None) -> None:
+    """Wait until there is a worker, with a line a minute.
 
     Parameters
     ----------
     client : distributed.Client
+        A client of the cluster that workers are to join.
     seconds
-        How long at most.
-    queue
-        Tells about the jobs that are to start the workers.
+        How long to wait at most.
+    jobs
+        The jobs that are to start the workers, where a batch system does.
 
     Raises
     ------
     InputError
-        None has come.
+        None has come, or none will, since every job is refused.
     """
     end = time.monotonic() + seconds
+    next_word = time.monotonic() + SECONDS_BETWEEN_WORDS
     while not client.nthreads():
         left = end - time.monotonic()
         try:
             with signals_delivered():
-                client.wait_for_workers(1, timeout=max(min(left, SECONDS_BETWEEN_WORDS), 0.1))
+                client.wait_for_workers(1, timeout=max(min(left, SECONDS_BETWEEN_LOOKS), 0.1))
         except TimeoutError:
-            jobs = f" (jobs: {queue()})" if queue else ""
-            if left > SECONDS_BETWEEN_WORDS:
-                log.info("waiting for a first worker%s", jobs)
+            if jobs and (refusal := jobs.refusal()):
+                raise InputError(refusal) from None
+            if left > SECONDS_BETWEEN_LOOKS and time.monotonic() < next_word:
+                continue
+            next_word += SECONDS_BETWEEN_WORDS
+            words = f" (jobs: {jobs.in_words()})" if jobs else ""
+            if left > SECONDS_BETWEEN_LOOKS:
+                log.info("waiting for a first worker%s", words)
                 continue
             raise InputError(
-                f"no worker came within {seconds:.0f} s{jobs}; look into the workers' logs, ask "
+                f"no worker came within {seconds:.0f} s{words}; look into the workers' logs, ask "
                 "for less, or raise start_timeout in the table [cluster]"
             ) from None
 
@@ -54,19 +72,22 @@ def wait_for_a_worker(client: Any, seconds: float, queue: Callable[[], str] | No
 def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
     """Make sure that the workers run this kronsbl, see the store, and may be ended.
 
-    Says so where they will have to compile the solvers before they can begin.
+    Logs a line if they will have to compile the solvers before they can begin.
 
     Parameters
     ----------
-    client
+    client : distributed.Client
+        A client of the cluster whose workers are asked.
     store
+        The folder that they are to write to.
     limited
         Whether workers that take too long are to be ended.
 
     Raises
     ------
     InputError
-        They do not.
+        They run another kronsbl or Python, do not see the store, or live in this process although
+        they may have to be ended.
     """
     if client.asynchronous:
         raise InputError("an asynchronous client: make one without asynchronous=True")

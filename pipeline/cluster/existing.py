@@ -19,12 +19,12 @@ log = logging.getLogger("kronsbl")
 
 
 def address_in(file: str) -> str:
-    """The address in a scheduler file.
+    """Read the address of a scheduler from the scheduler file that Dask has written.
 
     Raises
     ------
     InputError
-        There is none.
+        The file cannot be read or has no address in it.
     """
     try:
         return str(json.loads(Path(file).read_text())["address"])
@@ -36,7 +36,24 @@ def address_in(file: str) -> str:
 
 @contextmanager
 def scheduler(address: str) -> Iterator[Any]:
-    """A client of the scheduler at that address."""
+    """Give a client of a scheduler that is running already.
+
+    Parameters
+    ----------
+    address
+        Where it listens, ``tls://host:port`` or ``tcp://host:port``. The latter is neither
+        encrypted nor authenticated and gets a warning.
+
+    Yields
+    ------
+    distributed.Client
+        Leaving the context closes the client only.
+
+    Raises
+    ------
+    InputError
+        It cannot be reached, or there are no credentials for it.
+    """
     from distributed import Client
 
     if address.startswith("tcp://"):
@@ -59,7 +76,7 @@ def scheduler(address: str) -> Iterator[Any]:
 
 
 def _credentials(address: str) -> dict[str, Any]:
-    """What Dask's own configuration has for a client."""
+    """Read the credentials of a client from Dask's own configuration."""
     from distributed import Security
 
     found: dict[str, Any] = Security().get_connection_args("client")
@@ -72,6 +89,7 @@ def _credentials(address: str) -> dict[str, Any]:
 
 
 async def _knock(address: str, credentials: dict[str, Any]) -> None:
+    """Connect once and hang up, to find out whether that is possible."""
     from distributed.comm.core import connect
 
     comm = await connect(address, timeout=SECONDS_TO_CONNECT, **credentials)

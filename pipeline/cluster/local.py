@@ -1,4 +1,4 @@
-"""Processes on this machine."""
+"""Workers that are processes of this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.signals import blocked_in_children
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: fewer than there are in containers and batch jobs."""
+    """Number of cores that this process may use: in containers and batch jobs not all there are."""
     from dask.system import cpu_count
 
     return cpu_count()
@@ -20,7 +20,18 @@ def usable_cores() -> int:
 
 @contextmanager
 def processes(workers: int | None) -> Iterator[Any]:
-    """A client of single-threaded processes, reachable from this machine only."""
+    """Give a client of single-threaded worker processes, reachable from this machine only.
+
+    Parameters
+    ----------
+    workers
+        How many; by default one per core.
+
+    Yields
+    ------
+    distributed.Client
+        Leaving the context ends the processes.
+    """
     import dask
     from distributed import Client, LocalCluster, Security
 
@@ -36,7 +47,7 @@ def processes(workers: int | None) -> Iterator[Any]:
                 security=Security.temporary(),
                 dashboard_address=LOOPBACK,
                 worker_dashboard_address=LOOPBACK,
-                silence_logs=logging.CRITICAL,
+                silence_logs=logging.CRITICAL,  # what matters is told by the run itself
                 preload=[PRELOAD],
             )
         with started as cluster, Client(cluster) as client:

@@ -1,4 +1,4 @@
-"""Loaded by every worker that we start, before its first task."""
+"""Module that every worker started here loads before its first task."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from solvers.kernels import caching
 
 
 def dask_setup(worker: Any) -> None:  # noqa: ARG001
-    """Steady times, and the solvers loaded.
+    """Steady the times that solvers take, and load the solvers.
 
-    Where they have to be compiled first, that is left to the first task: until we are here, nobody
-    hears of us, and a minute without a word is taken for a worker that does not come.
+    If they have to be compiled first, that is left to the first task: a worker is not heard of
+    before this function has returned, and after a minute without a word it is given up.
     """
     process.steady()
-    if caching.kept():
+    if caching.is_complete():
         kernels.load()

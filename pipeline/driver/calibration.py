@@ -1,4 +1,4 @@
-"""What a block of a solver takes, by trying the solver on a few realizations for a few seconds."""
+"""Calibration: time and memory of a block, from a few realizations solved for a few seconds."""
 
 from __future__ import annotations
 

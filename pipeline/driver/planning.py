@@ -1,4 +1,4 @@
-"""What a campaign will take, before anything runs: counts, bytes, memory, hours."""
+"""Plan of a campaign before anything runs: counts, bytes, memory, core-hours and wall time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.campaign.request import Request
-from pipeline.campaign.settings import ClusterSettings, Jobs
-from pipeline.cluster import check_cluster, slurm
+from pipeline.campaign.settings import ClusterSettings
+from pipeline.cluster import SYSTEMS, batch, check_cluster
 from pipeline.cluster.local import usable_cores
 from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
 from pipeline.driver.preparation import default_store, dry_run, extended
@@ -38,7 +38,7 @@ BLOCK_OVERHEAD_BYTES = 1500
 
 @dataclasses.dataclass(frozen=True)
 class SolverPlan:
-    """What one solver will take.
+    """Plan of one solver.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class SolverPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a campaign will take.
+    """Plan of a campaign.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ def plan(
     workers
         Single-threaded workers; by default one per core of this machine, or of the jobs.
     cluster
-        As for `pipeline.run`; what a job gives is known of "slurm" only.
+        As for `pipeline.run`; what a job gives is known of batch systems only.
 
     Returns
     -------
@@ -189,7 +189,10 @@ def plan(
 
 @dataclasses.dataclass(frozen=True)
 class _Site:
-    """Where it would run."""
+    """Workers, memory and jobs that a campaign would run on.
+
+    `worker_memory` is in bytes, infinite where the site decides and nothing is known of it.
+    """
 
     workers: int
     worker_memory: float
@@ -198,15 +201,16 @@ class _Site:
 
     @classmethod
     def of(cls, settings: ClusterSettings, cluster: str, workers: int | None, path: Path) -> _Site:
-        if cluster != "slurm":
+        system = SYSTEMS.get(cluster)
+        if system is None:
             from distributed.system import MEMORY_LIMIT
 
             workers = workers or usable_cores()
             return cls(workers, float(MEMORY_LIMIT) / workers)
-        script = slurm.job_script(settings, path)
-        jobs = settings.jobs.maximum if isinstance(settings.jobs, Jobs) else settings.jobs or 0
-        cores = settings.cores or 1
-        return cls(workers or jobs * cores, slurm.memory_per_worker(settings), jobs, script)
+        script = batch.job_script(system, settings, path)
+        memory = batch.memory_per_worker(system, settings) or float("inf")
+        _, jobs = batch.jobs_of(settings)
+        return cls(workers or jobs * (settings.cores or 1), memory, jobs, script)
 
 
 def _solver_plan(label: str, pending: list[PendingBlocks[SolvableConfiguration]]) -> SolverPlan:

@@ -15,7 +15,7 @@ from pipeline.store.pending import pending_blocks
 
 
 class Rescored(NamedTuple):
-    """What came of it.
+    """Result of a rescoring.
 
     Attributes
     ----------

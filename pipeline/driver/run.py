@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("kronsbl")
 
 EARLY_BLOCKS = 3
-"""A solver is stopped when so many first blocks of it have no cell with a result."""
+"""A solver is stopped when so many first blocks of it have no cell with a result: it is broken or
+misconfigured, and a large campaign would spend its core-hours on failures."""
 
 
 @dataclasses.dataclass
 class Counts:
-    """How far a run has come, in cells.
+    """Progress of a run, in cells.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ Progress = Callable[[Counts], None]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What came of a run.
+    """Result of a run.
 
     Attributes
     ----------
@@ -91,7 +92,7 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was asked for is there and nothing crashed on the way."""
+        """True when everything that was asked for is there and nothing crashed on the way."""
         return not (self.missing or self.damaged or self.stopped or self.counts.failed)
 
 
@@ -162,6 +163,7 @@ def run(
     )
     computing = _Computing(store, campaign, pending, retry_failed, progress)
     if any(part.todo for part in pending):
+        # Otherwise a user would wonder why a finished store starts to compute again.
         for change in prepared.changes:
             log.info("computed again: %s", change)
         found: AbstractContextManager[Any]
@@ -173,13 +175,16 @@ def run(
             with signals_deferred(), found as on:
                 computing.run(on)
         except KeyboardInterrupt:
+            # A batch system gives no second chance to look at what has been done so far.
             if shard is None:
                 _publish(store)
             raise
     counts, stopped = computing.counts, computing.stopped
     if shard is not None:
+        # The shards of an array job would publish the same cube over and over.
         missing = counts.total - counts.before - counts.done
         return Run(store.path, None, counts, missing, [], stopped)
+    # Replaced blocks keep their names, so that the fingerprint alone would not notice them.
     cube = _publish(store, force=retry_failed and counts.done > 0)
     return Run(store.path, cube.path, counts, cube.missing, cube.damaged, stopped)
 
@@ -215,6 +220,7 @@ class _Computing:
         from pipeline.fanout.fan_out import FanOut
 
         limit = self._campaign.limits.seconds_per_realization
+        # A worker of another version, or without the file system, would spoil the store or hang.
         check_workers(client, self._store.path, limited=limit is not None)
         for part in self._pending:
             make_shippable(part.configuration)

@@ -91,6 +91,8 @@ class FanOut:
             return next(self._completed, None)
 
     def _refill(self) -> None:
+        # Bounded, so that the scheduler's memory does not grow with the campaign, and enough for
+        # no worker to wait for us while we look at what has come back.
         bound = max(LEAST_IN_FLIGHT, 3 * self._queue.threads)
         while len(self._in_flight) < bound and (task := self._queue.next()) is not None:
             # Retried by us, not by dask: a task that fails has a reason.
@@ -101,6 +103,7 @@ class FanOut:
     def _come_back(self, future: Any, task: Task) -> None:
         from distributed.scheduler import KilledWorker
 
+        # Every ending is looked at: whatever were ignored here would be blocks lost without a word.
         status = future.status
         if status == "error":
             error = future.exception()
@@ -114,7 +117,7 @@ class FanOut:
             # The worker that held the word has died since. What it did is stored.
             self._queue.put_first([task])
         else:
-            self._queue.put_first(self._rescue.survived(task))
+            self._queue.put_first(self._rescue.completed(task))
             if not task.probe:
                 self._done(task, report)
         future.release()
@@ -122,7 +125,7 @@ class FanOut:
     def _done(self, task: Task, result: TaskResult) -> None:
         self._queue.done(task, result)
         self._on_result(task, result)
-        if rest := task.blocks[result.blocks :]:  # the worker had to leave
+        if rest := task.blocks[result.blocks :]:  # the worker had to leave, at its wall time say
             self._queue.put_first([dataclasses.replace(task, blocks=rest)])
 
     @staticmethod

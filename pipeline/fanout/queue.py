@@ -1,4 +1,4 @@
-"""Which blocks next, and how many at a time: tasks sized by what blocks have cost so far."""
+"""The queue of blocks still to be done, handed out as tasks sized by measured cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Cost:
 
 
 class Queue:
-    """Blocks still to be done, handed out as tasks sized by what blocks have cost so far.
+    """Blocks still to be done, handed out as tasks.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Queue:
     replace : bool
         Whether the blocks are there already and meant to be replaced.
     stop : Path, optional
-        Handed to the tasks; see `pipeline.fanout.task.Task`.
+        A file that ends tasks once it is there; see `pipeline.fanout.task.Task`.
 
     Notes
     -----
@@ -112,7 +112,7 @@ class Queue:
         )
 
     def _urgency(self, label: str) -> tuple[float, int]:
-        """What solvers are ordered by: those not known yet in turns, then the dearest."""
+        """Sort key of solvers: those of unknown cost take turns first, then the most expensive."""
         on_their_way = self._undone[label] - self._left[label]
         return self._costs[label].per_block or float("inf"), -on_their_way
 

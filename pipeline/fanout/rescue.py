@@ -1,4 +1,4 @@
-"""Blocks that kill their workers: find the realizations that do it, and save the others."""
+"""Rescue of blocks that kill their workers: finds the realizations at fault, saves the others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.fanout.task import Task
 from pipeline.solving.outcome import Failure
 from solvers import Status
 
-STRIKES = 2
-"""Submissions of a single realization that must fail before it counts as a culprit. Each is tried
-on as many workers as the scheduler allows, so chance kills do not condemn anything. A realization
-that left a traceback at the time limit needs no second try."""
+ATTEMPTS = 2
+"""Attempts on a single realization that must kill the worker before it is excluded. Each is made on
+as many workers as the scheduler allows, so that a worker lost by chance excludes nothing. One that
+left a traceback at the time limit needs no second attempt."""
 
 SAMPLE = 8
 """Realizations tried alone of the first block that kills its workers, where nothing of its solver
@@ -21,7 +21,7 @@ has come back alive. If all of them die, the solver is given up: a search would 
 workers to say so, block by block."""
 
 ROUNDS = 2
-"""Searches of a block without a culprit before the whole block is given up."""
+"""Searches of a block that exclude nothing before the whole block is given up."""
 
 
 @dataclasses.dataclass
@@ -32,7 +32,7 @@ class _Case:
     probes: int = 0
     sampled: bool = False
     rounds: int = 0
-    strikes: dict[int, int] = dataclasses.field(default_factory=dict)
+    attempts: dict[int, int] = dataclasses.field(default_factory=dict)
     excluded: dict[int, Failure] = dataclasses.field(default_factory=dict)
 
 
@@ -40,7 +40,7 @@ class Rescue:
     """Turns tasks whose worker died into tasks that get to the bottom of it.
 
     Of a task's blocks, those that a worker was at when it died are searched by trying halves of
-    their realizations, and then solved without the culprits, which are stored as failed.
+    their realizations, and then solved without those at fault, which are stored as failed.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class Rescue:
     def __init__(self, give_up: Callable[[str, str], None]) -> None:
         self._give_up = give_up
         self._cases: dict[str, _Case] = {}
-        self._sound: set[str] = set()
+        self._survivors: set[str] = set()
         self._held: dict[str, list[Task]] = {}
 
     def killed(self, task: Task, why: str) -> list[Task]:
-        """What to do after workers have died that had `task`.
+        """Tasks to submit after workers have died that had `task`.
 
         Parameters
         ----------
@@ -79,10 +79,10 @@ class Rescue:
         return again
 
     def _suspect(self, task: Task, failure: Failure) -> list[Task]:
-        """What to do about a single block, or part of one, that a worker died of."""
+        """Tasks that look into a single block, or part of one, that a worker died of."""
         case, label = self._cases.setdefault(_key(task), _Case(failure)), task.label
         if not task.probe:
-            if label in self._sound or task.batch < 2 * SAMPLE:
+            if label in self._survivors or task.batch < 2 * SAMPLE:
                 return self._search(task, case)
             if label in self._held:
                 self._held[label].append(task)
@@ -95,18 +95,18 @@ class Rescue:
         if len(task.probe) > 1:
             return self._halves(task, case, task.probe)
         [row] = task.probe
-        case.strikes[row] = case.strikes.get(row, 0) + 1
-        if failure.status != Status.TIME_LIMIT and case.strikes[row] < STRIKES:
+        case.attempts[row] = case.attempts.get(row, 0) + 1
+        if failure.status != Status.TIME_LIMIT and case.attempts[row] < ATTEMPTS:
             case.probes += 1
             return [task]
         case.excluded[row] = failure
         return self._closed(task, case)
 
-    def survived(self, task: Task) -> list[Task]:
-        """What to do after `task` has come back alive."""
+    def completed(self, task: Task) -> list[Task]:
+        """Tasks to submit after `task` has come back alive."""
         again: list[Task] = []
         if not task.excluded:
-            self._sound.add(task.label)
+            self._survivors.add(task.label)
             for suspect in self._held.pop(task.label, []):
                 again += self._search(suspect, self._cases[_key(suspect)])
         if task.probe:
@@ -122,11 +122,11 @@ class Rescue:
         return [dataclasses.replace(task, probe=(row,)) for row in chosen]
 
     def _after_sampling(self, task: Task, case: _Case) -> list[Task]:
-        """Search the block after all, once the sample is back, unless nothing has survived."""
+        """Search the block once the whole sample is back, or give up a solver that kills all."""
         if case.probes:
             return []
         case.sampled = False
-        if task.label in self._sound:
+        if task.label in self._survivors:
             return self._search(task, case)
         why = f"{case.failure.message}, with each of {SAMPLE} realizations tried alone"
         self._give_up(task.label, why)
@@ -135,10 +135,10 @@ class Rescue:
     def _search(self, task: Task, case: _Case) -> list[Task]:
         rows = tuple(task.blocks[0].realizations)
         case.rounds += 1
-        if case.rounds > ROUNDS:  # innocent one by one, deadly together
+        if case.rounds > ROUNDS:  # no row kills a worker alone, but the block does
             return [dataclasses.replace(task, excluded=tuple((row, case.failure) for row in rows))]
-        sound = tuple(row for row in rows if row not in case.excluded)
-        return self._halves(task, case, sound)
+        left = tuple(row for row in rows if row not in case.excluded)
+        return self._halves(task, case, left)
 
     def _halves(self, task: Task, case: _Case, rows: tuple[int, ...]) -> list[Task]:
         middle = (len(rows) + 1) // 2
@@ -147,14 +147,14 @@ class Rescue:
         return [dataclasses.replace(task, probe=part, excluded=()) for part in parts]
 
     def _closed(self, task: Task, case: _Case) -> list[Task]:
-        """The block without its culprits, once every probe has come back."""
+        """The block without what was excluded, once every probe has come back."""
         if case.probes:
             return []
         return [dataclasses.replace(task, probe=(), excluded=tuple(case.excluded.items()))]
 
     @staticmethod
     def _failure(task: Task, block: Block, why: str) -> Failure | None:
-        """How a worker died that was at that block; None where none was."""
+        """The way in which a worker died that was at that block; None where none was."""
         path = task.marker(block)
         try:
             text = path.read_text()
@@ -168,5 +168,5 @@ class Rescue:
 
 
 def _key(task: Task) -> str:
-    """Of a task's one block."""
+    """Key of the only block of a task under suspicion."""
     return task.blocks[0].key

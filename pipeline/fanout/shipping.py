@@ -49,7 +49,7 @@ def _folder(module: ModuleType) -> Path | None:
 
 
 def is_installed(module: ModuleType) -> bool:
-    """Whether a module is one of Python's, of an installed package, or of ours."""
+    """True for modules of Python, of an installed package, or of ours."""
     top, folder = module.__name__.partition(".")[0], _folder(module)
     if top in sys.stdlib_module_names or top in OURS or folder is None:
         return True

@@ -1,4 +1,4 @@
-"""What a worker does: one task after the other, each some blocks of one solver."""
+"""A task: some blocks of one solver, solved and stored by a worker one after the other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRACE_SECONDS = 1.0
 
 
 class TaskResult(NamedTuple):
-    """The word that a task returns: how much of what it was given went how.
+    """What a task returns to the driver; results themselves go to the store.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Task:
 
     @property
     def label(self) -> str:
-        """Of the solver."""
+        """Label of the solver."""
         return self.blocks[0].configuration.label
 
     @property
@@ -95,9 +95,9 @@ class Task:
         return self.blocks[0].configuration.batch
 
     def marker(self, block: Block) -> Path:
-        """The file that is there while a worker is at that block, with a traceback if stuck."""
+        """The file that is there while a worker solves that block, with a traceback if it hung."""
         part = f"-{self.probe[0]}-{self.probe[-1]}" if self.probe else ""
-        return self.store / "stuck" / f"{block.key}{part}.txt"
+        return self.store / "in_progress" / f"{block.key}{part}.txt"
 
 
 def _unpacked(packed: bytes) -> Task:
@@ -124,7 +124,7 @@ def _accountable(task: Task, block: Block, rows: int) -> Iterator[None]:
 
 
 def _leaving() -> bool:
-    """Whether this worker is on its way out, at the end of its wall time say."""
+    """True when this worker is about to end, at its wall time say."""
     try:
         from distributed import get_worker
 
@@ -156,8 +156,9 @@ def run_task(task: Task) -> TaskResult:
     for block in () if task.probe else task.blocks:
         if (task.stop is not None and task.stop.exists()) or (blocks and _leaving()):
             break
+        # Shards and other runs may share the store: their block is as good as ours.
         if not task.replace and (known := store.crashed(block)) is not None:
-            blocks, failed = blocks + 1, failed + known  # somebody else was faster
+            blocks, failed = blocks + 1, failed + known
             continue
         data = None if task.replace else rescored(store, block)
         if data is None:

@@ -13,7 +13,7 @@ SOONEST_SECONDS = 0.001
 
 _lock = threading.Lock()
 _deadlines: dict[int, tuple[float, IO[str]]] = {}
-"""Of each thread that is being watched: when its time is over, and where to say so."""
+"""Deadline of each watched thread, and the file that gets the tracebacks."""
 
 
 @contextmanager

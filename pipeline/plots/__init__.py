@@ -1,7 +1,24 @@
-"""Figures in one style: a colour and a marker per solver, bands for uncertainty."""
+"""Figures of a cube: kinds that describe what is shown, and a renderer with matplotlib."""
 
-from pipeline.plots.drawing import KINDS, draw, kinds_of
+from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Map, Panel
+from pipeline.plots.drawing import draw
+from pipeline.plots.kinds import kinds_of, names, options_of
 from pipeline.plots.replay import replayed
 from pipeline.plots.style import save
+from pipeline.plots.sweeps import over_sweep
 
-__all__ = ["KINDS", "draw", "kinds_of", "replayed", "save"]
+__all__ = [
+    "Axis",
+    "Curve",
+    "FigureData",
+    "FigureKind",
+    "Map",
+    "Panel",
+    "draw",
+    "kinds_of",
+    "names",
+    "options_of",
+    "over_sweep",
+    "replayed",
+    "save",
+]

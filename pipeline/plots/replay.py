@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.plots import style
+from pipeline.plots import looks, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def replayed(result: Replay) -> Figure:
-    """Cost, change and NMSE of one realization per iteration, and its x.
+    """Draw cost, change and NMSE of one realization per iteration, and its x.
 
-    The x alone, where the solver leaves no trace.
+    If the solver leaves no trace, only x is drawn.
 
     Parameters
     ----------
     result
-        Of `pipeline.replay`.
+        A realization solved again, as `pipeline.replay` gives it.
     """
     with style.rc():
         objective = result.objective or "cost"
@@ -35,7 +35,7 @@ def replayed(result: Replay) -> Figure:
         traces = {name: v for name, v in traces.items() if np.isfinite(v).any()}
         figure, axes = style.canvas(2, 2, (9.0, 6.4)) if traces else style.canvas()
         for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
-            ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=style.COLOURS[0])
+            ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=looks.COLOURS[0])
             ax.set(xlabel="iteration", ylabel=name, xscale="log")
             ax.set_yscale("linear" if name == objective else "log")
         _entries(axes[-1, -1], result.truth.x, result.estimate.x)
@@ -53,8 +53,8 @@ def _entries(ax: Axes, truth: NDArray[Any] | None, found: NDArray[Any] | None) -
     count = max(2 * np.count_nonzero(known[0]), 10) if truth is not None else 40
     at = np.argsort(-known[0], kind="stable")[:count]
     if truth is not None:
-        ax.plot(known[0][at], "o", color=style.COLOURS[6], mfc="none", label="true")
+        ax.plot(known[0][at], "o", color=looks.COLOURS[6], mfc="none", label="true")
     if found is not None:
-        ax.plot(known[-1][at], "x", color=style.COLOURS[1], label="estimate")
+        ax.plot(known[-1][at], "x", color=looks.COLOURS[1], label="estimate")
     ax.set(xlabel="entries of x, largest first", ylabel="magnitude")
     ax.legend()

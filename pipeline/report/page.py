@@ -10,18 +10,18 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from pipeline.plots.style import Look
+from pipeline.plots.looks import Look
 
 
-class Cell(NamedTuple):
-    """What a table shows in a field, and by what its column is sorted."""
+class TableCell(NamedTuple):
+    """A field of a table: its text, and the key by which its column is sorted."""
 
     text: str
     key: float | str
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
+class Paragraph:
     """A paragraph; a `warning` stands out."""
 
     kind: ClassVar[str] = "text"
@@ -30,7 +30,7 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class FactList:
     """Names and what they stand for; with `done` between 0 and 1, a bar of progress."""
 
     kind: ClassVar[str] = "facts"
@@ -39,8 +39,8 @@ class Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """Text as it stands in a file, folded."""
+class SourceText:
+    """Paragraph as it stands in a file, folded."""
 
     kind: ClassVar[str] = "source"
     title: str
@@ -48,27 +48,27 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class SortableTable:
     """A table that can be sorted by any column.
 
     Attributes
     ----------
     caption : str
-        What the figures are, with units and kind of uncertainty.
+        What the numbers are, with units and kind of uncertainty.
     columns : sequence of str
-    rows : sequence of sequences of Cell or str
+    rows : sequence of sequences of TableCell or str
         A plain string is sorted as a word and stands on the left.
     """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[TableCell | str]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """An interactive figure.
+    """An interactive panel of a figure.
 
     Attributes
     ----------
@@ -81,8 +81,6 @@ class Chart:
         What is drawn, and what the bands are.
     alt : str
         What somebody who does not see it should know.
-    wide : bool
-        Over the whole width of the page.
     """
 
     kind: ClassVar[str] = "chart"
@@ -91,10 +89,9 @@ class Chart:
     looks: Mapping[str, Look]
     caption: str
     alt: str
-    wide: bool = False
 
 
-Part = Text | Facts | Source | Table | Chart
+Part = Paragraph | FactList | SourceText | SortableTable | Chart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +109,7 @@ def page(title: str, sections: Iterable[Section], subtitle: str = "") -> str:
     ----------
     title
     sections
-        Of one cube, from `sections_of`, of several, or one's own.
+        Those that `sections_of` makes of a cube, of several cubes, or one's own.
     subtitle
         A line below the title.
 

@@ -1,17 +1,16 @@
-"""The page of a paper's studies: own figures beside the published ones, each with a verdict."""
+"""The page of a paper's studies: own results beside the published ones, each with a verdict."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from pipeline.analysis import default_measure, describing, measures_of, summarize
-from pipeline.analysis.cells import ran
+from pipeline.analysis import describing, ran
 from pipeline.analysis.published import (
     Sample,
     Verdict,
@@ -20,9 +19,12 @@ from pipeline.analysis.published import (
     read_published,
 )
 from pipeline.campaign import Campaign
-from pipeline.plots import style
-from pipeline.report import charts, tables
-from pipeline.report.page import Cell, Chart, Part, Section, Table, Text, page
+from pipeline.plots import kinds
+from pipeline.plots.base import FigureKind
+from pipeline.plots.looks import Looks, looks_across
+from pipeline.report import charts
+from pipeline.report.page import Paragraph, Part, Section, SortableTable, TableCell, page
+from pipeline.report.summary_tables import place, tables_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Study:
 
 
 def published_file(file: Path) -> Path:
-    """Where the published numbers of a campaign file would be."""
+    """The file that holds the published numbers of a campaign file, if there are some."""
     return file.parent / "published" / f"{file.stem}.csv"
 
 
@@ -80,29 +82,30 @@ def paper_page(title: str, studies: Sequence[Study]) -> str:
     return page(title, [overview(studies), *(section(s, looks) for s in studies)], subtitle)
 
 
-def looks_of(studies: Sequence[Study]) -> style.Looks:
+def looks_of(studies: Sequence[Study]) -> Looks:
     """One look per solver, in all figures of all studies."""
-    return style.looks_across(study.results.solver.values for study in studies)
+    return looks_across(study.results.solver.values for study in studies)
 
 
 def agreement(studies: Sequence[Study]) -> list[str]:
-    """How many of the published figures agree with ours, in words; nothing where there are none."""
+    """Lines that say how many of the published numbers agree with ours; none without any."""
     compared = [v for study in studies for v in study.verdicts]
     telling = [v for v in compared if v.telling]
     if not compared:
         return []
     agreeing = sum(v.consistent for v in telling)
-    said = f"{agreeing} of {len(telling)} published figures are consistent with ours"
+    said = f"{agreeing} of {len(telling)} published numbers are consistent with ours"
     few = len(compared) - len(telling)
     return [said, *([f"{few} rest on too few trials to tell"] if few else [])]
 
 
 def overview(studies: Sequence[Study]) -> Section:
-    """How far each study is, what it took, and how many verdicts are good."""
-    rows: list[list[Cell | str]] = []
+    """A table of the studies: cells done, core-hours taken, verdicts that are good."""
+    rows: list[list[TableCell | str]] = []
     for study in studies:
-        hours = float(study.results.runtime.sum()) / 3600
-        done, total = int(ran(study.results).sum()), int(study.results.status.size)
+        status, runtime = study.results.status, study.results.runtime
+        hours = float(runtime.sum()) / 3600
+        done, total = int(ran(study.results).sum()), int(status.size)
         good, all_ = (
             sum(v.consistent for v in study.verdicts),
             sum(v.telling for v in study.verdicts),
@@ -110,99 +113,87 @@ def overview(studies: Sequence[Study]) -> Section:
         rows.append(
             [
                 study.name,
-                Cell(f"{done} of {total}", done / total),
-                Cell(f"{hours:.3g}", hours),
-                Cell(f"{good} of {all_}" if all_ else "–", good / all_ if all_ else 2.0),
+                TableCell(f"{done} of {total}", done / total),
+                TableCell(f"{hours:.3g}", hours),
+                TableCell(f"{good} of {all_}" if all_ else "–", good / all_ if all_ else 2.0),
             ]
         )
     caption = "Cells that were run, hours that solvers took on one core, and verdicts."
     return Section(
-        "Overview", [Table(caption, ["study", "cells", "core-hours", "consistent"], rows)]
+        "Overview", [SortableTable(caption, ["study", "cells", "core-hours", "consistent"], rows)]
     )
 
 
-def section(study: Study, looks: style.Looks) -> Section:
+def section(study: Study, looks: Looks) -> Section:
     """Figures and verdicts of one study."""
     results = study.results
     looks = {label: looks[label] for label in map(str, results.solver.values)}
-    parts: list[Part] = [Text(study.about)]
-    parts += [Text(f"{n[0].upper()}{n[1:]}.", warning=True) for n in describing.notes(results)]
-    names = [m for m in measures_of(results) if results[m].ndim == results.status.ndim]
-    names.sort(key=lambda m: m != default_measure(results))
-    summaries = {m: summarize(results, m) for m in names}
-    if describing.free_axes(results):
-        ours = charts.measures(results, summaries, looks)
-        theirs = _published_charts(study, looks)
-        for part in ours:
-            parts.append(part)
-            if isinstance(part, Chart) and part.title in theirs:
-                parts.append(_beside(part, theirs[part.title]))
-    parts += charts.convergence(results, looks)
+    parts: list[Part] = [Paragraph(study.about)]
+    notes = describing.notes(results)
+    parts += [Paragraph(f"{charts.capital(note)}.", warning=True) for note in notes]
+    shown = {"Convergence", *(["Figures"] if describing.free_axes(results) else [])}
+    for kind in kinds.in_report(results):
+        if kind.section in shown:
+            parts += _beside_published(study, kind, looks)
     if study.verdicts:
-        parts += [verdict_table(study), Text(f"Published: {study.published.attrs['source']}")]  # type: ignore[union-attr]
-    parts += tables.summary_tables(results, summaries)
-    return Section(f"Study: {study.name}", parts)
+        parts += [verdict_table(study), Paragraph(f"Published: {study.published.attrs['source']}")]  # type: ignore[union-attr]
+    return Section(f"Study: {study.name}", [*parts, *tables_of(results)])
 
 
-def _published_charts(study: Study, looks: style.Looks) -> dict[str, Chart]:
-    """Charts of what was published, by title."""
-    cube = study.published
-    if cube is None or not describing.free_axes(cube):
-        return {}
-    summaries = {m: summarize(cube, m) for m in measures_of(cube)}
-    drawn = charts.measures(cube, summaries, looks)
-    return {part.title: part for part in drawn if isinstance(part, Chart)}
+def _beside_published(study: Study, kind: FigureKind, looks: Looks) -> list[Part]:
+    """The charts of a figure, each followed by that of the published trials on the same scale."""
+    ours, cube = charts.described(kind, study.results), study.published
+    if cube is None or not describing.free_axes(cube) or kinds.reason_against(kind, cube):
+        return list(charts.charts_of(ours, looks))
+    theirs = charts.described(kind, cube)
+    both = kinds.with_common_limits([*ours, *theirs])
+    published = {chart.title: chart for chart in charts.charts_of(both[len(ours) :], looks)}
+    parts: list[Part] = []
+    for chart in charts.charts_of(both[: len(ours)], looks):
+        parts.append(chart)
+        if chart.title in published:
+            other = published[chart.title]
+            parts.append(dataclasses.replace(other, title=f"Published: {other.title}"))
+    return parts
 
 
-def _beside(ours: Chart, theirs: Chart) -> Chart:
-    """The published chart, on the scale of ours and ours on its own."""
-    from bokeh.models import Range1d
-
-    ranges = [chart.model.y_range for chart in (ours, theirs)]
-    if all(isinstance(r, Range1d) for r in ranges):
-        low, high = min(r.start for r in ranges), max(r.end for r in ranges)
-        for r in ranges:
-            r.start, r.end = low, high
-    return dataclasses.replace(theirs, title=f"Published: {theirs.title}")
-
-
-def verdict_table(study: Study) -> Table:
-    """Every published figure beside ours."""
+def verdict_table(study: Study) -> SortableTable:
+    """A table of what was published, beside ours, with a verdict in each row."""
     axes = list(study.verdicts[0].point)
     heads = [describing.label_of(study.results[axis]) for axis in axes]
-    rows: list[list[Cell | str]] = [
+    rows: list[list[TableCell | str]] = [
         [
             v.measure,
             v.solver,
-            *(Cell(tables.plain(v.point[axis]), float(v.point[axis])) for axis in axes),
+            *(place(v.point[axis]) for axis in axes),
             v.text,
             _apart(v.apart),
-            Cell(f"{v.p_value:.2g}", v.p_value),
+            TableCell(f"{v.p_value:.2g}", v.p_value),
             *(cell for sample in (v.ours, v.theirs) for cell in _sample(sample)),
         ]
         for v in study.verdicts
     ]
     caption = (
-        "Ours and the published figures: median, mean ± standard error, trials. Apart: difference "
+        "Ours and the published numbers: median, mean ± standard error, trials. Apart: difference "
         "of the means (of the NMSE in dB) in standard errors of both. p: rank test, corrected for "
         "all comparisons of the study (Holm); below 0.01 the two are not consistent."
     )
-    figures = [f"{name} {who}" for who in ("ours", "published") for name in ("median", "mean")]
-    columns = ["measure", "solver", *heads, "verdict", "apart", "p", *figures]
-    return Table(caption, columns, rows)
+    statistics = [f"{name} {who}" for who in ("ours", "published") for name in ("median", "mean")]
+    columns = ["measure", "solver", *heads, "verdict", "apart", "p", *statistics]
+    return SortableTable(caption, columns, rows)
 
 
-def _apart(errors: float) -> Cell:
+def _apart(errors: float) -> TableCell:
     if math.isnan(errors):  # all trials of both are equal
-        return Cell("–", 0.0)
-    return Cell(f"{errors:+.1f}".replace("-", "−"), errors)
+        return TableCell("–", 0.0)
+    return TableCell(f"{errors:+.1f}".replace("-", "−"), errors)
 
 
-def _sample(sample: Sample) -> list[Cell | str]:
+def _sample(sample: Sample) -> list[TableCell | str]:
     error = f" ± {sample.error:.1g}" if sample.trials > 1 else ""
     return [
-        Cell(f"{sample.median:.3g}", sample.median),
-        Cell(f"{sample.mean:.3g}{error} ({sample.trials})", sample.mean),
+        TableCell(f"{sample.median:.3g}", sample.median),
+        TableCell(f"{sample.mean:.3g}{error} ({sample.trials})", sample.mean),
     ]
 
 
@@ -220,8 +211,8 @@ def write_figures(studies: Sequence[Study], folder: Path) -> list[Path]:
     written = []
     for study in studies:
         traced = any(str(name).startswith("trace_") for name in study.results)
-        kinds: Mapping[str, Any] = {"kind": "convergence", "measure": "nmse"} if traced else {}
-        written.append(draw(study.name, study.results, **kinds))
+        options = {"kind": "convergence", "measure": "nmse"} if traced else {}
+        written.append(draw(study.name, study.results, **options))
         if study.published is not None and describing.free_axes(study.published):
             written.append(draw(f"{study.name}-published", study.published))
     return written

@@ -7,22 +7,24 @@ import math
 
 import xarray as xr
 
-from pipeline.analysis import (
-    axes_of,
-    check,
-    default_measure,
-    describing,
-    measures_of,
-    summarize,
-)
-from pipeline.analysis.cells import finished, not_run, ran
+from pipeline.analysis import axes_of, check, describing, finished, ran
+from pipeline.analysis.cells import not_run
 from pipeline.errors import InputError
-from pipeline.plots import style
-from pipeline.report import charts, tables
-from pipeline.report.page import Cell, Facts, Part, Section, Source, Table, Text
+from pipeline.plots import kinds
+from pipeline.plots.looks import Looks, looks_of
+from pipeline.report import charts, summary_tables
+from pipeline.report.page import (
+    FactList,
+    Paragraph,
+    Part,
+    Section,
+    SortableTable,
+    SourceText,
+    TableCell,
+)
 
 
-def sections_of(results: xr.Dataset, *, looks: style.Looks | None = None) -> list[Section]:
+def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Section]:
     """All there is to say of a cube, finished or not.
 
     Parameters
@@ -41,27 +43,28 @@ def sections_of(results: xr.Dataset, *, looks: style.Looks | None = None) -> lis
     if not bool(ran(results).any()):
         raise InputError("nothing to report: no cell of this cube has been run")
     labels = [str(label) for label in results.solver.values]
-    looks = looks or style.looks_of(labels)
+    looks = looks or looks_of(labels)
     looks = {label: looks[label] for label in labels}
-    names = [m for m in measures_of(results) if results[m].ndim == results.status.ndim]
-    names.sort(key=lambda m: m != default_measure(results))
-    summaries = {m: summarize(results, m) for m in names}
-    first = next(iter(summaries.values()))
     return [
         Section("What was run", about(results)),
-        Section("Summary", [*_notes(results), *tables.summary_tables(results, summaries)]),
-        Section("Figures", charts.measures(results, summaries, looks)),
-        Section("Runtime", charts.runtime(results, first, names[0], looks)),
-        Section("Latency", charts.latency(results, looks)),
-        Section("Distributions", charts.distributions(results, names[0], looks)),
-        Section("Convergence", charts.convergence(results, looks)),
+        Section("Summary", [*_notes(results), *summary_tables.tables_of(results)]),
+        *figures(results, looks),
         Section("How realizations ended", endings(results)),
         Section("Campaign", settings(results)),
     ]
 
 
+def figures(results: xr.Dataset, looks: Looks) -> list[Section]:
+    """All figures that the cube gives, in the sections that their kinds name."""
+    parts: dict[str, list[Part]] = {}
+    for kind in kinds.in_report(results):
+        drawn = charts.charts_of(charts.described(kind, results), looks)
+        parts.setdefault(kind.section, []).extend(drawn)
+    return [Section(title, drawn) for title, drawn in parts.items()]
+
+
 def about(results: xr.Dataset) -> list[Part]:
-    """Facts: what, from which seed, where, with what; progress if unfinished."""
+    """FactList: what, from which seed, where, with what; progress if unfinished."""
     attributes = results.attrs
     cells = int(results.status.size)
     missing = int(attributes.get("missing", int(not_run(results).sum())))
@@ -74,8 +77,9 @@ def about(results: xr.Dataset) -> list[Part]:
     facts = {
         "scenario": describing.setting(results),
         "swept": "; ".join(
-            f"{describing.label_of(results[a])}: {', '.join(map(tables.plain, results[a].values))}"
-            for a in axes_of(results)
+            f"{describing.label_of(results[axis])}: "
+            + ", ".join(map(describing.short_text, results[axis].values))
+            for axis in axes_of(results)
         ),
         "realizations": str(results.sizes["realization"]),
         "cells": f"{cells - missing} of {cells}",
@@ -91,24 +95,24 @@ def about(results: xr.Dataset) -> list[Part]:
         "requested": attributes.get("requested", ""),
     }
     shown = {name: text for name, text in facts.items() if text}
-    return [Facts(shown, done=(cells - missing) / cells if missing else None)]
+    return [FactList(shown, done=(cells - missing) / cells if missing else None)]
 
 
 def _notes(results: xr.Dataset) -> list[Part]:
     said = describing.notes(results)
     if not bool(finished(results).any()):
-        said.append("no realization has an estimate, so the figures are empty")
+        said.append("no realization has an estimate, so the tables are empty")
     points = math.prod(results.sizes[axis] for axis in axes_of(results))
     if points > charts.PANELS:
         said.append(
             f"where a figure is of one point, {charts.PANELS} of the {points} are shown, evenly "
             "spread; `kronsbl plot` draws any of them"
         )
-    return [Text(f"{note[0].upper()}{note[1:]}.", warning=True) for note in said]
+    return [Paragraph(f"{charts.capital(note)}.", warning=True) for note in said]
 
 
 def endings(results: xr.Dataset) -> list[Part]:
-    """How many realizations ended how, and the messages of those that failed."""
+    """Tables of how realizations ended, and of the messages of those that failed."""
     flags = results.status.attrs
     meanings = flags.get("flag_meanings", "").split()
     over = [d for d in results.status.dims if d != "solver"]
@@ -118,31 +122,31 @@ def endings(results: xr.Dataset) -> list[Part]:
         if number.any():
             columns.append(meaning.replace("_", " "))
             numbers.append(number)
-    rows: list[list[Cell | str]] = [
-        [str(solver), *(tables.count(n[i]) for n in numbers)]
+    rows: list[list[TableCell | str]] = [
+        [str(solver), *(summary_tables.count(n[i]) for n in numbers)]
         for i, solver in enumerate(results.solver.values)
     ]
     caption = "Realizations by how they ended, over all points."
-    parts: list[Part] = [Table(caption, ["solver", *columns], rows)]
+    parts: list[Part] = [SortableTable(caption, ["solver", *columns], rows)]
     messages = describing.failures_of(results)
     if messages:
         rows = [
-            [solver, message, tables.count(count)]
+            [solver, message, summary_tables.count(count)]
             for solver, found in messages.items()
             for message, count in sorted(found.items(), key=lambda pair: -pair[1])
         ]
-        parts.append(Table("What went wrong.", ["solver", "message", "cells"], rows))
+        parts.append(SortableTable("What went wrong.", ["solver", "message", "cells"], rows))
     return parts
 
 
 def settings(results: xr.Dataset) -> list[Part]:
     """Options of every solver, and the campaign's text."""
-    rows: list[list[Cell | str]] = []
+    rows: list[list[TableCell | str]] = []
     for label, spec in json.loads(results.attrs.get("solvers", "{}")).items():
         options = {k: v for k, v in spec.items() if not isinstance(v, dict)}
         for nested in (v for v in spec.values() if isinstance(v, dict)):
             options |= nested
         text = ", ".join(f"{name} = {value}" for name, value in options.items())
         rows.append([label, text])
-    parts: list[Part] = [Table("Options of the solvers.", ["solver", "options"], rows)]
-    return [*parts, Source("Campaign file", results.attrs.get("campaign", ""))]
+    parts: list[Part] = [SortableTable("Options of the solvers.", ["solver", "options"], rows)]
+    return [*parts, SourceText("Campaign file", results.attrs.get("campaign", ""))]

@@ -87,6 +87,7 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
             return Published(current, int(str(about["missing"])), [])
     cubes = store.path / "cubes"
     cubes.mkdir(exist_ok=True)
+    # Aside, under a name that no reader looks at: a killed publisher leaves nothing visible.
     folder = temporary_beside(cubes / "new.zarr")
     try:
         builder.fill(folder)
@@ -100,6 +101,7 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    # Last, so that LATEST never names a cube that a power cut could take away.
     _name_newest(store)
     return Published(path, builder.missing, builder.damaged)
 
@@ -206,7 +208,7 @@ def collect_garbage(store: Store) -> list[Path]:
             removed.append(path)
     left_behind = itertools.chain(
         store.path.rglob(f".*{TEMPORARY}"),
-        *((store.path / folder).glob("*") for folder in ("running", "stuck")),
+        *((store.path / folder).glob("*") for folder in ("running", "in_progress")),
     )
     for path in left_behind:
         if time.time() - path.stat().st_mtime > ABANDONED_AFTER:

@@ -10,7 +10,7 @@ REGISTRY = Registry(
     "scenario",
     "kronsbl.scenarios",
     {"synthetic": Synthetic, "irs_mimo": IrsMimo},
-    methods=("draw", "score", "measures"),
+    base=Scenario,
 )
 
 __all__ = [

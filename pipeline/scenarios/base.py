@@ -23,11 +23,11 @@ Decibels = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-300, le=
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 PARAMETERS = ConfigDict(extra="forbid")
-"""Of the pydantic dataclasses that scenarios are."""
+"""Configuration of scenarios as pydantic dataclasses: unknown parameters are refused."""
 
 
 class Measure(NamedTuple):
-    """How to read one of the figures of merit that `Scenario.score` gives.
+    """Meaning of one of the figures of merit that `Scenario.score` gives.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What the solvers must find.
+    """The truth that solvers must find.
 
     Subclasses add fields for what they score against: arrays whose first axis is the batch.
 
@@ -101,10 +101,10 @@ class Scenario(ABC, Generic[T]):
     """
 
     draw_version: ClassVar[int] = 1
-    """Of `draw`: raised when it gives other numbers, so that stored blocks are solved again."""
+    """Version of `draw`: raised when its numbers change, so that blocks are solved again."""
 
     score_version: ClassVar[int] = 1
-    """Of `score`: raised when it gives other numbers, so that stored blocks are scored again."""
+    """Version of `score`: raised when its numbers change, so that blocks are scored again."""
 
     measures: ClassVar[Mapping[str, Measure]]
     """The figures of merit that `score` gives."""

@@ -153,7 +153,7 @@ class Synthetic(Scenario[Truth]):
         return np.stack([normal(g, shape, complex_valued=self.complex_valued) for g in generators])
 
     def _positions(self, realizations: Sequence[int], seed: int) -> list[NDArray[Any]]:
-        """Where the nonzeros of each factor are, (B, K_i); fewer are the first of more."""
+        """Positions of the nonzeros of each factor, (B, K_i); fewer are the first of more."""
         return [
             np.stack([g.permutation(n)[:k] for g in streams(seed, f"support.{i}", realizations)])
             for i, (n, k) in enumerate(zip(self.dims, self.nonzeros, strict=True))

@@ -1,4 +1,4 @@
-"""Whether solvers and scenarios return what their contracts say."""
+"""The contracts of solvers and scenarios, checked on what they return."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class _Measurement:
 
 
 def _folder(store: Store, about: Mapping[str, Any]) -> Path:
-    """Of one host with one set of libraries."""
+    """Folder of the latencies of one host with one set of libraries."""
     facts = canonical({name: about[name] for name in provenance.SAME_MACHINE})
     return store.path / "timings" / f"{about['host']}-{digest(facts)[:8]}"
 

@@ -1,4 +1,4 @@
-"""What comes of a batch of realizations: drawn, solved and scored, with failures as data."""
+"""The outcome of a batch of realizations: drawn, solved and scored, with failures as data."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RowClock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of some realizations.
+    """Result of some realizations.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ def diagnostics_of(configuration: SolvableConfiguration) -> Sequence[str]:
 
 
 def _failure(error: BaseException) -> Failure:
-    """What an exception means for a single realization."""
+    """The failure that an exception stands for, of a single realization."""
     status = Status.RAISED
     if isinstance(error, BrokenContract):
         status = Status.BROKE_CONTRACT

@@ -1,4 +1,4 @@
-"""What a process that solves is set to, so that its times mean something."""
+"""Settings of a process that solves, without which its times would mean little."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def keep_memory() -> None:
 
 
 def steady() -> None:
-    """Both of these."""
+    """Limit BLAS to one thread and keep freed memory."""
     one_blas_thread()
     keep_memory()
 
 
 def prepare() -> None:
-    """These, and the solvers' compiled parts ready."""
+    """The same as `steady`, and load the compiled kernels."""
     steady()
     kernels.load()

@@ -1,4 +1,4 @@
-"""Where numbers come from: versions, hosts, BLAS, and the state of the source tree."""
+"""Provenance of numbers: versions, hosts, BLAS, and the state of the source tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the store what it says? Every block read, some of them solved again."""
+"""Verification of a store: every block read, a sample of them solved again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOT_COMPARED = {"runtime"}
 
 @dataclasses.dataclass
 class Verdict:
-    """What came of a verification.
+    """Result of a verification.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """True when nothing is damaged and nothing differs."""
         return not (self.damaged or self.differing)
 
 
@@ -194,7 +194,7 @@ def _solve_again(path: Path, verdict: Verdict) -> None:
 
 
 def differences(stored: BlockData, again: BlockData, *, exact: bool) -> list[str]:
-    """Where two versions of a block disagree, as text."""
+    """Sentences on where two versions of a block disagree."""
     found = []
     names = set(stored.cells.dtype.names or ()) | set(again.cells.dtype.names or ())
     for name in sorted(names - NOT_COMPARED):

@@ -11,11 +11,11 @@ from pipeline.solving import provenance
 from solvers.kernels import caching
 
 VERSION = provenance.package_version("kronsbl")
-"""Of kronsbl in this process; driver and workers must have the same."""
+"""Version of kronsbl in this process; driver and workers must have the same."""
 
 
 class WorkerInfo(NamedTuple):
-    """What a worker finds where it is."""
+    """A worker's version, Python, process, and what it sees."""
 
     version: str
     sees_store: bool
@@ -25,12 +25,12 @@ class WorkerInfo(NamedTuple):
 
 
 def inspect_worker(probe: str) -> WorkerInfo:
-    """What a worker is, and whether it sees a file."""
+    """Inspect the process this runs in: its version, and whether it sees the file `probe`."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return WorkerInfo(
         version=VERSION,
         sees_store=os.path.exists(probe),
         python=python,
         process=(platform.node(), os.getpid()),
-        compiled=caching.kept(),
+        compiled=caching.is_complete(),
     )

@@ -1,4 +1,4 @@
-"""What has been computed: a folder of immutable block files."""
+"""The store: a folder of immutable block files, the only truth about what was computed."""
 
 from pipeline.store.folder import Store
 

@@ -23,7 +23,7 @@ class DamagedBlock(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class BlockData:
-    """What came of a block.
+    """Result of a block.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is being written, or was left behind by somebody who did not finish."""
+    """True for the name of a file that is being written, or whose writer was killed."""
     return path.suffix == TEMPORARY
 
 
@@ -54,8 +54,9 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write or replace a file: readers see the old or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as temporary:
+        # Before the rename: else a power cut could leave the new name with an empty file.
         _write_synced(temporary, data)
-    sync(path.parent)
+    sync(path.parent)  # the rename itself is on the disk only after this
 
 
 def create_durably(path: Path, data: bytes) -> bool:

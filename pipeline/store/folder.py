@@ -118,12 +118,12 @@ class Store:
         return sorted((self.path / "requests").glob("[0-9]*.toml"))
 
     def last_request(self) -> Request | None:
-        """What was asked for last, or None in a new store."""
+        """The newest request, or None in a new store."""
         found = self.requests()
         return _request(found[-1]) if found else None
 
     def asked(self) -> Request:
-        """What was asked for last.
+        """The newest request.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Store:
     # -- blocks -----------------------------------------------------------------------------
 
     def block_path(self, name: str) -> Path:
-        """Where the file of that name is, or would be: ``KEY.SCORE``, or ``KEY.x``."""
+        """Path of the file of that name (``KEY.SCORE``, or ``KEY.x``), which need not be there."""
         return self.path / "blocks" / name[:2] / f"{name}.npz"
 
     def block_files(self) -> Iterator[os.DirEntry[str]]:
@@ -200,7 +200,7 @@ class Store:
         return {entry.name[:-4] for entry in self.block_files()}
 
     def has(self, block: Block) -> bool:
-        """Whether a block is done; see `Configuration.is_done`."""
+        """True when all files of a block are there; see `Configuration.is_done`."""
         return all(self.block_path(name).exists() for name in block.files)
 
     def write(self, block: Block, data: BlockData, *, replace: bool = False) -> None:
@@ -231,7 +231,7 @@ class Store:
         return self.path / "failed" / f"{key}.json"
 
     def crashed(self, block: Block) -> int | None:
-        """How many cells of a block crashed; None where the block is not done."""
+        """Number of crashed cells of a block; None when the block is not done."""
         if not self.has(block):
             return None
         try:
@@ -292,7 +292,7 @@ def _tables(path: Path) -> dict[str, Any]:
 
 
 def _mark(path: Path) -> dict[str, Any]:
-    """What is said of a block with failed cells."""
+    """Content of a failure mark."""
     try:
         return {"cells": 0, "messages": {}, **json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
@@ -303,7 +303,7 @@ def _mark(path: Path) -> dict[str, Any]:
 
 
 def identity_of(campaign: Campaign) -> dict[str, Any]:
-    """What a store's campaign can never change."""
+    """The settings of a campaign that can never change within a store."""
     header = campaign.campaign
     return {
         "format": FORMAT,

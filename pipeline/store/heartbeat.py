@@ -42,7 +42,7 @@ class LiveRun:
 
     @property
     def alive(self) -> bool:
-        """Whether it was heard of lately."""
+        """True when it was heard of lately."""
         return self.silent < ALIVE_SECONDS
 
 
@@ -90,7 +90,7 @@ def live_runs(store: Path) -> list[LiveRun]:
 
 
 def _read(path: Path) -> LiveRun | None:
-    """What a run says of itself, or None where it has just ended, or its file is damaged."""
+    """One heartbeat, or None when its run has just ended or the file is damaged."""
     try:
         beat = json.loads(path.read_text())
         seconds = beat["updated"] - beat["started"]

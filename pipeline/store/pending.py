@@ -1,4 +1,4 @@
-"""What is done and what is still to do: decided here alone, from one listing of the store."""
+"""Done and pending blocks: decided here alone, from one listing of the store."""
 
 from __future__ import annotations
 

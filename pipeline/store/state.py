@@ -1,4 +1,4 @@
-"""How far a store is: cells done, failed and pending, live runs, disk use."""
+"""State of a store: cells done, failed and pending, live runs, disk use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StoreState:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing that was asked for is pending."""
+        """True when nothing that was asked for is pending."""
         return not any(s.pending for s in self.configurations)
 
     def tables(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class HostTimings(NamedTuple):
 
 
 def timing_key(configuration: Configuration) -> str:
-    """Of everything that decides how long a solve takes, but the host; batches do not."""
+    """Hash of all that determines a latency except the host; batch size is irrelevant."""
     spec = {k: v for k, v in configuration.spec.items() if k not in ("batch", "trace")}
     return digest(canonical(spec))
 

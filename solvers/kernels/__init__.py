@@ -8,7 +8,11 @@ any clock starts.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import subprocess
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +54,31 @@ _MODULES = ("alternation", "eigen", "factors", "leading", "posterior", "systems"
 @cache
 def load() -> None:
     """Make every compiled function ready to be called."""
+    if not caching.is_complete():
+        _compile_aside()
     for module in _MODULES:
         functions = vars(importlib.import_module(f"{__name__}.{module}"))
         globals().update({name: functions[name] for name in __all__ if name in functions})
-    caching.keep()
+    caching.mark_complete()
+
+
+def _compile_aside() -> None:
+    """Have another process compile, so that this one loads what it wrote.
+
+    The process that compiles inlines across functions in other ways than one that loads them, and
+    the last bits of complex eigenvectors differ between the two: the first run on a machine would
+    give other bits than all that follow. Where that process fails we compile here after all.
+    """
+    modules = ", ".join(f"{__name__}.{module}" for module in _MODULES)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with contextlib.suppress(OSError):
+        subprocess.run(
+            [sys.executable, "-c", f"import {modules}"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
 
 
 def __getattr__(name: str) -> Any:

@@ -28,12 +28,12 @@ def folder() -> Path:
     return _base() / f"kernels-{digest.hexdigest()[:16]}"
 
 
-def kept() -> bool:
+def is_complete() -> bool:
     """Whether the code of every function is in the cache."""
     return _mark().exists()
 
 
-def keep() -> None:
+def mark_complete() -> None:
     """Note that the cache is complete; a cache that cannot be written to does no harm."""
     with contextlib.suppress(OSError):
         _mark().parent.mkdir(parents=True, exist_ok=True)

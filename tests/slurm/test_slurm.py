@@ -15,6 +15,8 @@ import pytest
 import tomli_w
 
 from pipeline import Campaign, Store, open_results
+from pipeline.campaign.settings import ClusterSettings
+from pipeline.cluster.systems import SLURM
 from tests.test_cluster import is_http, lets_in, listening
 from tests.test_mishaps import assert_same_numbers, undisturbed
 
@@ -260,6 +262,71 @@ def test_refused_jobs(tiny, tmp_path, site, message):
     assert len(err.splitlines()) == 1
     assert message in err
     assert jobs("RUNNING,PENDING") == []
+
+
+def asked_for(*options):
+    """What sbatch makes of options: memory of a node or core, and minutes."""
+    command = ["sbatch", "--hold", "--parsable", "--output=/dev/null", *options, "--wrap=true"]
+    job = subprocess.run(command, capture_output=True, text=True, check=False)
+    if job.returncode:
+        return None
+    command = ["scontrol", "show", "job", job.stdout.strip()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = dict(re.findall(r"(MinMemoryNode|MinMemoryCPU|TimeLimit)=(\S+)", shown))
+    subprocess.run(["scancel", job.stdout.strip()], check=True)
+    return found
+
+
+@pytest.mark.parametrize("memory", ["32000", "4G", "4g", "4GB", "512mB", "4096K", "9KB", "1T"])
+def test_memory_means_what_sbatch_means(memory):
+    settings = ClusterSettings(cores=1, walltime="10", jobs=1, memory=memory)
+    [written] = [d for d in SLURM.directives(settings, Path()) if d.startswith("--mem")]
+    asked = asked_for(written)
+    assert asked
+    assert asked == asked_for(f"--mem={memory}")
+
+
+@pytest.mark.parametrize("memory", ["0GB", "-1GB", "4GiB", "4.5G", "4 GB", ""])
+def test_memory_that_sbatch_refuses_or_takes_for_everything(memory):
+    assert (asked_for(f"--mem={memory}") or {"MinMemoryNode": "0"})["MinMemoryNode"] == "0"
+    with pytest.raises(ValueError, match="expected a size"):
+        ClusterSettings(memory=memory)
+
+
+@pytest.mark.parametrize(
+    "walltime",
+    ["90", "90:30", "1:30:00", "1:99:00", "100:00:00", "1-0", "1-02:30", "1-02:30:15", "0-0:10"],
+)
+def test_wall_time_means_what_sbatch_means(walltime):
+    settings = ClusterSettings(cores=1, walltime=walltime, jobs=1)
+    [written] = [d for d in SLURM.directives(settings, Path()) if d.startswith("-t ")]
+    asked = asked_for("-t", written[3:])
+    assert asked
+    assert asked == asked_for("-t", walltime)
+
+
+@pytest.mark.parametrize("walltime", ["4h", "1.5", "UNLIMITED", "0", ":5", "5:", "4:00:00:00", ""])
+def test_wall_time_that_is_none_or_no_limit(walltime):
+    limit = asked_for("-t", walltime) if walltime else None
+    assert (limit or {"TimeLimit": "UNLIMITED"})["TimeLimit"] == "UNLIMITED"
+    with pytest.raises(ValueError, match="expected a time"):
+        ClusterSettings(walltime=walltime)
+
+
+@pytest.mark.parametrize("memory", [{}, {"memory_per_core": "500M"}])
+def test_memory_of_the_site_and_per_core(tiny, tmp_path, memory):
+    tiny["cluster"] = {**SITE, "cores": 2, "jobs": 1, **memory}
+    del tiny["cluster"]["memory"]
+    study = tmp_path / "study.toml"
+    study.write_text(tomli_w.dumps(tiny))
+    run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
+    wait_for(jobs)
+    shown = subprocess.run(
+        ["scontrol", "show", "job", jobs()[0]], capture_output=True, text=True, check=True
+    )
+    assert f"MinMemory{'CPU=500M' if memory else 'Node=0'}" in shown.stdout
+    status, _, err = finish(run)
+    assert status == 0, err
 
 
 def test_workers_that_never_come(tiny, tmp_path):

@@ -1,74 +1,85 @@
-"""Tables of a report: figures of every solver and point, each with its uncertainty."""
+"""Tables of a report: statistics of every solver and point, each with its uncertainty."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import axes_of, describing, has_gaps, is_power, summarize, to_db
-from pipeline.analysis.summaries import ranking_lines
-from pipeline.report.page import Cell, Part, Table, Text
+from pipeline.analysis import (
+    axes_of,
+    describing,
+    has_gaps,
+    is_power,
+    latencies,
+    ranking_lines,
+    summarize,
+    to_db,
+)
+from pipeline.plots.measures import drawable_measures
+from pipeline.report.page import Paragraph, Part, SortableTable, TableCell
+
+Row = list[TableCell | str]
 
 ROWS = 2000
 """A longer table is cut."""
 
 
-def plain(value: Any) -> str:
-    """A value of a swept parameter."""
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+def place(value: Any) -> TableCell | str:
+    """The field of a value of a swept parameter, or of a solver's label."""
+    if isinstance(value, int | float | np.number):
+        return TableCell(describing.short_text(value), float(value))
+    return str(value)
 
 
-def _points(summary: xr.Dataset, axes: list[str]) -> Iterator[tuple[list[Cell | str], xr.Dataset]]:
-    """Leading columns and figures of each row."""
+def _points(summary: xr.Dataset, axes: list[str]) -> Iterator[tuple[Row, xr.Dataset]]:
+    """Leading columns and statistics of each row."""
     names = ("solver", *axes)
     for point in itertools.product(*(summary[name].values for name in names)):
-        leading: list[Cell | str] = [
-            Cell(plain(v), float(v)) if isinstance(v, int | float | np.number) else str(v)
-            for v in point
-        ]
-        yield leading, summary.sel(dict(zip(names, point, strict=True)))
+        yield [place(value) for value in point], summary.sel(dict(zip(names, point, strict=True)))
 
 
-def _cut(rows: list[list[Cell | str]]) -> tuple[list[list[Cell | str]], str]:
+def _cut(rows: list[Row]) -> tuple[list[Row], str]:
     if len(rows) <= ROWS:
         return rows, ""
     return rows[:ROWS], f" The first {ROWS} of {len(rows)} rows."
 
 
-def summary_tables(results: xr.Dataset, summaries: Mapping[str, xr.Dataset]) -> list[Part]:
-    """A table per measure, and one of costs and cells."""
+def tables_of(results: xr.Dataset) -> list[Part]:
+    """A table per measure, one of costs and cells, and one of latencies where there are some."""
     parts: list[Part] = []
+    summaries = {measure: summarize(results, measure) for measure in drawable_measures(results)}
     for measure, summary in summaries.items():
-        parts.append(_figures(results, summary))
+        parts.append(_statistics(results, summary))
         if bool(summary.undefined.any()):
             number = int(summary.undefined.sum())
             parts.append(
-                Text(f"{measure} is NaN in {number} cells that ended well; they are left out.")
+                Paragraph(f"{measure} is NaN in {number} cells that ended well; they are left out.")
             )
         if has_gaps(results, measure):
             shared = summarize(results, measure, cells="common")
-            parts.append(_figures(results, shared))
-            parts += [Text(line) for line in ranking_lines(summary, shared)]
+            parts.append(_statistics(results, shared))
+            parts += [Paragraph(line) for line in ranking_lines(summary, shared)]
     parts.append(_costs(results, next(iter(summaries.values()))))
-    return parts
+    timed = latencies(results)
+    return parts if timed is None else [*parts, _latency_table(results, timed)]
 
 
 def _heads(results: xr.Dataset) -> list[str]:
     return ["solver", *(describing.label_of(results[axis]) for axis in axes_of(results))]
 
 
-def _figures(results: xr.Dataset, summary: xr.Dataset) -> Table:
+def _statistics(results: xr.Dataset, summary: xr.Dataset) -> SortableTable:
     """Mean and median of a measure, and the mean of its decibels."""
     measure = summary.attrs["measure"]
     in_db = is_power(measure)
-    rows: list[list[Cell | str]] = [
+    rows: list[Row] = [
         [
             *leading,
-            *(_figure(one, name, in_db) for name in ("mean", "median")),
+            *(_statistic(one, name, in_db) for name in ("mean", "median")),
             *([_interval(one.db_mean, one.db_low, one.db_high, in_db=True)] if in_db else []),
             count(one.used),
         ]
@@ -78,11 +89,11 @@ def _figures(results: xr.Dataset, summary: xr.Dataset) -> Table:
     heading = f"{measure}{' (dB)' if in_db else ''}"
     columns = [f"mean {heading}", f"median {heading}"]
     columns += [f"mean of {measure} in dB"] if in_db else []
-    caption = _figures_caption(describing.label_of(results[measure]), summary, in_db)
-    return Table(caption + cut, [*_heads(results), *columns, "realizations"], rows)
+    caption = _caption(describing.label_of(results[measure]), summary, in_db)
+    return SortableTable(caption + cut, [*_heads(results), *columns, "realizations"], rows)
 
 
-def _figures_caption(name: str, summary: xr.Dataset, in_db: bool) -> str:
+def _caption(name: str, summary: xr.Dataset, in_db: bool) -> str:
     over = " over the realizations that all solvers have finished"
     return "".join(
         [
@@ -97,45 +108,45 @@ def _figures_caption(name: str, summary: xr.Dataset, in_db: bool) -> str:
     )
 
 
-def _figure(one: xr.Dataset, statistic: str, in_db: bool) -> Cell:
+def _statistic(one: xr.Dataset, statistic: str, in_db: bool) -> TableCell:
     """The mean, marked where few trials make it, or the median."""
     bounds = [one[statistic + end] for end in ("", "_low", "_high")]
     mark = "*" if statistic == "mean" and bool(one.dominated) else ""
     return _interval(*(map(to_db, bounds) if in_db else bounds), in_db=in_db, mark=mark)
 
 
-def _interval(value: Any, low: Any, high: Any, *, in_db: bool, mark: str = "") -> Cell:
-    """A figure with its interval, as far as there is one."""
+def _interval(value: Any, low: Any, high: Any, *, in_db: bool, mark: str = "") -> TableCell:
+    """A statistic with its interval, as far as there is one."""
     if np.isnan(value):
-        return Cell("–", float("inf"))
+        return TableCell("–", float("inf"))
     shown = [_number(float(v), in_db) for v in (value, low, high)]
     interval = "" if np.isnan(low) else f" [{shown[1]}, {shown[2]}]"
-    return Cell(f"{shown[0]}{mark}{interval}", float(value))
+    return TableCell(f"{shown[0]}{mark}{interval}", float(value))
 
 
 def _number(value: float, in_db: bool) -> str:
     return (f"{value:.2f}" if in_db else f"{value:.3g}").replace("-", "−")
 
 
-def count(value: Any) -> Cell:
+def count(value: Any) -> TableCell:
     """A number of cells."""
-    return Cell(str(int(value)), int(value))
+    return TableCell(str(int(value)), int(value))
 
 
-def _costs(results: xr.Dataset, summary: xr.Dataset) -> Table:
+def _costs(results: xr.Dataset, summary: xr.Dataset) -> SortableTable:
     rows = []
     for leading, one in _points(summary, axes_of(results)):
         time, steps = float(one.runtime), float(one.iterations)
         low, high = (float(one.runtime_quantile.sel(quantile=q)) for q in (0.25, 0.75))
-        none = Cell("–", float("inf"))
+        none = TableCell("–", float("inf"))
         rows.append(
             [
                 *leading,
-                none if np.isnan(time) else Cell(_milliseconds(time), time),
+                none if np.isnan(time) else TableCell(_milliseconds(time), time),
                 none
                 if np.isnan(low)
-                else Cell(f"{_milliseconds(low)} – {_milliseconds(high)}", low),
-                none if np.isnan(steps) else Cell(f"{steps:.1f}", steps),
+                else TableCell(f"{_milliseconds(low)} – {_milliseconds(high)}", low),
+                none if np.isnan(steps) else TableCell(f"{steps:.1f}", steps),
                 *(count(one[n]) for n in ("cells", "missing", "failed", "unconverged")),
             ]
         )
@@ -147,7 +158,7 @@ def _costs(results: xr.Dataset, summary: xr.Dataset) -> Table:
         "iterations."
     )
     columns = ["runtime (ms)", "quartiles (ms)", "iterations"]
-    return Table(
+    return SortableTable(
         caption + cut,
         [*_heads(results), *columns, "run", "missing", "failed", "not converged"],
         rows,
@@ -158,7 +169,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.3g}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
 
 
-def latency_table(results: xr.Dataset, found: xr.Dataset) -> Table:
+def _latency_table(results: xr.Dataset, found: xr.Dataset) -> SortableTable:
     """Latency, and memory where the cube has it, of each host."""
     axes = axes_of(results)
     rows = []
@@ -166,12 +177,15 @@ def latency_table(results: xr.Dataset, found: xr.Dataset) -> Table:
         for leading, one in _points(found.sel(timing_host=host), axes):
             low, value, high = (float(one[f"latency{end}"]) for end in ("_low", "", "_high"))
             interval = "" if np.isnan(low) else f" [{_milliseconds(low)}, {_milliseconds(high)}]"
-            row = [str(host), *leading, Cell(f"{_milliseconds(value)}{interval}", value)]
+            row = [str(host), *leading, TableCell(f"{_milliseconds(value)}{interval}", value)]
             if "peak_memory" in one:
-                row.append(Cell(f"{float(one.peak_memory) / 1e6:.3g}", float(one.peak_memory)))
+                row.append(TableCell(f"{float(one.peak_memory) / 1e6:.3g}", float(one.peak_memory)))
             rows.append([*row, count(one.timed)])
     memory = ["peak memory (MB)"] if "peak_memory" in found else []
     heads = ["host", *_heads(results)]
-    caption = "Latency of one realization, median with its 95 % distribution-free interval."
+    caption = (
+        "Latency of realizations solved one at a time, each host for itself: median with its 95 % "
+        "distribution-free interval. The runtimes above are shares of batches."
+    )
     rows, cut = _cut(rows)
-    return Table(caption + cut, [*heads, "latency (ms)", *memory, "timed"], rows)
+    return SortableTable(caption + cut, [*heads, "latency (ms)", *memory, "timed"], rows)

@@ -1,0 +1,67 @@
+"""Options, axis and base class of the kinds of figures that show a measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from pipeline.analysis import default_measure, describing, measures_of, summarize
+from pipeline.analysis.cells import lacking
+from pipeline.analysis.summaries import WHICH_CELLS
+from pipeline.plots import scales
+from pipeline.plots.base import Axis, FigureKind
+from solvers import option
+
+
+def measure_option() -> Any:
+    """The option of a kind that draws any measure."""
+    return option(None, "measure; nmse, or the first of the cube", type=str, optional=True)
+
+
+def cells_option() -> Any:
+    """The option of a kind that draws statistics."""
+    doc = "all realizations, or the common ones, which all solvers have finished"
+    return option("all", doc, choices=WHICH_CELLS)
+
+
+def undrawable(results: xr.Dataset, measure: str | None) -> str | None:
+    """Why no kind can draw a measure of a cube, or None."""
+    measure = measure or default_measure(results)
+    reason = lacking(results, measure)
+    if reason is None and results[measure].ndim > results.status.ndim:
+        own = ", ".join(str(d) for d in results[measure].dims if d not in results.status.dims)
+        reason = f"{measure} has a dimension of its own, {own}; only scalar measures are drawn"
+    return reason
+
+
+def drawable_measures(results: xr.Dataset) -> list[str]:
+    """Measures that a report shows, the default one first."""
+    names = [name for name in measures_of(results) if undrawable(results, name) is None]
+    return sorted(names, key=lambda name: name != default_measure(results))
+
+
+def measure_axis(variable: xr.DataArray, values: Any, **more: Any) -> Axis:
+    """The axis of a measure: logarithmic for errors, linear for rates of success."""
+    label = describing.label_of(variable)
+    if scales.wants_log(values, variable.attrs.get("better", "lower")):
+        return Axis.log(label, values, **more)
+    return Axis(label, **more)
+
+
+@dataclass(frozen=True)
+class MeasureKind(FigureKind):
+    """Base class of the kinds that show a statistic of a measure."""
+
+    measure: str | None = measure_option()
+    statistic: str = option("mean", "statistic over the realizations", choices=("mean", "median"))
+    cells: str = cells_option()
+
+    def applies(self, results: xr.Dataset) -> str | None:
+        """Whether the cube has the measure, and one value of it per cell."""
+        return undrawable(results, self.measure)
+
+    def summary(self, results: xr.Dataset) -> xr.Dataset:
+        """Statistics of the measure, its name among their attributes."""
+        return summarize(results, self.measure or default_measure(results), cells=self.cells)

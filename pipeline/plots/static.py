@@ -1,0 +1,269 @@
+"""The renderer with matplotlib: it draws whatever a kind of figure describes."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.analysis import describing
+from pipeline.plots import style
+from pipeline.plots.base import Axis, Curve, FigureData, Map, Panel
+from pipeline.plots.looks import Look, Looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis as DrawnAxis
+    from matplotlib.figure import Figure
+
+SIZES = {1: (5.6, 4.3), 2: (4.2, 4.0)}
+"""Width and height of a panel in inches, by the number of panels; `SMALL` for more."""
+SMALL = (3.1, 2.75)
+FEW_MARKS = 5
+"""So many markers tell a line of many points from the others."""
+
+
+def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
+    """Draw what a kind of figure describes.
+
+    Parameters
+    ----------
+    data
+        The description, as `pipeline.plots.kinds.describe` gives it.
+    results
+        The cube that is shown, for the title, and for notes on cells that are missing or failed.
+    looks
+        The look of each solver.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with style.rc():
+        count = len(data.panels)
+        columns = count if count <= 3 else 2 if count == 4 else 3
+        rows = math.ceil(count / columns)
+        wide, high = SIZES.get(count, SMALL)
+        figure, axes = style.canvas(rows, columns, (wide * columns, max(4.0, high * rows)))
+        handles: dict[str, Any] = {}
+        norm: Any = None  # of all maps: a scale of colours that is theirs together
+        for number, ax in enumerate(axes.flat):
+            if number >= count:
+                ax.set_visible(False)
+                continue
+            panel = data.panels[number]
+            ax.set_title(textwrap.fill(panel.title, int(11 * wide)))
+            if isinstance(panel, Map):
+                norm = norm or _norm(panel.colour)
+                image = _map(ax, panel, norm)
+            else:
+                handles |= _curves(ax, panel, looks, crowded=columns > 1)
+        _label(axes, data.panels, 40 if count <= 2 else 28)
+        if isinstance(data.panels[0], Map):
+            _colour_bar(figure, axes[axes != None], image, data.panels[0].colour, data.legend)  # noqa: E711
+        notes = [*describing.notes(results, data.failed or "are left out"), *data.notes]
+        if handles:
+            _legend(figure, {s: handles[s] for s in looks if s in handles}, data.legend)
+        elif not isinstance(data.panels[0], Map):
+            notes = [*_in_place_of_legend(axes[0, 0], data.legend), *notes]
+        title = f"{describing.name_of(results)} – {describing.realizations(results)}"
+        _frame(figure, title, describing.setting(results), notes)
+    return figure
+
+
+# -- curves ---------------------------------------------------------------------------------------
+
+
+def _curves(ax: Axes, panel: Panel, looks: Looks, *, crowded: bool) -> dict[str, Any]:
+    """Draw the curves of a panel.
+
+    Returns
+    -------
+    dict
+        A line of each solver, for the legend; none where the solvers are on an axis.
+    """
+    sideways = panel.marks == "dots"
+    along, across = (ax.yaxis, ax.xaxis) if sideways else (ax.xaxis, ax.yaxis)
+    handles = {}
+    for curve in panel.curves:
+        look = looks[curve.solver]
+        if sideways:
+            _dot(ax, curve, look)
+        elif panel.marks == "path":
+            handles[curve.solver] = _path(ax, curve, look)
+        else:
+            handles[curve.solver] = _line(ax, panel, curve, look)
+    for drawn, axis in ((along, panel.x), (across, panel.y)):
+        few = drawn is ax.xaxis and (crowded or bool(axis.unit))
+        set_axis(drawn, axis, ticks=5 if few else 9)
+    if sideways:
+        ax.set_ylim(len(panel.curves) - 0.5, -0.5)
+    return handles
+
+
+def _line(ax: Axes, panel: Panel, curve: Curve, look: Look) -> Any:
+    """A line or steps with a band; paler where many bands overlap."""
+    alpha = 0.2 if len(panel.curves) <= 4 else 0.12
+    band: dict[str, Any] = {"color": look.colour, "alpha": alpha, "linewidth": 0, "zorder": 1.5}
+    steps = panel.marks == "step"
+    drawn = {**look.line, "drawstyle": "steps-post" if steps else "default", "zorder": 3}
+    if panel.marks != "points":
+        drawn["markevery"] = _few_marks(panel, curve.x)
+    (line,) = ax.plot(curve.x, curve.value, **drawn)
+    ax.fill_between(curve.x, curve.low, curve.high, step="post" if steps else None, **band)
+    return line
+
+
+def _few_marks(panel: Panel, x: Any) -> Any:
+    """The points of a long line that get a marker, evenly spread along it, for ``markevery``."""
+    if panel.marks == "step" or panel.x.scale != "log":
+        return max(len(x) // (FEW_MARKS - 1), 1)
+    marks = np.searchsorted(x, np.geomspace(x[0], x[-1], FEW_MARKS))
+    return np.unique(marks.clip(0, len(x) - 1)).tolist()
+
+
+def _path(ax: Axes, curve: Curve, look: Look) -> Any:
+    """Points with their intervals, joined in their order; the first one is open."""
+    (line,) = ax.plot(curve.x, curve.value, **look.line, zorder=3)
+    ax.vlines(curve.x, curve.low, curve.high, color=look.colour, alpha=0.45, linewidth=2.2)
+    if len(curve.x) > 1:
+        first = {**look.line, "markeredgecolor": look.colour, "mfc": "white"}
+        ax.plot(curve.x[:1], curve.value[:1], **first, zorder=4)
+    return line
+
+
+def _dot(ax: Axes, curve: Curve, look: Look) -> None:
+    """One value in the solver's row, with its interval."""
+    bounds = np.concatenate([curve.low, curve.high])
+    ax.plot(bounds, np.repeat(curve.x, 2), color=look.colour, linewidth=4, alpha=0.35)
+    ax.plot(curve.value, curve.x, **{**look.line, "markersize": 8})
+
+
+# -- maps -----------------------------------------------------------------------------------------
+
+
+def _norm(colour: Axis) -> Any:
+    """Matplotlib's scale of colours."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    low, high = colour.limits
+    return (LogNorm if colour.scale == "log" else Normalize)(vmin=low, vmax=high, clip=True)
+
+
+def _map(ax: Axes, panel: Map, norm: Any) -> Any:
+    """Fields of colour, with numbers in them where there are some; hatched without a value."""
+    ax.grid(False)
+    ax.set_facecolor("#eeeeee")
+    ax.patch.set_hatch("///")
+    ax.patch.set_edgecolor("#bbbbbb")
+    image = ax.imshow(panel.value, origin="lower", aspect="auto", cmap="cividis", norm=norm)
+    for drawn, axis in ((ax.xaxis, panel.x), (ax.yaxis, panel.y)):
+        every = max(1, math.ceil(len(axis.ticks) / 10))
+        drawn.set_ticks(*zip(*axis.ticks[::every], strict=True))
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
+    for (row, column), text in np.ndenumerate(panel.texts):
+        if text:
+            ink = "white" if norm(panel.value[row, column]) < 0.55 else "black"
+            ax.text(column, row, text, color=ink, **centred)
+    return image
+
+
+def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis, legend: str) -> None:
+    """The scale of colours, beside all maps."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
+    if colour.scale == "log":
+        set_axis(bar.ax.yaxis, colour)
+    bar.set_label(f"{colour.label}, {legend}")
+
+
+# -- axes -----------------------------------------------------------------------------------------
+
+
+def set_axis(drawn: DrawnAxis, axis: Axis, *, ticks: int = 9) -> None:
+    """Give an axis of matplotlib its scale, limits and ticks, about `ticks` of them at most."""
+    from matplotlib import ticker
+
+    is_x = drawn is drawn.axes.xaxis
+    if axis.scale == "log":
+        (drawn.axes.set_xscale if is_x else drawn.axes.set_yscale)("log")
+    if axis.ticks:
+        places, texts = zip(*axis.ticks, strict=True)
+        drawn.set_ticks(places, [textwrap.fill(text, 26) for text in texts])
+        drawn.set_minor_locator(ticker.NullLocator())
+    low, high = axis.limits
+    if low is not None and high is not None and axis.scale == "log":
+        drawn.set_view_interval(low, high, ignore=True)
+        _log_ticks(drawn, low, high, axis.unit, ticks)
+    elif (low, high) != (None, None):
+        (drawn.axes.set_xlim if is_x else drawn.axes.set_ylim)(low, high)
+
+
+def _log_ticks(drawn: DrawnAxis, low: float, high: float, unit: str, ticks: int) -> None:
+    """Ticks with labels on enough of them."""
+    from matplotlib import ticker
+
+    decades = np.log10(high / low)
+    sparse = decades > (3 if unit else 2) * ticks / 9
+    subs = (1.0,) if sparse else (1.0, 2.0, 5.0) if decades > 0.6 else tuple(range(1, 10))
+    drawn.set_major_locator(ticker.LogLocator(subs=subs, numticks=ticks))
+    if unit:
+        drawn.set_major_formatter(ticker.EngFormatter(unit))
+    elif low >= 1e-3 and high < 2e4:
+        drawn.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    drawn.set_minor_formatter(ticker.NullFormatter())
+
+
+def _label(axes: Any, panels: Sequence[Panel | Map], width: int) -> None:
+    """Label the axes, but not again where the panel to the left, or the one below, has it."""
+    labels = {}
+    columns = axes.shape[1]
+    for number, panel in enumerate(panels):
+        sideways = isinstance(panel, Panel) and panel.marks == "dots"
+        x, y = panel.x.label, panel.y.label
+        labels[divmod(number, columns)] = (y, x) if sideways else (x, y)
+    for (row, column), (x, y) in labels.items():
+        below, left = labels.get((row + 1, column)), labels.get((row, column - 1))
+        ax = axes[row, column]
+        if below is None or below[0] != x:
+            ax.set_xlabel(textwrap.fill(x, width))
+        if left is None or left[1] != y:
+            ax.set_ylabel(textwrap.fill(y, width))
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def _in_place_of_legend(ax: Axes, text: str) -> list[str]:
+    """Say what is drawn over the panel, or, where it has a title, in a note."""
+    if ax.get_title(loc="left"):
+        return [text]
+    ax.set_title(text)
+    return []
+
+
+def _frame(figure: Figure, title: str, setting: str, notes: Sequence[str]) -> None:
+    """The title with the setting, and notes at the foot."""
+    per_line = int(figure.get_figwidth() * 13.5)
+    lines = [*textwrap.wrap(title, per_line), *textwrap.wrap(setting, per_line)]
+    figure.suptitle("\n".join(lines), x=0.012, ha="left", fontsize=9.5, linespacing=1.35)
+    text = "\n".join(line for note in notes for line in textwrap.wrap(note, int(per_line * 1.15)))
+    if text:
+        figure.supxlabel(text, x=0.012, ha="left", fontsize=8, color="#8a3b00", linespacing=1.3)
+
+
+def _legend(figure: Figure, handles: Mapping[str, Any], title: str) -> None:
+    """A legend beside the axes, long labels in several lines; the figure grows to hold it."""
+    labels = [
+        textwrap.fill(label if np.isfinite(line.get_ydata()).any() else f"{label} (no data)", 26)
+        for label, line in handles.items()
+    ]
+    title = "\n".join(textwrap.fill(line, 30) for line in title.splitlines())
+    longest = max(len(line) for text in (*labels, title) for line in text.splitlines())
+    figure.set_figwidth(figure.get_figwidth() + 0.5 + 0.068 * longest)
+    figure.legend(
+        list(handles.values()), labels, title=title, loc="outside right center", alignment="left"
+    )
