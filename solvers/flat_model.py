@@ -136,6 +136,8 @@ def times(lower: Array, vector: Array) -> Array:
     """W v for a Hermitian W of which there is the lower triangle."""
     from scipy.linalg import get_blas_funcs
 
+    if np.iscomplexobj(vector) and not np.iscomplexobj(lower):  # real factors, complex data
+        return times(lower, vector.real.copy()) + 1j * times(lower, vector.imag.copy())
     [product] = get_blas_funcs(("hemv" if np.iscomplexobj(lower) else "symv",), (lower,))
     return product(1.0, lower.T, vector.conj(), lower=False).conj()  # lower.T is conj(W)
 

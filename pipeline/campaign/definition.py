@@ -295,8 +295,8 @@ def _check_axes(axes: tuple[Axis, ...], fields: Mapping[str, Any]) -> None:
                 f"{where}: values must be all numbers, all strings or all booleans; "
                 'to sweep a list, sweep its elements, as in "measurements.0"'
             )
-        if any(isinstance(v, float) and not math.isfinite(v) for v in axis.values):
-            raise ValueError(f"{where}: values must be finite, got {list(axis.values)}")
+        if any(isinstance(v, float) and math.isnan(v) for v in axis.values):
+            raise ValueError(f"{where}: values must not be NaN, got {list(axis.values)}")
         if len(set(axis.values)) < len(axis.values):
             raise ValueError(f"{where}: duplicate values in {list(axis.values)}")
     keys = {axis.key for axis in axes}
