@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.plots import scales
-from solvers import Solver
+from solvers.options import check_options
 
 Marks = Literal["points", "line", "step", "path", "dots"]
 
@@ -172,7 +172,7 @@ class FigureKind(ABC):
     """How many swept parameters a panel can show; there is a panel per value of the others."""
 
     def __post_init__(self) -> None:
-        Solver.__post_init__(self)  # type: ignore[arg-type]  # options are checked as a solver's
+        check_options(self)  # as a solver's are
 
     def applies(self, results: xr.Dataset) -> str | None:
         """Why a cube cannot be drawn so, as the end of an error message; None where it can.
