@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.estimate import Estimate, IterationState, Watch
-from solvers.options import check_options
+from solvers.judging import judged
+from solvers.options import check_options, option, published
 from solvers.problem import Array, Gamma, Problem, broadcast_gamma
+from solvers.units import DataUnits
 
 Initial = tuple[Gamma | None, ArrayLike | None]
 """Hyperparameters and noise variance to start from, as a caller gives them."""
@@ -73,8 +75,32 @@ class Solver(ABC):
     source: ClassVar[str] = ""
     """Publication that the algorithm comes from."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published()
+    """Named settings: the options that each stands for, unless they are stated."""
+
+    scaling: str = option(
+        "data",
+        "solve in units of the data, or as published in those of the problem",
+        choices=("data", "none"),
+        kw_only=True,
+    )
+    preset: str | None = option(
+        None,
+        "named setting that options which are not given come from",
+        choices=("published",),
+        optional=True,
+        type=str,
+        kw_only=True,
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
+        # So that whoever reads of the preset in a stored result can rely on it.
+        if self.preset == "published" and self.scaling != "none":
+            raise ValueError(
+                "the preset 'published' has scaling 'none'; "
+                "solvers.create(name, preset='published') fills that in"
+            )
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -152,7 +178,9 @@ class Solver(ABC):
         Notes
         -----
         What all solvers share is done here, the algorithm is in `_solve`. An estimator is not
-        asked about realizations with y = 0: their estimate is 0.
+        asked about realizations with y = 0: their estimate is 0. With `scaling` "data" the
+        algorithm sees the problem in data units (`solvers.units`), without atoms that have no
+        norm, and what it makes of it is scaled back. Diagnostics stay as the algorithm gives them.
         """
         self.check(problem)
         problem, start = problem.seen_by(self), Start.of(initial, problem)
@@ -164,19 +192,62 @@ class Solver(ABC):
         return estimate
 
     def _solve_nonzero(self, problem: Problem, initial: Start, watch: Watch) -> Estimate:
-        """Leave to `_solve` what has a signal; oracles and bounds take everything."""
+        """Solve what has a signal; oracles and bounds take everything."""
         zero = (problem.y == 0).reshape(problem.batch, -1).all(axis=1)
         if self.kind != "estimator" or not zero.any():
-            return self._solve(problem, initial=initial, watch=watch)
+            return self._solve_in_units(problem, initial, watch)
         if zero.all():
             return self._without_signal(problem)
         rows, rest = np.flatnonzero(~zero), np.flatnonzero(zero)
-
-        def tell(iteration: int, of_part: Array, state: IterationState) -> None:
-            watch(iteration, rows[of_part], state)
-
-        part = self._solve(problem.take(rows), initial=initial.take(rows), watch=tell)
+        part = self._solve_in_units(problem.take(rows), initial.take(rows), _of_part(watch, rows))
         return Estimate.joined([(rows, part), (rest, self._without_signal(problem.take(rest)))])
+
+    def _solve_in_units(self, problem: Problem, initial: Start, watch: Watch) -> Estimate:
+        """Leave the algorithm to `_solve`, in the units that `scaling` says."""
+        if self.scaling == "none":
+            return judged(self, problem, self._solve(problem, initial=initial, watch=watch))
+        parts = []
+        for rows, units in DataUnits.of(problem):
+            own, start = watch, initial
+            if len(rows) < problem.batch:
+                own, start = _of_part(watch, rows), initial.take(rows)
+            if own is not _nobody_watches:
+                own = self._watched_from(units, own)
+            estimate = self._solve(units.problem, initial=Start(*units.enter(*start)), watch=own)
+            if isinstance(estimate, Estimate):
+                estimate = units.leave(judged(self, units.problem, estimate, units.unresolved))
+            parts.append((rows, estimate))
+        return parts[0][1] if len(parts) == 1 else Estimate.joined(parts)
+
+    def _watched_from(self, units: DataUnits, watch: Watch) -> Watch:
+        """A watch of what goes on in data units, that tells `watch` in those of the caller."""
+        size = units.problem.y[0].size
+
+        def cost(value: Array, exponent: Array) -> Array:
+            return self.cost_as_given(value, exponent * np.log(2.0), size)
+
+        def tell(iteration: int, rows: Array, state: IterationState) -> None:
+            watch(iteration, rows, units.seen(state, rows, cost))
+
+        return tell
+
+    def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
+        """The cost in the caller's units, from that of the problem as `_solve` was given it.
+
+        Parameters
+        ----------
+        cost
+            What `_solve` told its watch, (b,).
+        log_scale
+            Logarithm of y in the caller's units over y in data units, (b,).
+        size
+            Measurements of a realization.
+
+        Notes
+        -----
+        To be overridden by solvers whose objective depends on units. This one changes nothing.
+        """
+        return cost
 
     @abstractmethod
     def _solve(self, problem: Problem, *, initial: Start, watch: Watch) -> Estimate:
@@ -186,7 +257,8 @@ class Solver(ABC):
         ----------
         problem
             A problem that this solver applies to, without the truth unless the solver requires
-            it, and for an estimator without realizations whose y is 0.
+            it, and for an estimator without realizations whose y is 0. In data units, unless
+            `scaling` is "none".
         initial
             Where to start.
         watch
@@ -203,6 +275,15 @@ class Solver(ABC):
             np.zeros((problem.batch, *problem.dims), problem.y.dtype),
             diagnostics={name: np.full(problem.batch, np.nan) for name in self.diagnostics},
         )
+
+
+def _of_part(watch: Watch, rows: Array) -> Watch:
+    """A watch of some of the realizations, that tells `watch` of them by their own indices."""
+
+    def tell(iteration: int, of_part: Array, state: IterationState) -> None:
+        watch(iteration, rows[of_part], state)
+
+    return watch if watch is _nobody_watches else tell
 
 
 def _nobody_watches(iteration: int, rows: Array, state: IterationState) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -12,9 +13,10 @@ import numpy as np
 from solvers.core import Solver, Start
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, distance2, norm2, prune, total
-from solvers.options import option
+from solvers.options import option, published
 from solvers.problem import Array, Gamma, Problem, broadcast_gamma
 from solvers.status import Status
+from solvers.units import RESOLVED, with_power
 
 
 class Posterior(Protocol):
@@ -52,12 +54,23 @@ class Posterior(Protocol):
     def cost(self) -> Array:
         """SBL cost, (B,)."""
 
+    @property
+    def finite(self) -> Array:
+        """Whether the mean is finite, (B,)."""
+
     def take(self, rows: Array) -> Self:
         """The posterior of some of the rows."""
 
 
 class Model(Protocol):
     """A batch of realizations under one kind of prior, reduced to the atoms in use."""
+
+    unit: Array
+    """What absolute bounds on γ are multiples of, (B,): 1 in the published way."""
+
+    shares: tuple[Array, ...] | None
+    """‖a‖² of the atoms of each factor of γ over the largest, (B, n_i), by which γ is weighed
+    where it is pruned; None in the published way, which does not."""
 
     def gamma_factors(self, gamma: Gamma) -> tuple[Array, ...]:
         """Hyperparameters over all atoms, as given by a user, as this model's factors."""
@@ -123,6 +136,18 @@ class EMSolver(Solver):
         "take the noise variance from the problem, or estimate it",
         choices=("known", "estimate"),
     )
+    initial_gamma: float = option(
+        1.0,
+        'prior power Σγ‖a‖² to start from, as a share of ‖y‖²; with scaling "none" γ itself',
+        above=0.0,
+        kw_only=True,
+    )
+
+    version: ClassVar[int] = 2
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
+        max_iterations=150, tolerance=1e-4, initial_gamma=1.0
+    )
 
     stops_on: ClassVar[str] = "gamma"
     """The stopping rule looks at the relative change of this: "gamma" or "mean"."""
@@ -140,7 +165,7 @@ class EMSolver(Solver):
 
     @abstractmethod
     def start(self, problem: Problem) -> Gamma:
-        """Hyperparameters to start from, each factor broadcast to the batch."""
+        """Hyperparameters to start from but for their scale, each factor broadcast to the batch."""
 
     @abstractmethod
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
@@ -153,7 +178,15 @@ class EMSolver(Solver):
     def _solve(self, problem: Problem, *, initial: Start, watch: Watch) -> Estimate:
         state, ended = self._begin(problem, initial), []
         for iteration in range(1, self.max_iterations + 1):
+            before = state
             state, ends = self._step(problem, state, last=iteration == self.max_iterations)
+            lost = self._lost(before, state)
+            if lost.size:
+                ended.append((state.rows[lost], self._last_good(before.take(lost), iteration - 1)))
+                going = np.setdiff1d(np.arange(len(ends)), lost)
+                state, ends = state.take(going), ends[going]
+                if not going.size:
+                    break
             watch(iteration, state.rows, _seen(state))
             if ends.any():
                 over = state.take(np.flatnonzero(ends))
@@ -167,13 +200,11 @@ class EMSolver(Solver):
         """The E-step at the hyperparameters to start from."""
         gamma, noise_var = initial
         model = self.model(problem)
-        factors = model.gamma_factors(
-            broadcast_gamma(self.start(problem), problem) if gamma is None else gamma
-        )
+        factors = model.gamma_factors(self._first_gamma(problem) if gamma is None else gamma)
         if self.noise == "known":
             noise_var = problem.noise_var
         elif noise_var is None:
-            noise_var = _initial_noise_var(problem.y)
+            noise_var = self._first_noise_var(problem.y)
         elif not (np.isfinite(noise_var) & (noise_var > 0)).all():
             raise ValueError("the initial noise variance must be positive and finite")
         assert noise_var is not None
@@ -189,11 +220,37 @@ class EMSolver(Solver):
             inner_capped=np.zeros(problem.batch, bool),
         )
 
+    def _first_gamma(self, problem: Problem) -> Gamma:
+        """γ as `start` shapes it, with the power that `initial_gamma` says."""
+        gamma = broadcast_gamma(self.start(problem), problem)
+        if self.scaling == "data":
+            return with_power(gamma, problem, self.initial_gamma)
+        if isinstance(gamma, tuple):
+            return (*gamma[:-1], self.initial_gamma * gamma[-1])
+        return self.initial_gamma * gamma
+
+    def _first_noise_var(self, y: Array) -> Array:
+        """An estimate to start from: all of y is noise, or Eq. `eq:noise-start` of docs/numbers.md."""
+        if self.scaling == "data":
+            return np.maximum(total(abs2(y)) / y[0].size, self._noise_floor(y))
+        flat = y.reshape(len(y), -1)
+        spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
+        return 0.1 * spread / max(flat.shape[1] - 1, 1) + self._noise_floor(y)
+
+    def _noise_floor(self, y: Array) -> Array:
+        # Departure from the paper: an estimated variance stays above the rounding of y, since a
+        # fit without residual would drive it to 0 and the posterior's D = 1/(σ² + p) to infinity.
+        mean_power = total(abs2(y)) / y[0].size
+        if self.scaling == "data":
+            return RESOLVED * mean_power
+        return np.finfo(float).eps ** 2 * mean_power + np.finfo(float).tiny
+
     def _e_step(
         self, model: Model, gamma: tuple[Array, ...], noise_var: Array, prunable: Array
     ) -> tuple[Posterior, Array]:
         """The posterior at γ as pruned, and the squared norm of what was taken from γ."""
-        gamma, removed = prune(gamma, *self.prune_bounds(len(gamma)), prunable)
+        bounds = self.prune_bounds(len(gamma))
+        gamma, removed = prune(gamma, *bounds, prunable, model.shares, model.unit)
         model, gamma = model.compact(gamma)
         return model.posterior(gamma, noise_var), removed
 
@@ -211,10 +268,13 @@ class EMSolver(Solver):
         update = self.maximize(before)
         noise_var = before.noise_var
         if self.noise == "estimate":
-            noise_var = _fitted_noise_var(before, problem.y[state.rows])
+            y = problem.y[state.rows]
+            noise_var = np.maximum(_fitted_noise_var(before, y), self._noise_floor(y))
         gamma, noise_var, size, broken = _without_overflow(update.gamma, noise_var)
         # Measured against γ before pruning, whose pruned part is missing from `before.gamma`.
         change = _relative(distance2(gamma, before.gamma) + state.removed, state.norm2)
+        settling = self._settling(before.noise_var, noise_var)
+        change = np.maximum(change, settling)
         ends = broken | last
         if self.stops_on == "gamma":
             ends |= change <= self.tolerance
@@ -222,6 +282,7 @@ class EMSolver(Solver):
         posterior, removed = self._e_step(before.model, gamma, noise_var, ~ends)
         if self.stops_on == "mean":
             change = _relative(total(abs2(posterior.mean - before.mean)), total(abs2(before.mean)))
+            change = np.maximum(change, settling)
             ends |= change <= self.tolerance
         after = _State(
             rows=state.rows,
@@ -235,11 +296,38 @@ class EMSolver(Solver):
         )
         return after, ends
 
+    def _settling(self, before: Array, after: Array) -> Array:
+        """Relative change of an estimated noise variance, which has to come to rest as well.
+
+        The published way does not look at it, and may end with far too much noise: it falls by
+        a factor in each iteration, while γ has long settled at high SNR.
+        """
+        if self.scaling == "none" or self.noise == "known":
+            return np.zeros(len(before))
+        return np.abs(after - before) / before
+
+    def _lost(self, before: _State, after: _State) -> Array:
+        """Rows (places) whose E-step rounding errors have broken, the one before being good."""
+        if self.scaling == "none":
+            return np.empty(0, int)
+        return np.flatnonzero(before.posterior.finite & ~(after.posterior.finite | after.broken))
+
+    def _last_good(self, state: _State, iteration: int) -> Estimate:
+        """The estimate of rows that double precision takes no further."""
+        estimate = self._result(state, iteration)
+        return dataclasses.replace(
+            estimate, status=np.full(len(state.rows), Status.PRECISION_LIMIT)
+        )
+
     def _result(self, state: _State, iteration: int) -> Estimate:
         """The estimate of rows that have ended."""
         posterior = state.posterior
         x = posterior.model.expand(posterior.mean)
         status = np.where(state.change <= self.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
+        if self.scaling == "data" and self.noise == "estimate":
+            # A fit that leaves no residual: its noise variance is what rounding makes of 0.
+            at_floor = posterior.noise_var <= self._noise_floor(posterior.model.y)
+            status[at_floor & (status == Status.CONVERGED)] = Status.PRECISION_LIMIT
         diverged = state.broken | ~np.isfinite(total(abs2(x)))
         status[diverged], x[diverged] = Status.DIVERGED, np.nan
         return Estimate(
@@ -252,6 +340,10 @@ class EMSolver(Solver):
             gamma=posterior.model.expand_gamma(posterior.gamma),
             noise_var=posterior.noise_var if self.noise == "estimate" else None,
         )
+
+    def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
+        """The log determinant of a covariance that is scale² times as large."""
+        return cost + 2.0 * size * log_scale
 
     def _without_signal(self, problem: Problem) -> Estimate:
         # The evidence of y = 0 is largest at γ = 0.
@@ -278,24 +370,10 @@ def _seen(state: _State) -> IterationState:
     )
 
 
-def _noise_floor(y: Array) -> Array:
-    # Departure from the paper: an estimated variance stays above the rounding of y, since a fit
-    # without residual would drive it to 0 and the posterior's D = 1/(σ² + p) to infinity.
-    mean_power = total(abs2(y)) / y[0].size
-    return np.finfo(float).eps ** 2 * mean_power + np.finfo(float).tiny
-
-
-def _initial_noise_var(y: Array) -> Array:
-    """A tenth of the variance of y: Eq. `eq:noise-start` of docs/numbers.md."""
-    flat = y.reshape(len(y), -1)
-    spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
-    return 0.1 * spread / max(flat.shape[1] - 1, 1) + _noise_floor(y)
-
-
 def _fitted_noise_var(posterior: Posterior, y: Array) -> Array:
     """The noise variance that EM's M-step gives: Eq. `eq:noise-step` of docs/numbers.md."""
     fitted = posterior.residual + posterior.noise_var * posterior.effective_parameters
-    return np.maximum(fitted / y[0].size, _noise_floor(y))
+    return fitted / y[0].size
 
 
 def _without_overflow(

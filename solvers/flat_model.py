@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from solvers import kernels
-from solvers.kron import abs2, adjoint, join, kron_apply, total
+from solvers.kron import abs2, adjoint, join, kron_apply, outer, total
 from solvers.kron_model import KronModel
 from solvers.problem import Array, Gamma, Problem
+from solvers.units import atom_shares, data_unit
 
 PORTION_ENTRIES = 2**20
 """Bound, in entries, on the n×n matrices that are held in memory at once."""
@@ -135,6 +136,8 @@ def times(lower: Array, vector: Array) -> Array:
     """W v for a Hermitian W of which there is the lower triangle."""
     from scipy.linalg import get_blas_funcs
 
+    if np.iscomplexobj(vector) and not np.iscomplexobj(lower):  # real factors, complex data
+        return times(lower, vector.real.copy()) + 1j * times(lower, vector.imag.copy())
     [product] = get_blas_funcs(("hemv" if np.iscomplexobj(lower) else "symv",), (lower,))
     return product(1.0, lower.T, vector.conj(), lower=False).conj()  # lower.T is conj(W)
 
@@ -270,6 +273,11 @@ class FlatPosterior:
         """Second moments |μ|² + diag(Σ), (B, n)."""
         return abs2(self.mean) + self.variance
 
+    @property
+    def finite(self) -> Array:
+        """Whether the mean is finite, (B,)."""
+        return np.isfinite(self.mean.sum(axis=1))
+
     @cached_property
     def residual(self) -> Array:
         """‖y − Aμ‖², (B,)."""
@@ -306,9 +314,13 @@ class FlatModel:
     ----------
     problem
         The realizations to work on.
+    data_units
+        Whether bounds on γ are meant in units of the data.
 
     Attributes
     ----------
+    unit, shares
+        See `solvers.em.Model`.
     pairs : list of arrays, see `gram`, with a leading B where factors are the realizations' own
     grams : array (B or 1, ΣN_i²)
         A_iᴴA_i, one after the other; one row where the realizations share their factors.
@@ -319,7 +331,11 @@ class FlatModel:
         Aᴴy of those atoms.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
+        self.unit = data_unit(problem) if data_units else np.ones(problem.batch)
+        self.shares: tuple[Array, ...] | None = None
+        if data_units:
+            self.shares = (outer(atom_shares(problem)).reshape(problem.batch, -1),)
         self.y, self.dims, self.factors = problem.y, problem.dims, list(problem.factors)
         self.pairs = [_pairs(a, first=i == 0) for i, a in enumerate(problem.factors)]
         self.grams = _grams(problem)
@@ -340,7 +356,9 @@ class FlatModel:
             setattr(new, name, [a if a.ndim == 2 else a[rows] for a in getattr(self, name)])
         new.grams = self.grams if len(self.grams) == 1 else self.grams[rows]
         new.y, new.index = self.y[rows], None if self.index is None else self.index[rows]
-        new.correlation = self.correlation[rows]
+        new.correlation, new.unit = self.correlation[rows], self.unit[rows]
+        if self.shares is not None:
+            new.shares = (self.shares[0][rows],)
         return new
 
     def compact(self, gamma: tuple[Array, ...]) -> tuple[FlatModel, tuple[Array, ...]]:
@@ -356,6 +374,8 @@ class FlatModel:
         new = copy.copy(self)
         new.index = keep if self.index is None else np.take_along_axis(self.index, keep, axis=1)
         new.correlation = np.take_along_axis(self.correlation, keep, axis=1)
+        if self.shares is not None:
+            new.shares = (np.take_along_axis(self.shares[0], keep, axis=1),)
         return new, (np.take_along_axis(flat, keep, axis=1),)
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:

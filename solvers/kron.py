@@ -208,9 +208,27 @@ def split(joined: Array, like: Sequence[Array]) -> tuple[Array, ...]:
 
 
 def prune(
-    gamma: Sequence[Array], relative: Sequence[float], absolute: Sequence[float], where: Array
+    gamma: Sequence[Array],
+    relative: Sequence[float],
+    absolute: Sequence[float],
+    where: Array,
+    shares: Sequence[Array] | None = None,
+    unit: Array | None = None,
 ) -> tuple[tuple[Array, ...], Array]:
-    """Set small entries of each factor of γ, (B, n_i), to 0; see `kernels.prune_rows`."""
+    """Set small entries of each factor of γ, (B, n_i), to 0; see `kernels.prune_rows`.
+
+    Parameters
+    ----------
+    gamma, relative, absolute, where
+        As there.
+    shares : sequence of arrays (B, n_i), optional
+        What entries are weighed by. With them absolute bounds are those of the product γ in terms
+        of `unit`, (B,); without, those of its factors as they stand.
+    """
     bounds = np.array(relative, float), np.array(absolute, float)
-    kept, removed = kernels.prune_rows(join(gamma), sizes(gamma), *bounds, where)
+    joined, dims = join(gamma), sizes(gamma)
+    if shares is None or unit is None:
+        kept, removed = kernels.prune_rows(joined, dims, *bounds, where)
+    else:
+        kept, removed = kernels.prune_weighed_rows(joined, join(shares), dims, *bounds, unit, where)
     return split(kept, gamma), removed

@@ -23,6 +23,9 @@ from solvers.kron import (
     total,
 )
 from solvers.problem import Array, Gamma, Problem
+from solvers.units import atom_shares, data_unit
+
+EPSILON = np.finfo(float).eps
 
 
 class KronPosterior:
@@ -119,6 +122,11 @@ class KronPosterior:
         )
         return split(joined, self.gamma)
 
+    @property
+    def finite(self) -> Array:
+        """Whether the mean is finite, (B,)."""
+        return np.isfinite(_flat(self.mean).sum(axis=1))
+
     @cached_property
     def residual(self) -> Array:
         """‖y − Aμ‖², (B,)."""
@@ -150,9 +158,13 @@ class KronModel:
     ----------
     problem
         The realizations to work on.
+    data_units
+        Whether bounds on γ are meant in units of the data.
 
     Attributes
     ----------
+    unit, shares
+        See `solvers.em.Model`.
     factors : list of arrays (M_i, n_i) or (B, M_i, n_i)
         Columns of the dictionary factors that are in use.
     index : list of arrays (B, n_i) or None
@@ -163,8 +175,10 @@ class KronModel:
         holds Aᴴy instead of y.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
         self.dims, self.measurements = problem.dims, problem.measurements
+        self.unit = data_unit(problem) if data_units else np.ones(problem.batch)
+        self.shares = atom_shares(problem) if data_units else None
         self.factors = list(problem.factors)
         self.index: list[Array | None] = [None] * len(self.factors)
         self.data = problem.y
@@ -192,6 +206,9 @@ class KronModel:
         new.factors = [a if a.ndim == 2 else a[rows] for a in self.factors]
         new._grams = [g if g is None or g.ndim == 2 else g[rows] for g in self._grams]
         new.index = [None if index is None else index[rows] for index in self.index]
+        new.unit = self.unit[rows]
+        if self.shares is not None:
+            new.shares = tuple(share[rows] for share in self.shares)
         new.__dict__.pop("y", None)
         return new
 
@@ -228,6 +245,10 @@ class KronModel:
         columns = factor.T[keep] if factor.ndim == 2 else factor.swapaxes(1, 2)[rows, keep]
         self.factors[mode] = np.ascontiguousarray(columns.swapaxes(1, 2))
         self.index[mode] = keep if index is None else index[rows, keep]
+        if self.shares is not None:
+            shares = list(self.shares)
+            shares[mode] = shares[mode][rows, keep]
+            self.shares = tuple(shares)
         if gram is not None:
             pair = (keep[:, :, None], keep[:, None, :])
             self._grams[mode] = gram[pair] if gram.ndim == 2 else gram[rows[:, :, None], *pair]
@@ -263,6 +284,10 @@ class KronModel:
             p, u = eigh(scaled @ adjoint(self.factors[mode]))
             left = adjoint(u)
             w = adjoint(left @ scaled)
+            if self.shares is not None:
+                # Where p is 0, so is W; what rounding leaves of it would be divided by σ².
+                nothing = p <= p.shape[1] * EPSILON * p.max(axis=1, keepdims=True)
+                p, w = np.where(nothing, 0.0, p), np.where(nothing[:, None], 0.0, w)
         else:
             root = np.sqrt(gamma)
             p, v = eigh(root[:, :, None] * gram * root[:, None, :])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from solvers import kernels
 from solvers.em import EMSolver, MStep, Posterior
 from solvers.kron import join, leading_vectors, sizes, split
 from solvers.kron_model import KronModel, KronPosterior
-from solvers.options import option, per_factor
+from solvers.options import option, per_factor, published
 from solvers.problem import Array, Gamma, Problem
 
 
@@ -31,9 +31,13 @@ class KroneckerSBL(EMSolver):
         0.0, "drop atoms whose γ is below this", per_factor=True, at_least=0.0
     )
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
+        EMSolver, prune=1e-2, prune_absolute=0.0
+    )
+
     def model(self, problem: Problem) -> KronModel:
         """The Kronecker E-step of `solvers.kron_model`."""
-        return KronModel(problem)
+        return KronModel(problem, data_units=self.scaling == "data")
 
     def start(self, problem: Problem) -> Gamma:
         """γ = 1."""
@@ -68,6 +72,7 @@ def alternate(
     relative: bool,
     max_iterations: int,
     coupling: Coupling | None = None,
+    unit: Array | None = None,
 ) -> MStep:
     """Sweep over the factors until γ stands still, each row for as long as it needs.
 
@@ -90,6 +95,9 @@ def alternate(
         Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
     coupling
         A constraint on the factors.
+    unit : array, (B,), optional
+        What an absolute tolerance, and the floor of a coupled last factor, are multiples of. By
+        default 1.
     """
     dims = sizes(gamma)
     if coupling is None:
@@ -107,6 +115,7 @@ def alternate(
         positions,
         betas,
         floor,
+        np.ones(len(moment)) if unit is None else unit,
     )
     return MStep(split(new, gamma), sweeps, capped)
 
@@ -123,6 +132,10 @@ class AlternatingSBL(KroneckerSBL):
     )
     inner_max_iterations: int = option(500, "cap on inner iterations", at_least=1)
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
+        KroneckerSBL, inner_tolerance=1e-5, inner_criterion="absolute", inner_max_iterations=500
+    )
+
     def coupling(self, posterior: Posterior) -> Coupling | None:
         """Constraint on the factors of γ; None where they are free."""
         return None
@@ -136,6 +149,7 @@ class AlternatingSBL(KroneckerSBL):
             relative=self.inner_criterion == "relative",
             max_iterations=self.inner_max_iterations,
             coupling=self.coupling(posterior),
+            unit=posterior.model.unit,
         )
 
 
@@ -196,6 +210,7 @@ class SVDKroSBL(KroneckerSBL):
     )
 
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, SVD-KroSBL"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(KroneckerSBL, prune=1e-3)
 
     def maximize(self, posterior: Posterior) -> MStep:
         """Successive rank-one approximations."""

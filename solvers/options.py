@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 
-def option(default: Any, doc: str, **rule: Any) -> Any:
+def option(default: Any, doc: str, *, kw_only: bool = False, **rule: Any) -> Any:
     """Declare one option of a solver.
 
     Parameters
@@ -19,12 +20,15 @@ def option(default: Any, doc: str, **rule: Any) -> Any:
         Default value; its type is the type that is asked for.
     doc
         One line for people.
+    kw_only
+        Whether it must be named where a solver is built, so that options which all solvers share
+        do not shift the positions of a solver's own.
     **rule
         Any of `at_least`, `above`, `below` (bounds of a number), `choices` (of a string),
         ``per_factor=True`` (one value or a list of them, one per factor), ``optional=True``
         (None is allowed; needs `type`), `type`.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, **rule})
+    return dataclasses.field(default=default, kw_only=kw_only, metadata={"doc": doc, **rule})
 
 
 def check_options(solver: Any) -> None:
@@ -68,6 +72,22 @@ def _scalar_option(name: str, value: Any, kind: type, rule: Any) -> Any:
     if "below" in rule and not value < rule["below"]:
         raise ValueError(f"{name} must be less than {rule['below']}, got {value!r}")
     return value
+
+
+def published(*bases: Any, **options: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Presets of a solver whose publication has these options, and knows of no data units.
+
+    Parameters
+    ----------
+    *bases
+        Solvers whose own preset this one extends.
+    **options
+        What the publication, or its authors' code, has. `scaling` is "none" in any case.
+    """
+    found = {"scaling": "none"}
+    for base in bases:
+        found |= base.presets["published"]
+    return MappingProxyType({"published": MappingProxyType(found | options)})
 
 
 def per_factor(value: Any, count: int) -> tuple[Any, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from solvers.em import MStep, Posterior
 from solvers.kron_model import KronModel
 from solvers.kron_sbl import AlternatingSBL, Coupling
-from solvers.options import option
+from solvers.options import option, published
 from solvers.problem import Array, Gamma, Problem
 from solvers.sbl import FlatSBL
 
@@ -58,6 +59,14 @@ class PCKroSBL(AlternatingSBL):
     floor: float = option(1e-5, "least variance of a coupled entry in use", at_least=0.0)
 
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, PC-KroSBL"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
+        AlternatingSBL,
+        prune_absolute=1e-4,
+        inner_tolerance=1e-4,
+        inner_criterion="relative",
+        inner_max_iterations=9,
+        floor=1e-5,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,13 +133,15 @@ class PCSBL(FlatSBL):
 
     stops_on: ClassVar[str] = "mean"
     source: ClassVar[str] = "Fang et al., IEEE TSP 63(2), 2015"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, b=1e-4)
 
     def maximize(self, posterior: Posterior) -> MStep:
         """New precisions from the second moments of each entry and its neighbours."""
-        expected = self._with_neighbours(posterior.moment)
+        unit = posterior.model.unit[:, None]  # of which b and the 1e10 are meant
+        expected = self._with_neighbours(posterior.moment / unit)
         alpha = (self.a + 0.5) / (0.5 * expected + self.b)
         alpha = np.where(alpha > 1e3 * alpha.min(axis=1, keepdims=True), 1e10, alpha)
-        return MStep((1.0 / self._with_neighbours(alpha),))
+        return MStep((unit / self._with_neighbours(alpha),))
 
     def _with_neighbours(self, v: Array) -> Array:
         """v_n + η (v_{n−1} + v_{n+1}), with nothing beyond the ends."""

@@ -16,6 +16,8 @@ Gamma = tuple[Array, ...] | Array
 
 def _numeric(name: str, value: ArrayLike) -> Array:
     """`value` as an array of float64 or complex128, or a ValueError that names it."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} is masked in places: a masked entry is no measurement")
     array = np.asarray(value)
     if array.dtype.kind not in "fciu":
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
@@ -36,7 +38,7 @@ class Problem:
         Dictionary factors, shared by the batch or one per realization.
     noise_var : array, (B,), optional
         Variance of one noise entry: real N(0, σ²) where y is real, circular complex CN(0, σ²)
-        otherwise. None where it is unknown.
+        otherwise; 0 where there is no noise. None where it is unknown.
     true_variance : array, (B, N_1, …, N_I), optional
         True variance of each entry of x, 0 off the support. It is part of the truth, and handed
         to those solvers only that require it (see `seen_by`).
@@ -44,8 +46,7 @@ class Problem:
     Raises
     ------
     ValueError
-        Shapes do not fit together, values are not finite, or a variance is negative (for the
-        noise: not positive).
+        Shapes do not fit together, values are not finite or masked, or a variance is negative.
 
     Notes
     -----
@@ -80,8 +81,6 @@ class Problem:
         object.__setattr__(self, "factors", factors)
         if self.noise_var is not None:
             self._set_variance("noise_var", self.noise_var, y.shape[:1])
-            if not (self.noise_var > 0).all():
-                raise ValueError("noise_var must be positive; give a small value for noise-free y")
         if self.true_variance is not None:
             self._set_variance("true_variance", self.true_variance, (y.shape[0], *self.dims))
 

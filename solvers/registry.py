@@ -110,7 +110,27 @@ class Registry:
         return found(**options)
 
 
-REGISTRY = Registry(
+class SolverRegistry(Registry):
+    """Solvers by name, which can be built from a preset."""
+
+    def create(self, name: str, options: Mapping[str, Any]) -> Any:
+        """Build a solver; a `preset` among the options gives those that are not stated.
+
+        Raises
+        ------
+        ValueError
+            No such name, preset or option, or a value that the option does not take.
+        """
+        preset = options.get("preset")
+        presets = getattr(self.find(name), "presets", {})
+        if isinstance(preset, str) and presets:
+            if preset not in presets:
+                raise ValueError(f"{name} has no preset {preset!r}; {suggest(preset, presets)}")
+            options = {**presets[preset], **options}
+        return super().create(name, options)
+
+
+REGISTRY = SolverRegistry(
     "solver",
     "kronsbl.solvers",
     {
@@ -147,7 +167,8 @@ def create(name: str, **options: Any) -> Solver:
     name
         A name of `names`, or ``module:Class`` for any importable solver.
     **options
-        The fields of the solver's dataclass; ``kronsbl solvers`` lists them.
+        The fields of the solver's dataclass; ``kronsbl solvers`` lists them. With
+        ``preset="published"`` what is not given is as in the publication and its authors' code.
 
     Returns
     -------
@@ -156,13 +177,15 @@ def create(name: str, **options: Any) -> Solver:
     Raises
     ------
     ValueError
-        No such solver, no such option, or a value that the option does not take.
+        No such solver, preset or option, or a value that the option does not take.
 
     Examples
     --------
     >>> import solvers
     >>> solvers.create("am_krosbl", max_iterations=50).tolerance
     0.0001
+    >>> solvers.create("am_krosbl", preset="published").scaling
+    'none'
     """
     solver: Solver = REGISTRY.create(name, options)
     return solver

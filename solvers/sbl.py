@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from solvers.em import EMSolver, MStep, Posterior
 from solvers.flat_model import FlatModel
-from solvers.options import option
+from solvers.options import option, published
 from solvers.problem import Gamma, Problem
 
 
@@ -20,7 +20,7 @@ class FlatSBL(EMSolver):
 
     def model(self, problem: Problem) -> FlatModel:
         """The E-step of `solvers.flat_model`."""
-        return FlatModel(problem)
+        return FlatModel(problem, data_units=self.scaling == "data")
 
     def start(self, problem: Problem) -> Gamma:
         """γ = 1."""
@@ -47,6 +47,7 @@ class ClassicSBL(FlatSBL):
         1e-3, "drop atoms below this share of the largest γ", at_least=0.0, below=1.0
     )
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, prune=1e-3)
     source: ClassVar[str] = "Tipping, JMLR 1, 2001; Wipf and Rao, IEEE TSP 52(8), 2004"
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:

@@ -68,7 +68,7 @@ def test_synthetic_study(golden, case):
     x = outer([golden[f"synthetic_x{i}"].reshape(1, -1) for i in (1, 2, 3)])
     name, options = SYNTHETIC[case]
     problem = problem_of(golden, "synthetic", (x != 0).astype(float))
-    estimate = solvers.create(name, **options).solve(problem)
+    estimate = solvers.create(name, preset="published", **options).solve(problem)
     assert relative(estimate.x[0], golden[f"synthetic_{case}"]) <= 1e-6
     assert relative(estimate.x, x) ** 2 == pytest.approx(golden[f"synthetic_{case}_nmse"], rel=1e-6)
     if "noise" in options:
@@ -80,7 +80,7 @@ def test_synthetic_study(golden, case):
 def test_irs_study(golden, case):
     name, options = IRS[case]
     problem = problem_of(golden, "irs")
-    estimate = solvers.create(name, **options).solve(problem)
+    estimate = solvers.create(name, preset="published", **options).solve(problem)
     # Of pattern q, antennas at the BS by antennas at the UE.
     dictionaries = (problem.factors[0], golden["irs_D_ue"].conj(), problem.factors[2])
     channel = kron_apply(dictionaries, estimate.x)[0].swapaxes(1, 2)

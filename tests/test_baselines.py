@@ -32,7 +32,7 @@ def assert_same(estimate, row, x, iterations, tolerance=1e-7):
 @pytest.mark.parametrize("name", ["csbl", "pc_sbl"])
 def test_unstructured_solvers(name, measurements, dims, complex_valued, noise):
     problem, _ = sparse_problem(3, measurements, dims, seed=41, complex_valued=complex_valued)
-    estimate = solvers.create(name, noise=noise).solve(problem)
+    estimate = solvers.create(name, preset="published", noise=noise).solve(problem)
     for row in range(problem.batch):
         x, iterations, noise_var = getattr(textbook, name)(
             row_factors(problem, row),
@@ -54,7 +54,7 @@ def test_pattern_coupled_krosbl(beta, coupled, complex_valued, noise):
     options = {"beta": beta, "coupled": list(coupled)} if coupled else {"beta": 0.0}
     if noise == "estimate":
         options["noise"] = noise
-    estimate = solvers.create("pc_krosbl", **options).solve(problem)
+    estimate = solvers.create("pc_krosbl", preset="published", **options).solve(problem)
     betas = dict(zip(coupled, beta if isinstance(beta, tuple) else (beta,) * 3, strict=False))
     matrices, start = {}, []
     modes = coupled or (0, 1, 2)

@@ -71,7 +71,7 @@ DROP = object()
         (("sweep", "snr"), [1], "sweep.snr: the scenario has no parameter 'snr'; did you mean"),
         (("sweep", "snr_db"), [], "sweep.snr_db: no values"),
         (("sweep", "snr_db"), [10, 10.0], "sweep.snr_db: duplicate values"),
-        (("sweep", "snr_db"), [10, NAN], "sweep.snr_db: values must be finite"),
+        (("sweep", "snr_db"), [10, NAN], "sweep.snr_db: values must not be NaN"),
         (("sweep", "snr_db"), [10, "20"], "sweep.snr_db: values must be all numbers"),
         (("sweep", "snr_db"), ["a"], "scenario: snr_db: "),
         (("sweep", "snr_db"), 10, "sweep.snr_db: "),

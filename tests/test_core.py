@@ -35,7 +35,8 @@ def good():
         ({"factors": [np.ones((3, 5)), np.ones((3, 4, 6))]}, r"factors\[1\] must have shape"),
         ({"factors": [np.ones((3, 0)), np.ones((4, 6))]}, r"factors\[0\] must have shape"),
         ({"noise_var": [1.0, -1.0]}, r"noise_var must be real, non-negative"),
-        ({"noise_var": [1.0, 0.0]}, r"noise_var must be positive"),
+        ({"y": np.ma.masked_equal(np.ones((2, 3, 4)), 1.0)}, r"y is masked in places"),
+        ({"noise_var": np.ma.array([1.0, 2.0], mask=[0, 1])}, r"noise_var is masked in places"),
         ({"noise_var": 1.0}, r"noise_var must be real, non-negative and of shape \(2,\)"),
         ({"noise_var": [1.0, np.nan]}, r"noise_var holds NaN"),
         ({"true_variance": np.ones((2, 6, 5))}, r"true_variance must be"),
@@ -312,8 +313,11 @@ def test_divergence_is_a_status_and_costs_no_other_row():
     y = rng.standard_normal((3, 3, 3))
     y[1] *= 1e200  # its square overflows
     problem = Problem(y, [np.eye(3), np.eye(3)], np.ones(3))
-    estimate = solvers.create("svd_krosbl", prune=0.0).solve(problem)
+    estimate = solvers.create("svd_krosbl", scaling="none", prune=0.0).solve(problem)
     assert estimate.status[1] == Status.DIVERGED
     assert np.isnan(estimate.x[1]).all()
-    alone = solvers.create("svd_krosbl", prune=0.0).solve(problem.take([0, 2]))
+    alone = solvers.create("svd_krosbl", scaling="none", prune=0.0).solve(problem.take([0, 2]))
     np.testing.assert_allclose(estimate.x[[0, 2]], alone.x, rtol=1e-10)
+    in_data_units = solvers.create("svd_krosbl", prune=0.0).solve(problem)
+    assert in_data_units.status[1] == Status.CONVERGED
+    np.testing.assert_allclose(in_data_units.x[1], y[1], rtol=1e-10)

@@ -24,7 +24,7 @@ KRONECKER = {
 def test_solve_agrees_with_textbook_em(name, complex_valued, measurements, dims, noise):
     step, prune = KRONECKER[name]
     problem, _ = sparse_problem(4, measurements, dims, seed=11, complex_valued=complex_valued)
-    estimate = solvers.create(name, noise=noise).solve(problem)
+    estimate = solvers.create(name, preset="published", noise=noise).solve(problem)
     for row in range(problem.batch):
         x, iterations, noise_var, inner = kron_em(
             [a[row] for a in problem.factors],
@@ -127,7 +127,7 @@ def test_watch_sees_what_the_estimate_reports():
 def test_change_is_measured_against_gamma_before_pruning(name):
     """A solve that ends after iteration k has γ as it is before the pruning that would follow."""
     problem, _ = sparse_problem(3, seed=13)
-    options = {"prune": 0.05, "tolerance": 0.0}
+    options = {"preset": "published", "prune": 0.05, "tolerance": 0.0}
     trace, pruned = Trace(), False
     solvers.create(name, max_iterations=20, **options).solve(problem, watch=trace)
     gamma = [np.ones((3, *problem.dims))]

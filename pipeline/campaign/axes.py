@@ -148,8 +148,8 @@ def _check_values(axis: Axis) -> None:
             f"{where}: values must be all numbers, all strings or all booleans; "
             'to sweep a list, sweep its elements, as in "measurements.0"'
         )
-    if any(isinstance(v, float) and not math.isfinite(v) for v in values):
-        raise ValueError(f"{where}: values must be finite, got {list(values)}")
+    if any(isinstance(v, float) and math.isnan(v) for v in values):
+        raise ValueError(f"{where}: values must not be NaN, got {list(values)}")
     fractions = any(isinstance(value, float) for value in values)
     for value in values:
         if isinstance(value, int) and not _fits(value, fractions=fractions):

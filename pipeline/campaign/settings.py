@@ -54,7 +54,8 @@ WallTime = Annotated[StrictStr, AfterValidator(_walltime)]
 class Table(BaseModel):
     """A table of the file: frozen, and without keys that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An SNR of infinity stays a number in tables, too.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Header(Table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from solvers import Estimate, Problem, Status
 
@@ -18,8 +19,16 @@ from solvers import Estimate, Problem, Status
 Count = Annotated[int, Field(strict=True, ge=1)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+
+
+def _no_noise_or_some(value: float) -> float:
+    if 300 < value < math.inf:
+        raise ValueError("Input should be at most 300, or inf where there is no noise")
+    return value
+
+
 # Further apart than double precision reaches, and far from overflowing as a ratio.
-Decibels = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-300, le=300)]
+Decibels = Annotated[float, Field(strict=True, ge=-300), AfterValidator(_no_noise_or_some)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 PARAMETERS = ConfigDict(extra="forbid")
@@ -157,5 +166,10 @@ class Scenario(ABC, Generic[T]):
 
 
 def noise_variance(power: NDArray[Any], snr_db: float) -> NDArray[np.float64]:
-    """Noise variance `snr_db` below a signal power; positive even where there is no signal."""
+    """Noise variance `snr_db` below a signal power; positive even where there is no signal.
+
+    At an `snr_db` of infinity there is no noise, and it is 0.
+    """
+    if snr_db == math.inf:
+        return np.zeros(power.shape)
     return np.maximum(power / 10.0 ** (snr_db / 10.0), np.finfo(float).tiny)

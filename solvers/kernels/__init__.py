@@ -21,7 +21,12 @@ from solvers.kernels import caching
 if TYPE_CHECKING:
     from solvers.kernels.alternation import alternate_rows, sweep
     from solvers.kernels.eigen import eigh_hermitian, eigh_symmetric
-    from solvers.kernels.factors import most_used, prune_rows, row_distances2
+    from solvers.kernels.factors import (
+        most_used,
+        prune_rows,
+        prune_weighed_rows,
+        row_distances2,
+    )
     from solvers.kernels.leading import power_iterations
     from solvers.kernels.posterior import second_moments, shrink
     from solvers.kernels.systems import assemble, finish
@@ -36,6 +41,7 @@ __all__ = [
     "most_used",
     "power_iterations",
     "prune_rows",
+    "prune_weighed_rows",
     "row_distances2",
     "second_moments",
     "shrink",

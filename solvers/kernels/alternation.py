@@ -75,7 +75,7 @@ def _couple(gamma: Array, matrix: Array, normal: Array, floor: float, free: Arra
 
 @compiled(
     f"Tuple(({_MATRIX}, {_SIZES}, boolean[::1]))({_MATRIX}, {_MATRIX}, {_SIZES}, "
-    f"float64, boolean, int64, int64[:, ::1], {_VECTOR}, float64)"
+    f"float64, boolean, int64, int64[:, ::1], {_VECTOR}, float64, {_VECTOR})"
 )
 def alternate_rows(
     moment: Array,
@@ -87,6 +87,7 @@ def alternate_rows(
     positions: Array,
     betas: Array,
     floor: float,
+    unit: Array,
 ) -> tuple[Array, Array, Array]:
     """Sweep over the factors until γ stands still, each row for as long as it needs.
 
@@ -106,6 +107,9 @@ def alternate_rows(
         Weight of a neighbour; NaN for factors that are not coupled.
     floor : float
         Keeps the variances of coupled atoms away from 0.
+    unit : array, (B,)
+        What an absolute tolerance is a multiple of, and the floor of the last factor, which
+        carries the scale of all of them.
 
     Returns
     -------
@@ -150,7 +154,8 @@ def alternate_rows(
                 for k in range(factor.size):
                     factor[k] *= shares[mode]
                 if not math.isnan(betas[mode]):
-                    _couple(factor, couplings[mode], normals[mode], floor, free[first:last])
+                    least = floor * unit[row] if mode == modes - 1 else floor
+                    _couple(factor, couplings[mode], normals[mode], least, free[first:last])
                 _invert(factor, start[first:last], reciprocal[first:last])
                 if mode < modes - 1:
                     rest = contracting.fold(rest, reciprocal[first:last], memory[mode])
@@ -160,7 +165,7 @@ def alternate_rows(
                 _invert(g, start, reciprocal)
             distance2, norm2 = factors.change(g, before, starts)
             # Written so that NaN ends a row, for the EM loop to see.
-            if not distance2 > tolerance**2 * (norm2 if relative else 1.0):
+            if not distance2 > tolerance**2 * (norm2 if relative else unit[row] ** 2):
                 break
             if sweeps[row] == most:
                 capped[row] = True

@@ -127,3 +127,66 @@ def prune_rows(
             removed[row] = removed[row] * (lost + left) + before * lost
             before *= left
     return kept, removed
+
+
+@compiled(
+    f"Tuple(({_MATRIX}, {_VECTOR}))({_MATRIX}, {_MATRIX}, {_SIZES}, {_VECTOR}, {_VECTOR}, "
+    f"{_VECTOR}, boolean[::1])"
+)
+def prune_weighed_rows(
+    gamma: Array,
+    shares: Array,
+    sizes: Array,
+    relative: Array,
+    absolute: Array,
+    unit: Array,
+    where: Array,
+) -> tuple[Array, Array]:
+    """Set entries of each factor of γ to 0 that explain little: they, or their atoms, are small.
+
+    Parameters
+    ----------
+    gamma : array, (B, Σn)
+    shares : array, (B, Σn)
+        What entries of γ are weighed by, ‖a‖² of their atoms over the largest of the factor.
+    sizes : array of int, (I,)
+        The n_i.
+    relative, absolute : arrays, (I,)
+        Per factor: bound relative to the factor's own largest weighed entry, and bound on the
+        largest weighed entry of the product γ that an entry is a part of.
+    unit : array, (B,)
+        What absolute bounds are multiples of.
+    where : array of bool, (B,)
+        Rows to prune.
+
+    Returns
+    -------
+    gamma, removed
+        As of `prune_rows`.
+    """
+    kept, removed, starts = gamma.copy(), np.zeros(len(gamma)), offsets(sizes)
+    largest = np.empty(sizes.size)
+    for row in range(len(gamma)):
+        if not where[row]:
+            continue
+        product = 1.0
+        for mode in range(sizes.size):
+            largest[mode] = 0.0
+            for k in range(starts[mode], starts[mode + 1]):
+                largest[mode] = max(largest[mode], gamma[row, k] * shares[row, k])
+            product *= largest[mode]
+        before = 1.0
+        for mode in range(sizes.size):
+            limit = relative[mode]
+            if product > 0.0:
+                limit = max(limit, absolute[mode] * unit[row] / product)
+            lost, left = 0.0, 0.0
+            for k in range(starts[mode], starts[mode + 1]):
+                if gamma[row, k] * shares[row, k] < limit * largest[mode]:
+                    lost += gamma[row, k] ** 2
+                    kept[row, k] = 0.0
+                else:
+                    left += gamma[row, k] ** 2
+            removed[row] = removed[row] * (lost + left) + before * lost
+            before *= left
+    return kept, removed

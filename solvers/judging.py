@@ -1,0 +1,78 @@
+"""What the status of an estimate says beyond what its solver can know."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from solvers.estimate import Estimate
+from solvers.kron import abs2, kron_apply, total
+from solvers.problem import Array, Problem
+from solvers.status import Status
+
+NEXT_TO_NOTHING = 0.01
+"""Share of ‖y‖² that an estimate must explain more of, or it has collapsed."""
+
+
+def judged(
+    solver: Any, problem: Problem, estimate: Estimate, unresolved: Array | None = None
+) -> Estimate:
+    """An estimate whose status tells of collapse and of the limits of double precision.
+
+    Parameters
+    ----------
+    solver
+        Whose it is.
+    problem
+        What it was made of, in the same units.
+    estimate
+        As the solver gave it. One of odd shapes is left alone, for whoever checks estimates.
+    unresolved : bool array, (B,)
+        Realizations that were solved with more noise than they have.
+
+    Notes
+    -----
+    Where the noise variance is known, an estimate has collapsed if ‖Ax̂‖² ≤ 0.01 ‖y‖² although y
+    is no noise: ‖y‖² > σ² (M + 5 √(κM)), κ = 2 for real and 1 for complex data, five standard
+    deviations above what noise alone would have.
+    """
+    if not _fits(estimate, problem):
+        return estimate
+    assert estimate.x is not None
+    status = estimate.status
+    if unresolved is not None and unresolved.any() and "noise_var" in solver.requires:
+        limited = unresolved & (status == Status.CONVERGED)
+        status = np.where(limited, Status.PRECISION_LIMIT, status)
+    if solver.kind == "estimator" and problem.noise_var is not None:
+        collapsed = _collapsed(problem, estimate.x) & np.isin(status, Status.values("finished"))
+        status = np.where(collapsed, Status.COLLAPSED, status)
+    return estimate if status is estimate.status else dataclasses.replace(estimate, status=status)
+
+
+def _fits(estimate: Any, problem: Problem) -> bool:
+    """Whether there is an x and a status of the right shape to look at."""
+    if not isinstance(estimate, Estimate):
+        return False
+    x, status = estimate.x, estimate.status
+    return (
+        isinstance(x, np.ndarray)
+        and x.dtype.kind in "fciu"
+        and x.shape == (problem.batch, *problem.dims)
+        and isinstance(status, np.ndarray)
+        and status.dtype.kind in "iu"
+        and status.shape == (problem.batch,)
+    )
+
+
+def _collapsed(problem: Problem, x: Array) -> Array:
+    size, kinds = problem.y[0].size, 1.0 if np.iscomplexobj(problem.y) else 2.0
+    power = total(abs2(problem.y))
+    collapsed = power > problem.noise_var * (size + 5.0 * np.sqrt(kinds * size))
+    rows = np.flatnonzero(collapsed)
+    if rows.size:
+        factors = [a if a.ndim == 2 else a[rows] for a in problem.factors]
+        explained = total(abs2(kron_apply(factors, x[rows])))
+        collapsed[rows] = explained <= NEXT_TO_NOTHING * power[rows]
+    return collapsed
