@@ -230,7 +230,7 @@ class EMSolver(Solver):
         return self.initial_gamma * gamma
 
     def _first_noise_var(self, y: Array) -> Array:
-        """An estimate to start from: all of y is noise, or Eq. `eq:noise-start` of docs/numbers.md."""
+        """An estimate to start from: all of y is noise, or Eq. `eq:noise-start` as published."""
         if self.scaling == "data":
             return np.maximum(total(abs2(y)) / y[0].size, self._noise_floor(y))
         flat = y.reshape(len(y), -1)

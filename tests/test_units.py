@@ -111,7 +111,7 @@ class TestDataUnits:
         factors[1][:, :, 5] *= 1e-9  # of all
         watched = []
         idle = Problem(problem.y, factors, problem.noise_var)
-        estimate = spy.solve(idle, watch=lambda i, rows, s: watched.append((rows, s.x.shape)))
+        estimate = spy.solve(idle, watch=lambda _, rows, s: watched.append((rows, s.x.shape)))
         assert [seen.dims for seen, _ in Spy.seen] == [(4, 5), (5, 5)]
         assert [rows.tolist() for rows, _ in watched] == [[1, 2], [0, 3]]
         assert {shape for _, shape in watched} == {(2, 5, 6)}
@@ -196,7 +196,7 @@ class TestPreset:
     def test_nothing_else_may_call_itself_published(self):
         with pytest.raises(ValueError, match="the preset 'published' has scaling 'none'"):
             solvers.create("am_krosbl", preset="published", scaling="data")
-        with pytest.raises(ValueError, match="solvers.create"):
+        with pytest.raises(ValueError, match=r"solvers\.create"):
             type(solvers.create("am_krosbl"))(preset="published")
 
     def test_unknown_presets_get_a_suggestion(self):
