@@ -270,3 +270,13 @@ def test_names_are_asked_for_in_words(tiny):
     tiny["solvers"]["my solver"] = tiny["solvers"].pop("svd")
     with pytest.raises(InputError, match=r"^campaign: solvers\.my solver: a name has letters"):
         Campaign.from_tables(tiny)
+
+
+def test_an_snr_of_infinity_is_a_value_like_any_other(tiny, tmp_path):
+    tiny["sweep"]["snr_db"] = [10, float("inf")]
+    tiny["solvers"]["old"] = {"use": "svd_krosbl", "preset": "published"}
+    campaign = Campaign.from_tables(tiny)
+    assert campaign.tables()["sweep"]["snr_db"] == [10, float("inf")]
+    assert Campaign.from_tables(campaign.tables()) == campaign
+    keys = {block.files[0] for block in campaign.blocks()}
+    assert len(keys) == 2 * 3 * 2

@@ -420,3 +420,11 @@ def test_settings_name_what_is_fixed(cubes):
     )
     plain = cubes["single"]
     assert describing.setting(plain).endswith("sparsity 2, SNR = 10 dB")
+
+
+def test_an_snr_of_infinity_has_a_place_beyond_the_others():
+    from pipeline.plots import scales
+
+    assert scales.places(np.array([5.0, np.inf, 25.0, 15.0])).tolist() == [5, 35, 25, 15]
+    assert scales.places(np.array([5.0, np.inf])).tolist() == [5, 6]
+    assert scales.places(np.array([5, 15])).tolist() == [5, 15]
