@@ -369,3 +369,13 @@ def test_reserved_names_are_those_of_cubes_and_statistics(tiny):
     names |= {*compare(results, "s0").variables, *latencies(with_latency(results)).variables}
     axes_and_measures = {*results.dims, "nmse", "srr"} - {"solver", "realization"}
     assert names - axes_and_measures <= RESERVED_DIMENSIONS
+
+
+def test_an_snr_of_infinity_is_a_value_like_any_other(tiny):
+    tiny["sweep"]["snr_db"] = [10, float("inf")]
+    tiny["solvers"]["old"] = {"use": "svd_krosbl", "preset": "published"}
+    campaign = Campaign.from_tables(tiny)
+    assert campaign.tables()["sweep"]["snr_db"] == [10, float("inf")]
+    assert Campaign.from_tables(campaign.tables()) == campaign
+    keys = {block.files[0] for block in campaign.blocks()}
+    assert len(keys) == 2 * 3 * 2

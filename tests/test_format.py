@@ -26,6 +26,7 @@ from pipeline.solving.outcome import solve_block
 from pipeline.store.pending import pending_blocks
 from pipeline.store.state import state_of
 from solvers import Estimate, Problem, Solver, Status
+from solvers.kron import adjoint, kron_apply
 from solvers.kron_sbl import SVDKroSBL
 from solvers.oracle import OracleLS
 
@@ -42,7 +43,7 @@ class Picky(Solver):
 
     def _solve(self, problem, **_):
         return Estimate(
-            np.zeros((problem.batch, *problem.dims)),
+            kron_apply([adjoint(a) for a in problem.factors], problem.y),
             diagnostics={"condition": np.arange(problem.batch) + 0.5},
         )
 
@@ -252,7 +253,7 @@ def test_a_solver_may_decline(tiny, tmp_path):
     ds = open_results(store)
     status = ds.status.sel(solver="picky")
     assert (status.sel(measurements_0=4) == Status.NOT_APPLICABLE).all()
-    assert (status.sel(measurements_0=5) == Status.CONVERGED).all()
+    assert status.sel(measurements_0=5).isin(Status.values("finished")).all()
     assert ds.attrs["complete"] == 1
     state = state_of(Store(store))
     assert state.complete

@@ -461,3 +461,11 @@ def test_text_is_no_formula(kind, tmp_path):
     drawn = html.unescape((tmp_path / "figure.svg").read_text())
     shown = ODD[:1] if kind == "heatmap" else ODD
     assert [text for text in shown if text not in drawn] == []
+
+
+def test_an_snr_of_infinity_has_a_place_beyond_the_others():
+    from pipeline.plots import scales
+
+    assert scales.places(np.array([5.0, np.inf, 25.0, 15.0])).tolist() == [5, 35, 25, 15]
+    assert scales.places(np.array([5.0, np.inf])).tolist() == [5, 6]
+    assert scales.places(np.array([5, 15])).tolist() == [5, 15]

@@ -93,16 +93,18 @@ class TestDataUnits:
         costs = solvers.cost(problem, estimate.gamma, problem.noise_var)
         np.testing.assert_allclose(trace.cost[np.arange(4), estimate.iterations - 1], costs)
 
-    def test_a_solver_says_how_its_cost_depends_on_units(self, spy):
-        problem = self.problem()
-        trace = Trace()
-        spy.solve(problem, watch=trace)
-        np.testing.assert_array_equal(trace.cost[:, 0], total(abs2(Spy.seen[0][0].y * 0 + 1)) * 0
-                                      + self.costs(spy))  # fmt: skip
+    def test_a_solver_says_how_its_cost_depends_on_units(self, spy, monkeypatch):
+        def squared(_, cost, log_scale, size):
+            return cost * np.exp(2 * log_scale) * size
 
-    def costs(self, spy):
-        seen, _ = Spy.seen[0]
-        return total(abs2(kron_apply([a.swapaxes(-1, -2) for a in seen.factors], seen.y)))
+        monkeypatch.setattr(Spy, "cost_as_given", squared)
+        problem, trace = self.problem(), Trace()
+        spy.solve(Problem(problem.y * 1e6, problem.factors), watch=trace)
+        [(seen, _)] = Spy.seen
+        correlation = kron_apply([a.swapaxes(-1, -2) for a in seen.factors], seen.y)
+        size = np.linalg.norm(problem.y.reshape(4, -1), axis=1) * 1e6
+        scale = size / np.linalg.norm(seen.y.reshape(4, -1), axis=1)
+        np.testing.assert_allclose(trace.cost[:, 0], total(correlation**2) * scale**2 * 12)
 
     def test_idle_atoms_are_left_out_and_come_back_as_nothing(self, spy):
         problem = self.problem()

@@ -28,6 +28,20 @@ def evenly_spaced_in_log(values: Sequence[Any] | NDArray[Any]) -> bool:
     return bool(np.ptp(ratios) / ratios.mean() < np.ptp(steps) / steps.mean())
 
 
+def places(values: NDArray[Any]) -> NDArray[Any]:
+    """Where the values of a swept parameter lie on an axis: themselves, and infinity beyond them.
+
+    An SNR of infinity is a step further than the largest, the steps being as wide as they are on
+    average.
+    """
+    finite = np.isfinite(values.astype(float))
+    if finite.all() or not finite.any():
+        return values
+    last, span = values[finite].max(), np.ptp(values[finite])
+    step = span / max(finite.sum() - 1, 1) or 1.0
+    return np.where(finite, values, last + step)
+
+
 def wants_log(values: Any, better: str = "lower") -> bool:
     """Whether the field draws such values on a logarithmic axis: errors, not rates of success."""
     values = np.asarray(values, float)

@@ -28,9 +28,11 @@ def swept_axis(variable: xr.DataArray) -> tuple[Axis, NDArray[Any]]:
     texts = [describing.short_text(value) for value in values]
     if scales.is_text(values):
         return Axis(label, "categorical", ticks=list(enumerate(texts))), np.arange(len(values))
-    at = list(zip(values.tolist(), texts, strict=True)) if len(values) <= TICKS else []
-    scale = "log" if scales.evenly_spaced_in_log(values) else "linear"
-    return Axis(label, scale, ticks=at), values  # type: ignore[arg-type]
+    places = scales.places(values)
+    told = len(values) <= TICKS or (places != values).any()
+    at = list(zip(places.tolist(), texts, strict=True)) if told else []
+    scale = "log" if scales.evenly_spaced_in_log(places) else "linear"
+    return Axis(label, scale, ticks=at), places  # type: ignore[arg-type]
 
 
 def swept_points(results: xr.Dataset) -> list[str]:
