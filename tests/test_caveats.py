@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import endings
 from pipeline.analysis import caveats, compare, shares, summarize
 from pipeline.cli import tables
-from solvers import Status
+from solvers import Status, endings
 from tests.cubes import cube
 
 

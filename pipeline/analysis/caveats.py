@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from pipeline import endings
 from pipeline.analysis.cells import axes_of, check, ran
-from solvers import Status
+from solvers import Status, endings
 
 LEGEND = (
     f"more than {100 * endings.MOST:g} % of these realizations ended at a cap, collapsed or failed"
@@ -18,7 +17,7 @@ LEGEND = (
 
 
 class Caveat(NamedTuple):
-    """What to know of a solver before its statistics are believed.
+    """A solver whose statistics are to be read with care, and why.
 
     Attributes
     ----------
@@ -53,7 +52,7 @@ def shares(results: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         ``cells``, the realizations that have been run; ``number`` and ``share`` of them over the
         further dimension ``ending``, with the names of `solvers.Status`; and ``doubtful``, whether
-        all these endings together are more than `pipeline.endings.MOST`.
+        all these endings together are more than `solvers.endings.MOST`.
     """
     check(results)
     telling = endings.telling()
@@ -71,7 +70,7 @@ def shares(results: xr.Dataset) -> xr.Dataset:
 
 
 def doubtful(results: xr.Dataset, there: xr.DataArray) -> xr.DataArray:
-    """Where too many of some cells ended in ways that count, per solver and point; lazily.
+    """Whether too many of some cells ended in ways that count, per solver and point; lazily.
 
     Parameters
     ----------
@@ -84,7 +83,7 @@ def doubtful(results: xr.Dataset, there: xr.DataArray) -> xr.DataArray:
 
 
 def caveats(results: xr.Dataset) -> list[Caveat]:
-    """What to know of each solver whose statistics mean little at some point; none of the others.
+    """Look for solvers whose statistics mean little at some point of the grid.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ RESERVED_DIMENSIONS = frozenset(
         *("runtime", "iterations", "inner_iterations", "noise_var", "signal_energy"),
         *("inner_capped", "status", "host", "device"),
         *("trace_cost", "trace_change", "trace_nmse"),
-        # What the statistics of a cube are called.
+        # Names of the statistics of a cube.
         *("statistic", "quantile", "quantiles", "mean", "mean_se", "mean_low", "mean_high"),
         *("median", "median_low", "median_high", "db_mean", "db_low", "db_high", "dominated"),
         *("cells", "missing", "failed", "unconverged", "undefined", "used", "doubtful"),

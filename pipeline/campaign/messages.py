@@ -1,4 +1,4 @@
-"""What pydantic complains of, in one line that names the key."""
+"""Complaints of pydantic in one line that names the key."""
 
 from __future__ import annotations
 

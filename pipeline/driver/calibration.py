@@ -23,7 +23,7 @@ MEMORY_ITERATIONS = 3
 
 
 class Calibration(NamedTuple):
-    """What a try of a solver has shown.
+    """Findings from a try of a solver.
 
     Attributes
     ----------

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import endings
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.campaign.request import Request
@@ -23,7 +22,7 @@ from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
 from pipeline.store.pending import PendingBlocks, pending_blocks
-from solvers import Status
+from solvers import Status, endings
 
 CALIBRATION_POINTS = 3
 """Grid points at which each solver is timed, evenly spread."""

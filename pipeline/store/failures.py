@@ -16,7 +16,7 @@ from solvers import Status
 
 
 class CommonFailure(NamedTuple):
-    """What most often went wrong with a solver.
+    """The failure that a solver has had most often.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from solvers import Status
+from solvers.status import Status
 
 MOST = 0.05
 """A larger share of such endings is worth a word."""
