@@ -23,7 +23,7 @@ import tomli_w
 
 from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, canonical
 from pipeline.campaign.definition import Campaign
-from pipeline.campaign.files import is_store, make_importable
+from pipeline.campaign.files import make_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
 from pipeline.store.block_file import BlockData, DamagedBlock, pack, read_block, read_estimates
@@ -284,10 +284,10 @@ def _no_store(path: Path) -> str:
     if not path.is_dir():
         of_campaign = "; that of a campaign is results/NAME, or what --store said"
         return f"a file, and a store is a folder{of_campaign if path.suffix == '.toml' else ''}"
-    if is_store(path):
-        return ""
-    if (path / "campaign.toml").is_file():
-        return "not a kronsbl store (its campaign.toml is not a store's, or cannot be read)"
+    identity = path / "campaign.toml"
+    if identity.is_file():
+        of_somebody = "format" not in _tables(identity)
+        return "not a kronsbl store (its campaign.toml is a campaign file)" if of_somebody else ""
     stores = sorted(file.parent.name for file in path.glob("*/campaign.toml"))
     inside = f"; there are stores in it: {', '.join(stores[:5])}" if stores else ""
     return f"not a kronsbl store (it has no campaign.toml){inside}"
