@@ -130,10 +130,7 @@ def _troubles(result: Run) -> Iterator[str]:
         words = ["replay", str(result.store), "--solver", failure.solver]
         words += ["--realization", str(failure.realization), *point_words(failure.point)]
         see = f"; see one: kronsbl {shlex.join(words)}" if failure.realization is not None else ""
-        yield (
-            f"{failure.solver} failed in {failure.cells} realizations, most often: "
-            f"{failure.message}{see}"
-        )
+        yield f"{failure.solver} failed, most often with {failure.message}{see}"
     if result.cube is not None and result.missing and not (result.damaged or result.stopped):
         yield (
             f"{result.missing} cells of the store's newest request are not done yet: another run "

@@ -22,8 +22,6 @@ class CommonFailure(NamedTuple):
     ----------
     solver : str
         Label.
-    cells : int
-        Realizations of it that crashed, with whatever message.
     message : str
         The commonest one.
     point : dict
@@ -33,7 +31,6 @@ class CommonFailure(NamedTuple):
     """
 
     solver: str
-    cells: int
     message: str
     point: dict[str, Any]
     realization: int | None
@@ -69,7 +66,6 @@ def _of_solver(
     blocks: list[tuple[Configuration, int]],
 ) -> CommonFailure:
     said = [Counter[str](marks[c.key(i)]["messages"]) for c, i in blocks]
-    cells = sum(min(marks[c.key(i)]["cells"], realizations - i * c.batch) for c, i in blocks)
     message = max(sum(said, Counter[str]()).items(), key=lambda item: item[1], default=("", 0))[0]
     # Where a block has several messages, nothing tells which realization had which.
     nearest = sorted(range(len(blocks)), key=lambda n: -said[n][message] / (said[n].total() or 1))
@@ -80,7 +76,7 @@ def _of_solver(
         if realization is not None:
             break
     point = {dimensions[key]: value for key, value in configuration.point.items()}
-    return CommonFailure(configuration.label, cells, message, point, realization)
+    return CommonFailure(configuration.label, message, point, realization)
 
 
 def _crashed(
