@@ -272,7 +272,7 @@ def test_names_are_asked_for_in_words(tiny):
         Campaign.from_tables(tiny)
 
 
-def test_an_snr_of_infinity_is_a_value_like_any_other(tiny, tmp_path):
+def test_an_snr_of_infinity_is_a_value_like_any_other(tiny):
     tiny["sweep"]["snr_db"] = [10, float("inf")]
     tiny["solvers"]["old"] = {"use": "svd_krosbl", "preset": "published"}
     campaign = Campaign.from_tables(tiny)

@@ -94,7 +94,7 @@ class TestDataUnits:
         np.testing.assert_allclose(trace.cost[np.arange(4), estimate.iterations - 1], costs)
 
     def test_a_solver_says_how_its_cost_depends_on_units(self, spy, monkeypatch):
-        def squared(self, cost, log_scale, size):
+        def squared(_, cost, log_scale, size):
             return cost * np.exp(2 * log_scale) * size
 
         monkeypatch.setattr(Spy, "cost_as_given", squared)
