@@ -1,6 +1,7 @@
 """Figures: that they hold what they should, of cubes in any state."""
 
 import html
+import json
 import re
 import subprocess
 import sys
@@ -469,3 +470,11 @@ def test_an_snr_of_infinity_has_a_place_beyond_the_others():
     assert scales.places(np.array([5.0, np.inf, 25.0, 15.0])).tolist() == [5, 35, 25, 15]
     assert scales.places(np.array([5.0, np.inf])).tolist() == [5, 6]
     assert scales.places(np.array([5, 15])).tolist() == [5, 15]
+
+
+def test_legends_tell_a_preset(cubes):
+    cube = cubes["plain"].assign_attrs(
+        solvers=json.dumps({"svd": {"options": {"preset": "published"}}, "oracle": {"options": {}}})
+    )
+    (legend,) = plots.draw(cube).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["svd (published)", "oracle"]

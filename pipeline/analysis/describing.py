@@ -75,6 +75,13 @@ def name_of(results: xr.Dataset) -> str:
     return str(results.attrs.get("name", named))
 
 
+def solver_text(results: xr.Dataset, label: str) -> str:
+    """A solver's label, with the preset that it was set by: ``am (published)``."""
+    solvers = json.loads(results.attrs.get("solvers", "{}"))
+    preset = solvers.get(label, {}).get("options", {}).get("preset")
+    return f"{label} ({preset})" if preset else label
+
+
 def label_of(variable: xr.DataArray) -> str:
     """Long name and unit."""
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")

@@ -67,7 +67,8 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
             _colour_bar(figure, axes[axes != None], image, data.panels[0].colour, data.legend)  # noqa: E711
         notes = [*describing.notes(results, data.failed or "are left out"), *data.notes]
         if handles:
-            _legend(figure, {s: handles[s] for s in looks if s in handles}, data.legend)
+            shown = {describing.solver_text(results, s): handles[s] for s in looks if s in handles}
+            _legend(figure, shown, data.legend)
         elif not isinstance(data.panels[0], Map):
             notes = [*_in_place_of_legend(axes[0, 0], data.legend), *notes]
         title = f"{describing.name_of(results)} – {describing.realizations(results)}"

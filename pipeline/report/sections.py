@@ -81,6 +81,9 @@ def about(results: xr.Dataset) -> list[Part]:
             + ", ".join(map(describing.short_text, results[axis].values))
             for axis in axes_of(results)
         ),
+        "solvers": ", ".join(
+            describing.solver_text(results, str(s)) for s in results.solver.values
+        ),
         "realizations": str(results.sizes["realization"]),
         "cells": f"{cells - missing} of {cells}",
         "seed": str(attributes.get("seed", "")),
