@@ -66,7 +66,7 @@ class Model(Protocol):
     """A batch of realizations under one kind of prior, reduced to the atoms in use."""
 
     unit: Array
-    """What absolute bounds on γ are multiples of, (B,): 1 in the published way."""
+    """Unit of absolute bounds on γ, (B,): 1 in the published way."""
 
     shares: tuple[Array, ...] | None
     """‖a‖² of the atoms of each factor of γ over the largest, (B, n_i), by which γ is weighed

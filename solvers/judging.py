@@ -1,4 +1,4 @@
-"""What the status of an estimate says beyond what its solver can know."""
+"""Judging estimates: statuses that a solver itself cannot know."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class DataUnits:
     def seen(
         self, state: IterationState, rows: Array, cost: Callable[[Array, Array], Array]
     ) -> IterationState:
-        """What a watch sees of `rows` of these realizations, in the caller's units.
+        """The state of `rows` of these realizations in the caller's units, for a watch.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What is to be computed: a study as a TOML file, and its blocks with their keys."""
+"""Campaigns: a study as a TOML file, its blocks with their keys, and requests for it."""
 
 from pipeline.campaign.definition import Campaign
 

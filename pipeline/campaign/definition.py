@@ -192,7 +192,7 @@ class Campaign(Table):
 
     @cached_property
     def scoring(self) -> dict[str, Any]:
-        """What decides the measures, given the estimates."""
+        """Everything that decides the measures, given the estimates."""
         scenario = self.scenarios[0]
         measures = {name: measure._asdict() for name, measure in scenario.measures.items()}
         return scoring_of(scenario.score_version, measures)

@@ -20,7 +20,7 @@ from solvers.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a run asks for: a campaign, and what its solvers and scenario say of themselves.
+    """A campaign, with all that its solvers and scenario said of themselves when it was asked for.
 
     A reader of results needs no solver or scenario class: specs, measures, units and kinds are
     here as they were when the run began. Fields that this version does not know are kept.
@@ -117,12 +117,12 @@ class Request:
 
     @property
     def name(self) -> str:
-        """Of the campaign."""
+        """Name of the campaign."""
         return str(self.tables["campaign"]["name"])
 
     @property
     def seed(self) -> int:
-        """Of the campaign."""
+        """Seed of the campaign."""
         return int(self.tables["campaign"]["seed"])
 
     @property
@@ -142,7 +142,7 @@ class Request:
 
     @property
     def labels(self) -> list[str]:
-        """Of the solvers, in the order of the campaign file."""
+        """Labels of the solvers, in the order of the campaign file."""
         return list(self.tables["solvers"])
 
     @property

@@ -1,4 +1,4 @@
-"""What the commands share: how they end, what they print on, their options."""
+"""The common part of all commands: endings, the console, options."""
 
 from __future__ import annotations
 

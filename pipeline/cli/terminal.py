@@ -1,4 +1,4 @@
-"""What the command line prints: tables of figures, states and plans."""
+"""Tables and lines of the command line: states of stores, and plans."""
 
 from __future__ import annotations
 

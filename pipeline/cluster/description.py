@@ -1,4 +1,4 @@
-"""What differs between batch systems, and what follows from it: directives, sizes, wall times."""
+"""Descriptions of batch systems, and what follows from them: directives, sizes, wall times."""
 
 from __future__ import annotations
 

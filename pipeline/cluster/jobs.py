@@ -72,7 +72,7 @@ class Job(core.Job):
 
     @classmethod
     def refusal(cls) -> str:
-        """What the batch system said as it refused every job so far; empty if it took one.
+        """The words by which the batch system refused every job so far; empty if it took one.
 
         Empty also where it had said beforehand that it would take such a job: then it is a matter
         of time, as with a limit of jobs per user.

@@ -25,7 +25,7 @@ GRACE_SECONDS = 1.0
 
 
 class TaskResult(NamedTuple):
-    """What a task returns to the driver; results themselves go to the store.
+    """The result of a task, as the driver gets it; numbers themselves go to the store.
 
     Attributes
     ----------

@@ -168,7 +168,7 @@ class FigureKind(ABC):
     """Its short name, as in ``--kind NAME``."""
 
     shows: ClassVar[str]
-    """What it shows, in one sentence without a full stop."""
+    """The content of the figure, in one sentence without a full stop."""
 
     section: ClassVar[str] = "Figures"
     """Heading of the report's section that it stands in."""

@@ -29,7 +29,7 @@ def evenly_spaced_in_log(values: Sequence[Any] | NDArray[Any]) -> bool:
 
 
 def places(values: NDArray[Any]) -> NDArray[Any]:
-    """Where the values of a swept parameter lie on an axis: themselves, and infinity beyond them.
+    """Positions of a swept parameter's values on an axis: themselves, and infinity beyond them.
 
     An SNR of infinity is a step further than the largest, the steps being as wide as they are on
     average.

@@ -14,7 +14,7 @@ from pipeline.report import interactive
 from pipeline.report.page import Chart
 
 PANELS = 6
-"""Of a figure with a panel per point, so many are shown, evenly spread."""
+"""Most panels shown of a figure that has one per point; they are evenly spread."""
 
 
 def described(kind: FigureKind, results: xr.Dataset) -> list[FigureData]:

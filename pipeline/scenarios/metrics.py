@@ -13,7 +13,7 @@ def _energy(x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def at_unit_scale(estimate: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both times the power of two, one per row, that brings the truth's largest entry near 1.
+    """Estimate and truth times the power of two, per row, that brings the truth's largest near 1.
 
     Squares of entries below 1e-154 underflow, and those of entries above 1e154 overflow. Products
     with a power of two are exact, so that ordinary rows keep every bit of their ratios. Where the
