@@ -43,7 +43,7 @@ class BlockData:
     @property
     def crashed(self) -> int:
         """Cells whose status says that the solver crashed."""
-        return int((self.cells["status"] >= Status.RAISED).sum())
+        return int(np.isin(self.cells["status"], Status.values("crashed")).sum())
 
 
 def pack(spec: str, members: Mapping[str, NDArray[Any]], **texts: str) -> bytes:

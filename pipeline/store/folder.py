@@ -267,6 +267,8 @@ class Store:
         """A block and its estimates as they were scored before, or None where that is not kept."""
         spec = block.configuration.block_spec(block.index)
         path = self.block_path(f"{block.key}.{ESTIMATES}")
+        if not path.exists():  # the usual case, met before every solve: no listing for it
+            return None
         others = {*path.parent.glob(f"{block.key}.*.npz")} - {path}
         for other in others:
             try:
