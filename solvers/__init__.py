@@ -14,9 +14,10 @@ True
 """
 
 from solvers.core import Solver, Start
-from solvers.em import EMSolver, MStep
+from solvers.em import EMSolver
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.options import option
+from solvers.posterior import MStep
 from solvers.problem import Problem
 from solvers.registry import create, names
 from solvers.status import Status

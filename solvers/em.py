@@ -6,103 +6,29 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from solvers.acceleration import LEAPS, SETTLED, Point, Squarem, acceleration
 from solvers.core import Solver, Start
 from solvers.estimate import Estimate, IterationState, Watch
-from solvers.kron import abs2, distance2, norm2, prune, total
+from solvers.kron import abs2, distance2, norm2, normalize, prune, total
+from solvers.noise import first_noise_var, fitted_noise_var, noise_floor
 from solvers.options import option, published
+from solvers.posterior import Model, MStep, Posterior
 from solvers.problem import Array, Gamma, Problem, broadcast_gamma
 from solvers.status import Status
-from solvers.units import RESOLVED, with_power
-
-
-class Posterior(Protocol):
-    """An E-step as the loop and the M-steps need it, for B rows and the atoms in use.
-
-    The hyperparameters γ are always a tuple of factors (B, n_i): a prior without structure is
-    the Kronecker product of one factor of ΠN entries.
-    """
-
-    model: Any
-    gamma: tuple[Array, ...]
-    noise_var: Array
-
-    @property
-    def mean(self) -> Array:
-        """Posterior mean μ."""
-
-    @property
-    def variance(self) -> Array:
-        """Posterior variances diag(Σ)."""
-
-    @property
-    def moment(self) -> Array:
-        """Second moments |μ|² + diag(Σ)."""
-
-    @property
-    def residual(self) -> Array:
-        """‖y − Aμ‖², (B,)."""
-
-    @property
-    def effective_parameters(self) -> Array:
-        """Effective number of parameters Σ_n (1 − Σ_nn/γ_n), (B,)."""
-
-    @property
-    def cost(self) -> Array:
-        """SBL cost, (B,)."""
-
-    @property
-    def finite(self) -> Array:
-        """Whether the mean is finite, (B,)."""
-
-    def take(self, rows: Array) -> Self:
-        """The posterior of some of the rows."""
-
-
-class Model(Protocol):
-    """A batch of realizations under one kind of prior, reduced to the atoms in use."""
-
-    unit: Array
-    """Unit of absolute bounds on γ, (B,): 1 in the published way."""
-
-    shares: tuple[Array, ...] | None
-    """‖a‖² of the atoms of each factor of γ over the largest, (B, n_i), by which γ is weighed
-    where it is pruned; None in the published way, which does not."""
-
-    def gamma_factors(self, gamma: Gamma) -> tuple[Array, ...]:
-        """Hyperparameters over all atoms, as given by a user, as this model's factors."""
-
-    def compact(self, gamma: tuple[Array, ...]) -> tuple[Self, tuple[Array, ...]]:
-        """Drop atoms whose γ is 0 in every row, where that pays."""
-
-    def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> Posterior:
-        """The E-step."""
-
-    def expand(self, x: Array) -> Array:
-        """A tensor over the atoms in use as one over all, (B, N_1, …, N_I)."""
-
-    def expand_gamma(self, gamma: tuple[Array, ...]) -> Gamma:
-        """Hyperparameters over all atoms, as users see them."""
-
-
-class MStep(NamedTuple):
-    """Result of an M-step: new γ, and per row the inner iterations spent and whether capped."""
-
-    gamma: tuple[Array, ...]
-    inner_iterations: Array | int = 0
-    inner_capped: Array | bool = False
+from solvers.units import with_power
 
 
 class _State(NamedTuple):
     """The realizations of a batch that are still running, one entry each."""
 
-    rows: Array
-    """Their indices in the batch."""
     posterior: Posterior
     """Posterior of this iteration's E-step, at γ as pruned."""
+    rows: Array
+    """Their indices in the batch."""
     norm2: Array
     """‖γ‖² before pruning."""
     removed: Array
@@ -115,11 +41,26 @@ class _State(NamedTuple):
     """Iterations of all M-steps so far."""
     inner_capped: Array
     """Whether an M-step has ended at its cap."""
+    squarem: Squarem | None
+    """Their cycles, where EM is accelerated."""
 
     def take(self, rows: Array) -> _State:
         """The state of some of them (indices)."""
-        values = {name: part[rows] for name, part in self._asdict().items() if name != "posterior"}
-        return _State(posterior=self.posterior.take(rows), **values)
+        parts = {name: part for name, part in self._asdict().items() if part is not None}
+        objects = {
+            name: parts.pop(name).take(rows) for name in ("posterior", "squarem") if name in parts
+        }
+        return self._replace(**{name: part[rows] for name, part in parts.items()}, **objects)
+
+
+def initial_gamma(default: float) -> Any:
+    """The option of that name, with a solver's own default."""
+    return option(
+        default,
+        'prior power Σγ‖a‖² to start from, as a share of ‖y‖²; with scaling "none" γ itself',
+        above=0.0,
+        kw_only=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -129,30 +70,40 @@ class EMSolver(Solver):
     Eqs. `eq:noise-start` to `eq:stop` of docs/numbers.md are what all of them share.
     """
 
-    max_iterations: int = option(150, "cap on EM iterations", at_least=1)
+    max_iterations: int = option(500, "cap on EM iterations", at_least=1)
     tolerance: float = option(1e-4, "stop when the relative change is at most this", at_least=0.0)
     noise: str = option(
         "known",
         "take the noise variance from the problem, or estimate it",
         choices=("known", "estimate"),
     )
-    initial_gamma: float = option(
-        1.0,
-        'prior power Σγ‖a‖² to start from, as a share of ‖y‖²; with scaling "none" γ itself',
-        above=0.0,
-        kw_only=True,
-    )
+    initial_gamma: float = initial_gamma(1.0)
+    acceleration: str = acceleration("none")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
-        max_iterations=150, tolerance=1e-4, initial_gamma=1.0
+        max_iterations=150, tolerance=1e-4, initial_gamma=1.0, acceleration="none"
     )
+
+    no_descent: ClassVar[str] = ""
+    """Why the M-step may raise the SBL cost, so that steps cannot be accelerated; empty where it
+    does not."""
 
     stops_on: ClassVar[str] = "gamma"
     """The stopping rule looks at the relative change of this: "gamma" or "mean"."""
 
     objective: ClassVar[str] = "SBL cost"
+
+    diagnostics: ClassVar[Mapping[str, tuple[str, str]]] = LEAPS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.no_descent and self.acceleration != "none":
+            raise ValueError(
+                f"acceleration {self.acceleration!r} needs an M-step that does not raise the SBL "
+                f"cost, and {self.no_descent}; leave acceleration at 'none'"
+            )
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -204,7 +155,7 @@ class EMSolver(Solver):
         if self.noise == "known":
             noise_var = problem.noise_var
         elif noise_var is None:
-            noise_var = self._first_noise_var(problem.y)
+            noise_var = first_noise_var(problem.y, self.scaling)
         elif not (np.isfinite(noise_var) & (noise_var > 0)).all():
             raise ValueError("the initial noise variance must be positive and finite")
         assert noise_var is not None
@@ -218,6 +169,7 @@ class EMSolver(Solver):
             broken=np.zeros(problem.batch, bool),
             inner_iterations=np.zeros(problem.batch, int),
             inner_capped=np.zeros(problem.batch, bool),
+            squarem=Squarem.of(problem.batch) if self.acceleration == "squarem" else None,
         )
 
     def _first_gamma(self, problem: Problem) -> Gamma:
@@ -228,22 +180,6 @@ class EMSolver(Solver):
         if isinstance(gamma, tuple):
             return (*gamma[:-1], self.initial_gamma * gamma[-1])
         return self.initial_gamma * gamma
-
-    def _first_noise_var(self, y: Array) -> Array:
-        """An estimate to start from: all of y is noise, or Eq. `eq:noise-start` as published."""
-        if self.scaling == "data":
-            return np.maximum(total(abs2(y)) / y[0].size, self._noise_floor(y))
-        flat = y.reshape(len(y), -1)
-        spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
-        return 0.1 * spread / max(flat.shape[1] - 1, 1) + self._noise_floor(y)
-
-    def _noise_floor(self, y: Array) -> Array:
-        # Departure from the paper: an estimated variance stays above the rounding of y, since a
-        # fit without residual would drive it to 0 and the posterior's D = 1/(σ² + p) to infinity.
-        mean_power = total(abs2(y)) / y[0].size
-        if self.scaling == "data":
-            return RESOLVED * mean_power
-        return np.finfo(float).eps ** 2 * mean_power + np.finfo(float).tiny
 
     def _e_step(
         self, model: Model, gamma: tuple[Array, ...], noise_var: Array, prunable: Array
@@ -269,7 +205,7 @@ class EMSolver(Solver):
         noise_var = before.noise_var
         if self.noise == "estimate":
             y = problem.y[state.rows]
-            noise_var = np.maximum(_fitted_noise_var(before, y), self._noise_floor(y))
+            noise_var = np.maximum(fitted_noise_var(before, y), noise_floor(y, self.scaling))
         gamma, noise_var, size, broken = _without_overflow(update.gamma, noise_var)
         # Measured against γ before pruning, whose pruned part is missing from `before.gamma`.
         change = _relative(distance2(gamma, before.gamma) + state.removed, state.norm2)
@@ -278,23 +214,76 @@ class EMSolver(Solver):
         ends = broken | last
         if self.stops_on == "gamma":
             ends |= change <= self.tolerance
+        after = state._replace(
+            change=change,
+            broken=broken,
+            inner_iterations=state.inner_iterations + update.inner_iterations,
+            inner_capped=state.inner_capped | update.inner_capped,
+        )
+        if state.squarem is not None:
+            return self._accelerated(after, state.squarem, Point(gamma, noise_var), ends), ends
         # A row that ends keeps the γ it ended with: it is not pruned again.
         posterior, removed = self._e_step(before.model, gamma, noise_var, ~ends)
         if self.stops_on == "mean":
             change = _relative(total(abs2(posterior.mean - before.mean)), total(abs2(before.mean)))
             change = np.maximum(change, settling)
             ends |= change <= self.tolerance
-        after = _State(
-            rows=state.rows,
+        return after._replace(posterior=posterior, norm2=size, removed=removed, change=change), ends
+
+    def _accelerated(self, state: _State, squarem: Squarem, step: Point, ends: Array) -> _State:
+        """The state after a plain step, or where it is the second of a cycle after a leap.
+
+        Parameters
+        ----------
+        state
+            Before the E-step.
+        squarem
+            Its cycles.
+        step
+            Where the M-step led.
+        ends : bool array, (B,)
+            Rows that end there.
+        """
+        before = state.posterior
+        if squarem.begin is None:
+            model, gamma, begin = before.model.compact(step.gamma, before.gamma)
+            posterior = model.posterior(gamma, step.noise_var)
+            squarem = squarem._replace(begin=Point(begin, before.noise_var))
+        else:
+            first, model = Point(before.gamma, before.noise_var), before.model
+            leap, length = squarem.leap(first, step, ~ends & (state.change <= SETTLED))
+            gamma = self._pruned_leap(model, leap.gamma, step.gamma, ~ends)
+            noise_var = leap.noise_var
+            if self.noise == "estimate":
+                noise_var = np.maximum(noise_var, noise_floor(model.y, self.scaling))
+            posterior = model.posterior(gamma, noise_var)
+            squarem, refused = squarem.judged(length, posterior.cost)
+            rows = np.flatnonzero(refused)
+            if rows.size:
+                # Back to the first step, whose posterior is at hand, rather than to the second.
+                back = before.take(rows)
+                squarem.cost[rows] = back.cost
+                posterior.put(rows, back)
+        return state._replace(
             posterior=posterior,
-            norm2=size,
-            removed=removed,
-            change=change,
-            broken=broken,
-            inner_iterations=state.inner_iterations + update.inner_iterations,
-            inner_capped=state.inner_capped | update.inner_capped,
+            norm2=norm2(posterior.gamma),
+            removed=np.zeros(len(ends)),
+            squarem=squarem,
         )
-        return after, ends
+
+    def _pruned_leap(
+        self, model: Model, leap: tuple[Array, ...], step: tuple[Array, ...], prunable: Array
+    ) -> tuple[Array, ...]:
+        """γ after a leap, pruned.
+
+        A leap makes small what is on its way down, and pruning that followed it would drop atoms
+        that plain EM keeps. So atoms that would go are where the plain step led instead, and go if
+        they are to go from there.
+        """
+        bounds = self.prune_bounds(len(leap))
+        far, _ = prune(leap, *bounds, prunable, model.shares, model.unit)
+        near, _ = prune(normalize(step), *bounds, prunable, model.shares, model.unit)
+        return tuple(np.where(f > 0, f, n) for f, n in zip(far, near, strict=True))
 
     def _settling(self, before: Array, after: Array) -> Array:
         """Relative change of an estimated noise variance, which has to come to rest as well.
@@ -326,7 +315,7 @@ class EMSolver(Solver):
         status = np.where(state.change <= self.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
         if self.scaling == "data" and self.noise == "estimate":
             # A fit that leaves no residual: its noise variance is what rounding makes of 0.
-            at_floor = posterior.noise_var <= self._noise_floor(posterior.model.y)
+            at_floor = posterior.noise_var <= noise_floor(posterior.model.y, self.scaling)
             status[at_floor & (status == Status.CONVERGED)] = Status.PRECISION_LIMIT
         diverged = state.broken | ~np.isfinite(total(abs2(x)))
         status[diverged], x[diverged] = Status.DIVERGED, np.nan
@@ -339,6 +328,7 @@ class EMSolver(Solver):
             variance=posterior.model.expand(posterior.variance),
             gamma=posterior.model.expand_gamma(posterior.gamma),
             noise_var=posterior.noise_var if self.noise == "estimate" else None,
+            diagnostics=_leaps(state.squarem, len(x)),
         )
 
     def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
@@ -355,7 +345,14 @@ class EMSolver(Solver):
             if isinstance(gamma, tuple)
             else np.zeros_like(gamma),
             noise_var=np.zeros(problem.batch) if self.noise == "estimate" else None,
+            diagnostics=_leaps(None, problem.batch),
         )
+
+
+def _leaps(squarem: Squarem | None, batch: int) -> Mapping[str, Array]:
+    """Diagnostics of how EM was accelerated."""
+    squarem = squarem or Squarem.of(batch)
+    return dict(zip(LEAPS, (squarem.accepted, squarem.refused), strict=True))
 
 
 def _seen(state: _State) -> IterationState:
@@ -368,12 +365,6 @@ def _seen(state: _State) -> IterationState:
         cost=lambda: posterior.cost,
         change=state.change,
     )
-
-
-def _fitted_noise_var(posterior: Posterior, y: Array) -> Array:
-    """The noise variance that EM's M-step gives: Eq. `eq:noise-step` of docs/numbers.md."""
-    fitted = posterior.residual + posterior.noise_var * posterior.effective_parameters
-    return fitted / y[0].size
 
 
 def _without_overflow(

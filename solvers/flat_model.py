@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from solvers import kernels
 from solvers.kron import abs2, adjoint, join, kron_apply, outer, total
 from solvers.kron_model import KronModel
+from solvers.lapack import invert, invert_root, times
 from solvers.problem import Array, Gamma, Problem
 from solvers.units import atom_shares, data_unit
 
@@ -98,67 +99,6 @@ def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequenc
     order = [0, *(axis for i in range(len(rest)) for axis in (1 + i, 1 + len(rest) + i))]
     tensor = blocks.transpose(order).reshape(1, row.size, *(m * m for m in rest))
     return 2.0 * kron_apply([adjoint(r) for r in pairs], tensor)[0].real
-
-
-@cache
-def _lapack(names: tuple[str, ...], dtype: np.dtype[Any]) -> list[Callable[..., Any]]:
-    """LAPACK's functions of these names, for that type."""
-    from scipy.linalg import get_lapack_funcs  # takes long to import
-
-    return get_lapack_funcs(names, dtype=dtype)
-
-
-def invert(matrix: Array) -> float:
-    """Replace a Hermitian positive definite matrix by its inverse.
-
-    Parameters
-    ----------
-    matrix : array (n, n), C order
-        Lower triangle, replaced by that of the inverse; by NaN where it is not positive definite.
-
-    Returns
-    -------
-    float
-        Log determinant of the matrix.
-    """
-    potrf, potri = _lapack(("potrf", "potri"), matrix.dtype)
-    # LAPACK reads columns first: it sees the transpose, whose upper triangle is our lower one.
-    factor, failed = potrf(matrix.T, lower=False, overwrite_a=True, clean=False)
-    if failed:
-        matrix[:] = np.nan
-        return np.nan
-    logdet = 2.0 * float(np.log(np.diagonal(factor).real).sum())
-    potri(factor, lower=False, overwrite_c=True)
-    return logdet
-
-
-def times(lower: Array, vector: Array) -> Array:
-    """W v for a Hermitian W of which there is the lower triangle."""
-    from scipy.linalg import get_blas_funcs
-
-    if np.iscomplexobj(vector) and not np.iscomplexobj(lower):  # real factors, complex data
-        return times(lower, vector.real.copy()) + 1j * times(lower, vector.imag.copy())
-    [product] = get_blas_funcs(("hemv" if np.iscomplexobj(lower) else "symv",), (lower,))
-    return product(1.0, lower.T, vector.conj(), lower=False).conj()  # lower.T is conj(W)
-
-
-def invert_root(matrix: Array) -> None:
-    """Replace a Hermitian positive definite matrix by R with R Rᴴ its inverse.
-
-    Half the work of `invert`, for those who need of the inverse its diagonal and one product.
-
-    Parameters
-    ----------
-    matrix : array (n, n), C order
-        Upper triangle, replaced by that of R; by NaN where it is not positive definite.
-    """
-    potrf, trtri = _lapack(("potrf", "trtri"), matrix.dtype)
-    # LAPACK sees the transpose, L Lᴴ; so the matrix's inverse is (L⁻¹)ᵀ conj(L⁻¹).
-    factor, failed = potrf(matrix.T, lower=True, overwrite_a=True, clean=False)
-    if failed:
-        matrix[:] = np.nan
-    else:
-        trtri(factor, lower=True, overwrite_c=True)
 
 
 class Parts(NamedTuple):
@@ -246,6 +186,8 @@ def _portions(counts: Array) -> list[Array]:
 class FlatPosterior:
     """Posterior of a batch; γ is one factor (B, n), over the atoms of the model."""
 
+    _arrays = ("noise_var", "mean", "variance", "effective_parameters", "_logdet", "_penalty")
+
     def __init__(self, model: FlatModel, gamma: tuple[Array, ...], noise_var: Array) -> None:
         self.model, self.gamma, self.noise_var = model, gamma, noise_var
         [flat] = gamma
@@ -293,16 +235,17 @@ class FlatPosterior:
         """The posterior of the realizations `rows` (indices or a mask)."""
         new = FlatPosterior.__new__(FlatPosterior)
         new.model, new.gamma = self.model.take(rows), (self.gamma[0][rows],)
-        for name in (
-            "noise_var",
-            "mean",
-            "variance",
-            "effective_parameters",
-            "_logdet",
-            "_penalty",
-        ):
+        for name in self._arrays:
             setattr(new, name, getattr(self, name)[rows])
         return new
+
+    def put(self, rows: Array, other: FlatPosterior) -> None:
+        """Replace that of the realizations `rows` (indices), in place."""
+        self.gamma[0][rows] = other.gamma[0]
+        for name in self._arrays:
+            getattr(self, name)[rows] = getattr(other, name)
+        for name in ("residual", "cost"):
+            vars(self).pop(name, None)
 
 
 class FlatModel:
@@ -320,7 +263,7 @@ class FlatModel:
     Attributes
     ----------
     unit, shares
-        See `solvers.em.Model`.
+        See `solvers.posterior.Model`.
     pairs : list of arrays, see `gram`, with a leading B where factors are the realizations' own
     grams : array (B or 1, ΣN_i²)
         A_iᴴA_i, one after the other; one row where the realizations share their factors.
@@ -361,7 +304,7 @@ class FlatModel:
             new.shares = (self.shares[0][rows],)
         return new
 
-    def compact(self, gamma: tuple[Array, ...]) -> tuple[FlatModel, tuple[Array, ...]]:
+    def compact(self, gamma: tuple[Array, ...], *others: tuple[Array, ...]) -> tuple[Any, ...]:
         """The model without atoms that no realization uses any more, and γ of those that stay.
 
         Only where a good part of the atoms has gone.
@@ -369,14 +312,14 @@ class FlatModel:
         [flat] = gamma
         width = max(int(np.count_nonzero(flat, axis=1).max()), 1)
         if width > WORTH_COMPACTING * flat.shape[1]:
-            return self, gamma
+            return self, gamma, *others
         keep = np.argsort(flat == 0, axis=1, kind="stable")[:, :width]
         new = copy.copy(self)
         new.index = keep if self.index is None else np.take_along_axis(self.index, keep, axis=1)
         new.correlation = np.take_along_axis(self.correlation, keep, axis=1)
         if self.shares is not None:
             new.shares = (np.take_along_axis(self.shares[0], keep, axis=1),)
-        return new, (np.take_along_axis(flat, keep, axis=1),)
+        return new, *((np.take_along_axis(g, keep, axis=1),) for [g] in (gamma, *others))
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:
         """The E-step."""

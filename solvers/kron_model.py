@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,16 @@ class KronPosterior:
         new._p, new._w = [p[rows] for p in self._p], [w[rows] for w in self._w]
         new._shrunk, new._d = self._shrunk[rows], self._d[rows]
         return new
+
+    def put(self, rows: Array, other: KronPosterior) -> None:
+        """Replace that of the realizations `rows` (indices), in place."""
+        for mine, theirs in zip(self._arrays(), other._arrays(), strict=True):
+            mine[rows] = theirs
+        for name in ("_weighted", "variance", "moment", "residual", "effective_parameters", "cost"):
+            vars(self).pop(name, None)
+
+    def _arrays(self) -> list[Array]:
+        return [*self.gamma, self.noise_var, *self._p, *self._w, self._d, self._shrunk, self.mean]
 
     @cached_property
     def mean(self) -> Array:
@@ -164,7 +175,7 @@ class KronModel:
     Attributes
     ----------
     unit, shares
-        See `solvers.em.Model`.
+        See `solvers.posterior.Model`.
     factors : list of arrays (M_i, n_i) or (B, M_i, n_i)
         Columns of the dictionary factors that are in use.
     index : list of arrays (B, n_i) or None
@@ -212,9 +223,9 @@ class KronModel:
         new.__dict__.pop("y", None)
         return new
 
-    def compact(self, gamma: tuple[Array, ...]) -> tuple[KronModel, tuple[Array, ...]]:
+    def compact(self, gamma: tuple[Array, ...], *others: tuple[Array, ...]) -> tuple[Any, ...]:
         """The model without atoms that no realization uses any more, and γ of those that stay."""
-        new, result = self, list(gamma)
+        new, results = self, [list(g) for g in (gamma, *others)]
         most = kernels.most_used(join(gamma), sizes(gamma))
         for mode, (g, used) in enumerate(zip(gamma, most, strict=True)):
             count = max(int(used), 1)
@@ -222,8 +233,9 @@ class KronModel:
                 keep = np.argsort(g == 0, axis=1, kind="stable")[:, :count]
                 new = self._copy() if new is self else new
                 new._select(mode, keep)
-                result[mode] = np.take_along_axis(g, keep, axis=1)
-        return new, tuple(result)
+                for result in results:
+                    result[mode] = np.take_along_axis(result[mode], keep, axis=1)
+        return new, *map(tuple, results)
 
     def _copy(self) -> KronModel:
         new = copy.copy(self)

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from solvers import kernels
-from solvers.em import EMSolver, MStep, Posterior
+from solvers.acceleration import acceleration
+from solvers.em import EMSolver, initial_gamma
 from solvers.kron import join, leading_vectors, sizes, split
 from solvers.kron_model import KronModel, KronPosterior
 from solvers.options import option, per_factor, published
+from solvers.posterior import MStep, Posterior
 from solvers.problem import Array, Gamma, Problem
 
 
@@ -30,6 +32,7 @@ class KroneckerSBL(EMSolver):
     prune_absolute: float | tuple[float, ...] = option(
         0.0, "drop atoms whose γ is below this", per_factor=True, at_least=0.0
     )
+    acceleration: str = acceleration("squarem")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         EMSolver, prune=1e-2, prune_absolute=0.0
@@ -209,6 +212,10 @@ class SVDKroSBL(KroneckerSBL):
         below=1.0,
     )
 
+    initial_gamma: float = initial_gamma(100.0)
+    acceleration: str = acceleration("none")
+
+    no_descent: ClassVar[str] = "a rank-one approximation of the second moments is no such step"
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, SVD-KroSBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(KroneckerSBL, prune=1e-3)
 

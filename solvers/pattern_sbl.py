@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from solvers.em import MStep, Posterior
 from solvers.kron_model import KronModel
 from solvers.kron_sbl import AlternatingSBL, Coupling
 from solvers.options import option, published
+from solvers.posterior import MStep, Posterior
 from solvers.problem import Array, Gamma, Problem
 from solvers.sbl import FlatSBL
 
@@ -132,6 +132,7 @@ class PCSBL(FlatSBL):
     eta: float = option(0.9, "weight of a neighbour", at_least=0.0)
 
     stops_on: ClassVar[str] = "mean"
+    no_descent: ClassVar[str] = "precisions that lean on their neighbours' are updated otherwise"
     source: ClassVar[str] = "Fang et al., IEEE TSP 63(2), 2015"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, b=1e-4)
 

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from solvers.em import EMSolver, MStep, Posterior
+from solvers.acceleration import acceleration
+from solvers.em import EMSolver
 from solvers.flat_model import FlatModel
 from solvers.options import option, published
+from solvers.posterior import MStep, Posterior
 from solvers.problem import Gamma, Problem
 
 
@@ -46,6 +48,7 @@ class ClassicSBL(FlatSBL):
     prune: float = option(
         1e-3, "drop atoms below this share of the largest γ", at_least=0.0, below=1.0
     )
+    acceleration: str = acceleration("squarem")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, prune=1e-3)
     source: ClassVar[str] = "Tipping, JMLR 1, 2001; Wipf and Rao, IEEE TSP 52(8), 2004"

@@ -8,8 +8,9 @@ import scipy.optimize
 
 import solvers
 from solvers import Problem, flat_model
-from solvers.flat_model import FlatModel, gram, quadratic_forms, times
+from solvers.flat_model import FlatModel, gram, quadratic_forms
 from solvers.kernels import least_squares
+from solvers.lapack import times
 from tests import textbook
 from tests.problems import normal, sparse_problem
 from tests.textbook import Dense, kron_all
