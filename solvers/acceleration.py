@@ -24,11 +24,10 @@ MOST = 200
 """Leaps of a realization, after which it goes on as plain EM: where steps keep to a constraint that
 leaps do not know, as those of PC-KroSBL, the two may undo each other for ever."""
 
-SETTLED = 0.1
+SETTLED = 0.05
 """Relative change of γ from which on steps are extrapolated. (Departure from Varadhan and Roland,
 who do so from the start: which minimum is reached is decided in the first steps, and leaps among
 them end in a poorer one more often than in a better one.)"""
-
 
 SLACK = 1e-10
 """Share of the cost by which it may rise: near convergence rounding alone must not decide."""

@@ -244,14 +244,18 @@ class EMSolver(Solver):
         ends : bool array, (B,)
             Rows that end there.
         """
-        before = state.posterior
+        before, settled = state.posterior, state.change <= SETTLED
+        model, bounds = before.model, self.prune_bounds(len(step.gamma))
         if squarem.begin is None:
-            model, gamma, begin = before.model.compact(step.gamma, before.gamma)
+            # Until leaps begin this is plain EM; then atoms are dropped once in a cycle only.
+            prunable = ~(ends | settled)
+            gamma, _ = prune(step.gamma, *bounds, prunable, model.shares, model.unit)
+            model, gamma, begin = model.compact(gamma, before.gamma)
             posterior = model.posterior(gamma, step.noise_var)
             squarem = squarem._replace(begin=Point(begin, before.noise_var))
         else:
-            first, model = Point(before.gamma, before.noise_var), before.model
-            leap, length = squarem.leap(first, step, ~ends & (state.change <= SETTLED))
+            first = Point(before.gamma, before.noise_var)
+            leap, length = squarem.leap(first, step, settled & ~ends)
             gamma = self._pruned_leap(model, leap.gamma, step.gamma, ~ends)
             noise_var = leap.noise_var
             if self.noise == "estimate":

@@ -2,7 +2,8 @@
 
 tests/golden/solves.npz holds two batches of problems and what version 0.1 made of them when its
 E-step was written the plain way (commit 1c92b41), which is the published way; and
-tests/golden/data_units.npz what version 2 of the solvers made of them in data units.
+tests/golden/data_units.npz what version 2 of the solvers made of them in data units, by plain steps;
+and tests/golden/defaults.npz what version 3 does unless told otherwise.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ import solvers
 from solvers import Problem
 
 FOLDER = Path(__file__).parent / "golden"
+PLAIN = {"acceleration": "none", "max_iterations": 150, "initial_gamma": 1.0}
 EM = ("am_krosbl", "svd_krosbl", "ksbl", "pc_krosbl", "csbl", "pc_sbl")
 
 
@@ -32,7 +34,8 @@ def recorded(name, noise, kind, file):
 @pytest.mark.parametrize("kind", ["real", "complex"])
 @pytest.mark.parametrize("copies", [1, 8])  # large batches have eigenvectors from elsewhere
 @pytest.mark.parametrize(
-    ("file", "options"), [("solves.npz", {"preset": "published"}), ("data_units.npz", {})]
+    ("file", "options"),
+    [("solves.npz", {"preset": "published"}), ("data_units.npz", PLAIN), ("defaults.npz", {})],
 )
 def test_recorded_solves(name, noise, kind, copies, file, options):
     inputs, (x, iterations, inner) = recorded(name, noise, kind, file)

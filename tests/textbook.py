@@ -281,12 +281,15 @@ def squarem_sbl(
             iterations += 1
             if change <= tolerance or iterations == max_iterations:
                 return finished(*point), iterations, leaps
+            if len(points) == 2 and change > 0.05:  # not yet settled: pruned in every step
+                gamma, s2 = point
+                points[1] = np.where(gamma < prune * gamma.max(), 0.0, gamma), s2
         use = points[2][0] > 0
         with np.errstate(divide="ignore"):
             logs = [np.log(np.append(gamma[use], s2)) for gamma, s2 in points]
         r, v = logs[1] - logs[0], logs[2] - 2 * logs[1] + logs[0]
         length = min(max(1.0, np.linalg.norm(r) / np.linalg.norm(v)), longest)
-        if change > 0.1:
+        if change > 0.05:
             length = 1.0
         leapt = np.exp(logs[0] + 2 * length * r + length**2 * v)
         gamma = np.zeros(len(use))
