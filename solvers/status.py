@@ -59,6 +59,12 @@ class Status(enum.IntEnum):
         "is the last good one; a larger noise variance or tolerance is within reach of double "
         "precision.",
     )
+    BOUND = (
+        6,
+        "finished",
+        "It is a bound, which has no estimate: there is a value of what it bounds, and NaN for what "
+        "else would be said of an estimate.",
+    )
     NOT_APPLICABLE = (
         15,
         "none",
@@ -97,7 +103,7 @@ class Status(enum.IntEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether there is an estimate to score, be it converged or not."""
+        """Whether there is an estimate to score, be it converged or not, or a bound."""
         return self._ending == "finished"
 
     @property
