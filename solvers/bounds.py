@@ -102,7 +102,7 @@ def _gram(factor: Array, index: Array, used: Array) -> Array:
 
 
 def spectrum(gram: Array, error: Array) -> tuple[Array, Array]:
-    """Eigenvalues p (B, K) of a Gram matrix V diag(p) Vᴴ, and d (Q, B, K), the diagonals of VᴴEV."""
+    """Eigenvalues p (B, K) of Gram matrices V diag(p) Vᴴ, and the diagonals of VᴴEV, (Q, B, K)."""
     p, v = eigh(gram)
     d = (v.conj() * (error @ v)).sum(axis=-2).real
     # What rounding leaves of nothing would be divided by nothing.
@@ -189,7 +189,7 @@ class CRB(Bound):
 class BayesianCRB(Bound):
     """Bayesian Cramér–Rao bound, for independent Gaussian gains of the true variances.
 
-    Eq. `eq:bcrb` of docs/numbers.md. With other gains it bounds linear estimators alone.
+    Eq. `eq:bcrb` of docs/numbers.md. With other gains it is no bound.
 
     Notes
     -----

@@ -119,13 +119,16 @@ class Problem:
         """Raise a ValueError where gains or error forms do not fit the dictionary."""
         batch, dims = self.batch, self.dims
         if self.true_gains is not None:
-            shapes, expected = [g.shape for g in self.true_gains], [(batch, n) for n in dims]
-            if shapes != expected:
-                raise ValueError(f"true_gains must have shapes {expected}, got {shapes}")
+            shapes, wanted = [g.shape for g in self.true_gains], [(batch, n) for n in dims]
+            if shapes != wanted:
+                raise ValueError(f"true_gains must have shapes {wanted}, got {shapes}")
         for form in self.error_forms or ():
-            given = [(n,) if c is None else c.shape for c, n in zip(form.factors, dims, strict=False)]
-            fits = [s[-1] == n and s[:-2] in ((), (batch,)) for s, n in zip(given, dims, strict=False)]
-            if len(form.factors) != len(dims) or not all(fits) or form.weight.shape != (batch,):
+            given = [None if c is None else c.shape for c in form.factors]
+            fits = form.weight.shape == (batch,) and len(given) == len(dims)
+            if not fits or not all(
+                s is None or s in ((*s[-2:-1], n), (batch, *s[-2:-1], n))
+                for s, n in zip(given, dims, strict=True)
+            ):
                 raise ValueError(
                     f"an error form needs a weight of shape {(batch,)} and {len(dims)} factors "
                     f"(L, N) or (B, L, N), or None, for N of {dims}; got a weight of shape "
@@ -182,8 +185,9 @@ class Problem:
             Anything that may have `requires`, as `Solver` has.
         """
         required = getattr(solver, "requires", ())
-        hidden = [n for n in TRUTH if n not in required and getattr(self, n) is not None]
-        return dataclasses.replace(self, **dict.fromkeys(hidden)) if hidden else self
+        told = [name for name in TRUTH if getattr(self, name) is not None]
+        hidden: dict[str, Any] = {name: None for name in told if name not in required}
+        return dataclasses.replace(self, **hidden) if hidden else self
 
 
 def broadcast_gamma(gamma: Gamma, problem: Problem) -> Gamma:

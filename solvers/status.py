@@ -62,8 +62,8 @@ class Status(enum.IntEnum):
     BOUND = (
         6,
         "finished",
-        "It is a bound, which has no estimate: there is a value of what it bounds, and NaN for what "
-        "else would be said of an estimate.",
+        "A bound has no estimate: what it bounds has a value, and what else could be said of an "
+        "estimate is NaN.",
     )
     NOT_APPLICABLE = (
         15,
