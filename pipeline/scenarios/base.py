@@ -50,6 +50,8 @@ class Measure(NamedTuple):
         The least and the largest value that it can take; None where there is no bound.
     zero : float or None
         Its value for the estimate x̂ = 0, where that is the same for every problem.
+    detail : bool
+        Whether tables of other measures leave it out.
     """
 
     units: str
@@ -58,6 +60,7 @@ class Measure(NamedTuple):
     dimension: str | None = None
     bounds: tuple[float | None, float | None] = (None, None)
     zero: float | None = None
+    detail: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,6 +154,7 @@ class IrsMimo(Scenario[ChannelTruth]):
                 zero=1,
             ),
             "ser": Measure("1", "symbol error rate of QPSK", "lower", bounds=(0, 1), zero=0.75),
+            **metrics.CALIBRATION,
         }
     )
 
@@ -282,10 +283,12 @@ class IrsMimo(Scenario[ChannelTruth]):
         Eqs. `eq:nmse-irs`, `eq:ser` of docs/numbers.md.
         """
         assert estimate.x is not None
+        assert truth.x is not None
         channel = self.channel(np.asarray(estimate.x, complex), problem.factors[0])
         return {
             "nmse": _channel_nmse(channel, truth.channel),
             "ser": symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
+            **metrics.calibration(estimate, truth.x),
         }
 
     def nmse(self, truth: ChannelTruth, problem: Problem, x: Array) -> Array:

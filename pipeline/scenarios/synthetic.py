@@ -85,6 +85,7 @@ class Synthetic(Scenario[Truth]):
                 "1", "normalised mean squared error of x", "lower", bounds=(0, None), zero=1
             ),
             "srr": Measure("1", "support recovery rate", "higher", bounds=(0, 1), zero=0),
+            **metrics.CALIBRATION,
         }
     )
 
@@ -192,6 +193,7 @@ class Synthetic(Scenario[Truth]):
         return {
             "nmse": metrics.nmse(estimate.x, truth.x),
             "srr": metrics.support_recovery(estimate.x, truth.x),
+            **metrics.calibration(estimate, truth.x),
         }
 
     def error_forms(self, problem: Problem, truth: Truth) -> list[ErrorForm]:
