@@ -126,7 +126,7 @@ class Problem:
             given = [None if c is None else c.shape for c in form.factors]
             fits = form.weight.shape == (batch,) and len(given) == len(dims)
             if not fits or not all(
-                s is None or s in ((*s[-2:-1], n), (batch, *s[-2:-1], n))
+                s is None or (len(s) > 1 and s in ((s[-2], n), (batch, s[-2], n)))
                 for s, n in zip(given, dims, strict=True)
             ):
                 raise ValueError(

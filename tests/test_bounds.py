@@ -258,6 +258,7 @@ def test_the_truth_is_in_the_units_of_the_data_where_they_are(scaling):
         ({"error_forms": [ErrorForm((None, None), np.ones(3))]}, "3 factors"),
         ({"error_forms": [ErrorForm((None,) * 3, np.ones(2))]}, r"weight of shape \(3,\)"),
         ({"error_forms": [ErrorForm((None, None, np.eye(5)), np.ones(3))]}, "an error form needs"),
+        ({"error_forms": [ErrorForm((None, None, np.ones(6)), np.ones(3))]}, "an error form needs"),
     ],
 )
 def test_a_truth_that_does_not_fit_is_refused(changes, message):

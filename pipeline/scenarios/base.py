@@ -159,7 +159,7 @@ class Scenario(ABC, Generic[T]):
     def draw_with_truth(self, realizations: Sequence[int], seed: int) -> tuple[Problem, T]:
         """As `draw`, with all of the truth in the problem that a solver may require."""
         problem, truth = self.draw(realizations, seed)
-        forms = self.error_forms(problem, truth)
+        forms = self.error_forms(problem, truth) or None
         return dataclasses.replace(problem, true_gains=truth.gains, error_forms=forms), truth
 
 
