@@ -18,13 +18,14 @@ from solvers.em import EMSolver
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.options import option
 from solvers.posterior import MStep
-from solvers.problem import Problem
+from solvers.problem import ErrorForm, Problem
 from solvers.registry import create, names
 from solvers.status import Status
 from solvers.trace import Trace, cost
 
 __all__ = [
     "EMSolver",
+    "ErrorForm",
     "Estimate",
     "IterationState",
     "MStep",

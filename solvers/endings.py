@@ -11,7 +11,7 @@ from solvers.status import Status
 MOST = 0.05
 """A larger share of such endings is worth a word."""
 
-HARMLESS = frozenset({Status.CONVERGED, Status.PRECISION_LIMIT})
+HARMLESS = frozenset({Status.CONVERGED, Status.PRECISION_LIMIT, Status.BOUND})
 """Endings at which a solver has got as far as its criterion or double precision let it."""
 
 PHRASES: Mapping[Status, str] = {

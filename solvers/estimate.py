@@ -27,7 +27,8 @@ class Estimate:
         Estimate of x: for Bayesian solvers the posterior mean at the final γ. NaN where the
         status is `Status.DIVERGED`. None for a bound, which has no estimate.
     status : int array, (B,)
-        Values of `Status`. By default CONVERGED where x is finite and DIVERGED elsewhere.
+        Values of `Status`. By default CONVERGED where x is finite and DIVERGED elsewhere, and
+        BOUND where there is no x.
     iterations, inner_iterations : int array, (B,)
         EM (or greedy) iterations, and iterations of the M-step's inner loop in total. By default 0.
     inner_capped : bool array, (B,)
@@ -64,7 +65,7 @@ class Estimate:
 
     def _status_of_x(self, batch: int) -> Array:
         if self.x is None:
-            return np.full(batch, Status.CONVERGED)
+            return np.full(batch, Status.BOUND)
         finite = np.isfinite(self.x).reshape(batch, -1).all(axis=1)
         return np.where(finite, Status.CONVERGED, Status.DIVERGED)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,29 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 Gamma = tuple[Array, ...] | Array
 """Hyperparameters: the factors of a Kronecker product, or the whole."""
+
+TRUTH = ("true_variance", "true_gains", "error_forms")
+"""Parts of a problem that belong to the truth: solvers get those that they require."""
+
+
+class ErrorForm(NamedTuple):
+    """One term w‖(C_1 ⊗ … ⊗ C_I)(x̂ − x)‖² of a squared error.
+
+    Attributes
+    ----------
+    factors : tuple of I arrays, each (L_i, N_i) or (B, L_i, N_i)
+        C_i; None stands for the identity.
+    weight : array, (B,)
+        w of each realization.
+    """
+
+    factors: tuple[Array | None, ...]
+    weight: Array
+
+    def take(self, rows: Array) -> ErrorForm:
+        """The term of the realizations `rows` (indices, a slice or a mask)."""
+        factors = (c if c is None or c.ndim == 2 else c[rows] for c in self.factors)
+        return ErrorForm(tuple(factors), self.weight[rows])
 
 
 def _numeric(name: str, value: ArrayLike) -> Array:
@@ -40,8 +64,12 @@ class Problem:
         Variance of one noise entry: real N(0, σ²) where y is real, circular complex CN(0, σ²)
         otherwise; 0 where there is no noise. None where it is unknown.
     true_variance : array, (B, N_1, …, N_I), optional
-        True variance of each entry of x, 0 off the support. It is part of the truth, and handed
-        to those solvers only that require it (see `seen_by`).
+        True variance of each entry of x, 0 off the support. It is part of the truth, as what
+        follows, and handed to those solvers only that require it (see `seen_by`).
+    true_gains : sequence of I arrays (B, N_i), optional
+        The vectors whose Kronecker product the true x is, where it is one.
+    error_forms : sequence of `ErrorForm`, optional
+        The squared error that is to be bounded, as the sum of these terms.
 
     Raises
     ------
@@ -57,6 +85,8 @@ class Problem:
     factors: tuple[Array, ...]
     noise_var: Array | None = None
     true_variance: Array | None = None
+    true_gains: Sequence[Array] | None = None
+    error_forms: Sequence[ErrorForm] | None = None
 
     def __post_init__(self) -> None:
         y = _numeric("y", self.y)
@@ -83,6 +113,27 @@ class Problem:
             self._set_variance("noise_var", self.noise_var, y.shape[:1])
         if self.true_variance is not None:
             self._set_variance("true_variance", self.true_variance, (y.shape[0], *self.dims))
+        self._check_truth()
+
+    def _check_truth(self) -> None:
+        """Raise a ValueError where gains or error forms do not fit the dictionary."""
+        batch, dims = self.batch, self.dims
+        if self.true_gains is not None:
+            shapes, wanted = [g.shape for g in self.true_gains], [(batch, n) for n in dims]
+            if shapes != wanted:
+                raise ValueError(f"true_gains must have shapes {wanted}, got {shapes}")
+        for form in self.error_forms or ():
+            given = [None if c is None else c.shape for c in form.factors]
+            fits = form.weight.shape == (batch,) and len(given) == len(dims)
+            if not fits or not all(
+                s is None or (len(s) > 1 and s in ((s[-2], n), (batch, s[-2], n)))
+                for s, n in zip(given, dims, strict=True)
+            ):
+                raise ValueError(
+                    f"an error form needs a weight of shape {(batch,)} and {len(dims)} factors "
+                    f"(L, N) or (B, L, N), or None, for N of {dims}; got a weight of shape "
+                    f"{form.weight.shape} and factors of shapes {given}"
+                )
 
     def _set_variance(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> None:
         array = _numeric(name, value)
@@ -115,7 +166,15 @@ class Problem:
             return None if array is None else array[rows]
 
         factors = tuple(a if a.ndim == 2 else a[rows] for a in self.factors)
-        return Problem(self.y[rows], factors, pick(self.noise_var), pick(self.true_variance))
+        gains, forms = self.true_gains, self.error_forms
+        return Problem(
+            self.y[rows],
+            factors,
+            pick(self.noise_var),
+            pick(self.true_variance),
+            None if gains is None else [g[rows] for g in gains],
+            None if forms is None else [form.take(rows) for form in forms],
+        )
 
     def seen_by(self, solver: object) -> Problem:
         """The problem as a solver is given it: without the truth, unless the solver requires it.
@@ -125,9 +184,10 @@ class Problem:
         solver
             Anything that may have `requires`, as `Solver` has.
         """
-        if self.true_variance is None or "true_variance" in getattr(solver, "requires", ()):
-            return self
-        return dataclasses.replace(self, true_variance=None)
+        required = getattr(solver, "requires", ())
+        told = [name for name in TRUTH if getattr(self, name) is not None]
+        hidden: dict[str, Any] = {name: None for name in told if name not in required}
+        return dataclasses.replace(self, **hidden) if hidden else self
 
 
 def broadcast_gamma(gamma: Gamma, problem: Problem) -> Gamma:

@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from solvers.bounds import CRB, BayesianCRB, ProductCRB
 from solvers.core import Solver
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
@@ -144,6 +145,9 @@ REGISTRY = SolverRegistry(
         "komp": KroneckerOMP,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
+        "crb": CRB,
+        "bcrb": BayesianCRB,
+        "crb_product": ProductCRB,
     },
     methods=("solve",),
 )

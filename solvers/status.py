@@ -59,6 +59,12 @@ class Status(enum.IntEnum):
         "is the last good one; a larger noise variance or tolerance is within reach of double "
         "precision.",
     )
+    BOUND = (
+        6,
+        "finished",
+        "A bound has no estimate: what it bounds has a value, and what else could be said of an "
+        "estimate is NaN.",
+    )
     NOT_APPLICABLE = (
         15,
         "none",
@@ -97,7 +103,7 @@ class Status(enum.IntEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether there is an estimate to score, be it converged or not."""
+        """Whether there is an estimate to score, be it converged or not, or a bound."""
         return self._ending == "finished"
 
     @property

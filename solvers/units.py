@@ -7,7 +7,7 @@ that nothing is rounded on the way there or back.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -294,7 +294,12 @@ def _rescaled(
     if true_variance is not None:
         true_variance = _times_power(true_variance, -2 * x_exponent)
         true_variance = np.minimum(true_variance, np.finfo(float).max)
-    return Problem(y, tuple(factors), noise_var, true_variance), unresolved
+    gains, forms = problem.true_gains, problem.error_forms
+    if gains is not None:
+        gains = [*gains[:-1], _times_power(gains[-1], -x_exponent)]
+    if forms is not None:
+        forms = [f._replace(weight=_times_power(f.weight, 2 * x_exponent)) for f in forms]
+    return Problem(y, tuple(factors), noise_var, true_variance, gains, forms), unresolved
 
 
 def _by_idle_atoms(problem: Problem) -> list[tuple[Array, tuple[Array, ...] | None]]:
@@ -313,10 +318,17 @@ def _by_idle_atoms(problem: Problem) -> list[tuple[Array, tuple[Array, ...] | No
 
 
 def _without_idle(problem: Problem, in_use: tuple[Array, ...]) -> Problem:
-    factors = tuple(
-        np.ascontiguousarray(a[..., used]) for a, used in zip(problem.factors, in_use, strict=True)
+    def cut(arrays: Sequence[Any]) -> tuple[Any, ...]:
+        pairs = zip(arrays, in_use, strict=True)
+        return tuple(a if a is None else np.ascontiguousarray(a[..., used]) for a, used in pairs)
+
+    variance, gains, forms = problem.true_variance, problem.true_gains, problem.error_forms
+    return dataclasses.replace(
+        problem,
+        factors=cut(problem.factors),
+        true_variance=(
+            None if variance is None else variance[np.ix_(np.arange(problem.batch), *in_use)]
+        ),
+        true_gains=None if gains is None else cut(gains),
+        error_forms=None if forms is None else [f._replace(factors=cut(f.factors)) for f in forms],
     )
-    variance = problem.true_variance
-    if variance is not None:
-        variance = variance[np.ix_(np.arange(problem.batch), *in_use)]
-    return Problem(problem.y, factors, problem.noise_var, variance)

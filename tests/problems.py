@@ -39,6 +39,7 @@ def sparse_problem(
         normal(rng, (*lead, m, n), complex_valued) for m, n in zip(measurements, dims, strict=True)
     ]
     x = np.zeros((batch, *dims), complex if complex_valued else float)
+    gains = []
     for row in x:
         parts = []
         for n in dims:
@@ -47,6 +48,7 @@ def sparse_problem(
                 1.0 if unit_gains else normal(rng, min(sparsity, n), complex_valued)
             )
             parts.append(part)
+        gains.append(parts)
         outer = parts[0]
         for part in parts[1:]:
             outer = np.multiply.outer(outer, part)
@@ -56,4 +58,19 @@ def sparse_problem(
     noise_var = np.maximum(power, 1e-30) / 10 ** (snr_db / 10)
     scale = np.sqrt(noise_var).reshape(-1, *[1] * len(dims))
     y = clean + scale * normal(rng, clean.shape, complex_valued)
-    return solvers.Problem(y, factors, noise_var, (x != 0).astype(float)), x
+    energy = (np.abs(x.reshape(batch, -1)) ** 2).sum(axis=1)
+    form = solvers.ErrorForm((None,) * len(dims), 1 / energy)
+    gains = [np.stack(of_mode) for of_mode in zip(*gains, strict=True)]
+    return solvers.Problem(y, factors, noise_var, (x != 0).astype(float), gains, [form]), x
+
+
+def stacked(problems):
+    """Problems as one batch."""
+    parts = [(p.y, *p.factors, p.noise_var, p.true_variance) for p in problems]
+    y, *factors, noise_var, variance = map(np.concatenate, zip(*parts, strict=True))
+    if any(p.true_gains is None for p in problems):
+        return solvers.Problem(y, factors, noise_var, variance)
+    gains = map(np.concatenate, zip(*(p.true_gains for p in problems), strict=True))
+    weight = np.concatenate([p.error_forms[0].weight for p in problems])
+    form = solvers.ErrorForm(problems[0].error_forms[0].factors, weight)
+    return solvers.Problem(y, factors, noise_var, variance, list(gains), [form])

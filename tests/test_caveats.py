@@ -27,6 +27,7 @@ def test_what_counts():
         Status.NOT_APPLICABLE,
         Status.CONVERGED,
         Status.PRECISION_LIMIT,
+        Status.BOUND,
     }
     assert set(endings.PHRASES) | {Status.MAX_ITERATIONS} == set(endings.telling())
 

@@ -252,7 +252,12 @@ def test_status_counts_cells(finished):
 def test_solvers_lists_every_option():
     done = invoke("solvers")
     assert done.exit_code == 0
-    for word in ("am_krosbl", "inner_max_iterations", "oracle_ls", "arXiv 2307.14719"):
+    for word in (
+        "am_krosbl  estimator: ",
+        "inner_max_iterations",
+        "crb  bound: ",
+        "arXiv 2307.14719",
+    ):
         assert word in done.output
 
 

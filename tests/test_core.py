@@ -114,6 +114,7 @@ class TestStatus:
             "COLLAPSED": 3,
             "DIVERGED": 4,
             "PRECISION_LIMIT": 5,
+            "BOUND": 6,
             "NOT_APPLICABLE": 15,
             "RAISED": 16,
             "NOT_FINITE": 17,
@@ -158,7 +159,7 @@ class TestEstimate:
     def test_a_bound_has_no_x(self):
         estimate = Estimate(None, diagnostics={"bound": np.array([0.1, 0.2])})
         assert estimate.x is None
-        assert estimate.status.tolist() == [Status.CONVERGED] * 2
+        assert estimate.status.tolist() == [Status.BOUND] * 2
         assert estimate.iterations.shape == (2,)
 
     def test_is_joined_from_parts_in_any_order(self):

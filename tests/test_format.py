@@ -115,8 +115,9 @@ def test_a_new_measure_makes_blocks_undone_though_no_version_was_raised(
     store = tmp_path / "store"
     run(tiny, store)
     before = open_results(store).load()
+    known = ", ".join(Synthetic.measures)
     with_peak(monkeypatch)
-    sentence = "scenario: measures nmse, srr in the store, nmse, srr, peak now"
+    sentence = f"scenario: measures {known} in the store, {known}, peak now"
     assert state_of(Store(store)).changes == [sentence]
     assert run(tiny, store) == 12 * 2
     after = open_results(store)
@@ -286,6 +287,40 @@ def test_bounds_have_values_but_no_estimate(tiny, tmp_path):
     assert ds.srr.sel(solver="floor").isnull().all()
     assert json.loads(ds.attrs["solvers"])["floor"]["kind"] == "bound"
     assert json.loads(ds.attrs["solvers"])["oracle"]["kind"] == "oracle"
+
+
+def test_bounds_come_along_with_a_campaign(tiny, tmp_path):
+    """Where they apply they are cells like others, but for what needs an estimate."""
+    store = tmp_path / "store"
+    tiny["sweep"]["gains"] = ["product", "independent"]
+    tiny["solvers"] |= {name: {"use": name} for name in ("crb", "bcrb", "crb_product")}
+    run(tiny, store)
+    ds = open_results(store).load()
+    for name in ("crb", "bcrb", "crb_product"):
+        found = ds.sel(solver=name)
+        there = found.status == Status.BOUND
+        assert (there | (found.status == Status.NOT_APPLICABLE)).all()
+        assert ((found.nmse > 0) == there).all()
+        assert found.srr.isnull().all()
+    at = ds.sel(solver="crb_product").status
+    assert (at.sel(gains="independent") == Status.NOT_APPLICABLE).all()
+    assert (at.sel(gains="product") == Status.BOUND).all()
+    summary = summarize(ds, "nmse")
+    assert (summary.failed == 0).all()
+    assert not summary.doubtful.any()
+    expected = ds.nmse.sel(solver="crb").mean("realization")
+    np.testing.assert_allclose(summary["mean"].sel(solver="crb"), expected)
+
+
+def test_bounds_decline_where_there_is_nothing_to_bound(tiny, tmp_path):
+    store = tmp_path / "store"
+    tiny["scenario"] = {"use": f"{__name__}:OffDictionary"}
+    del tiny["sweep"]
+    tiny["solvers"] = {"am": {"use": "am_krosbl"}, "crb": {"use": "crb"}}
+    run(tiny, store)
+    ds = open_results(store)
+    assert (ds.status.sel(solver="crb") == Status.NOT_APPLICABLE).all()
+    assert "requires a problem with true_variance" in ds.attrs["not_applicable"]
 
 
 def test_results_are_read_without_the_solvers_class(tiny, tmp_path):

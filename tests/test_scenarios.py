@@ -11,6 +11,7 @@ from pydantic import ValidationError
 import solvers
 from pipeline.scenarios import REGISTRY, metrics, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
+from solvers import Estimate
 from solvers.kron import kron_apply
 
 SMALL = Synthetic(snr_db=20, dims=(6, 7, 5), measurements=(4, 5, 6), sparsity=2)
@@ -215,3 +216,55 @@ def test_bad_parameters(parameters, message):
 def test_registry_suggests():
     with pytest.raises(ValueError, match="did you mean 'synthetic'"):
         REGISTRY.find("syntetic")
+
+
+def calibration(x, truth, variance):
+    arrays = (np.array([value]) for value in (x, variance, truth))
+    x, variance, truth = arrays
+    found = metrics.calibration(Estimate(x, variance=variance), truth)
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def test_calibration_of_known_errors():
+    found = calibration(
+        x=[1.0, 2.0, 0.0, 0.5, 0.0], truth=[1.1, 2.3, 4.0, 0.0, 0.0], variance=[0.01, 0.01, 0, 1, 0]
+    )
+    assert found["coverage_on"] == pytest.approx(1 / 3)  # errors of 1, of 3 and of ∞ deviations
+    assert found["error_ratio_on"] == pytest.approx((0.01 + 0.09 + 16) / 0.02)
+    assert found["coverage_off"] == 1.0
+    assert found["error_ratio_off"] == pytest.approx(0.25)
+
+
+def test_calibration_of_pruned_entries_off_the_support_is_as_they_say():
+    found = calibration(x=[1.0, 0.0], truth=[1.0, 0.0], variance=[1.0, 0.0])
+    assert (found["coverage_off"], found["error_ratio_off"]) == (1.0, 1.0)
+    missed = calibration(x=[0.0, 0.0], truth=[1.0, 0.0], variance=[0.0, 0.0])
+    assert (missed["coverage_on"], missed["error_ratio_on"]) == (0.0, np.inf)
+
+
+@pytest.mark.parametrize("exponent", [-600, 600])
+def test_calibration_far_from_one(exponent):
+    near = calibration(x=[1.0, 0.1], truth=[1.2, 0.0], variance=[0.01, 0.01])
+    scale = 2.0 ** (exponent / 2)
+    far = calibration([scale, 0.1 * scale], [1.2 * scale, 0.0], np.array([0.01, 0.01]) * scale**2)
+    assert far == pytest.approx(near)
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_the_posterior_under_the_true_prior_is_calibrated(complex_valued):
+    scenario = Synthetic(5.0, (8, 8), (6, 6), 3, gains="independent", complex_valued=complex_valued)
+    problem, truth = scenario.draw(range(600), 3)
+    estimate = solvers.create("oracle_lmmse").solve(problem)
+    scores = scenario.score(truth, problem, estimate)
+    for name, goal in (("coverage_on", 0.95), ("error_ratio_on", 1.0)):
+        error = scores[name].std() / np.sqrt(600)
+        assert abs(scores[name].mean() - goal) < 3 * error
+    tight = dataclasses.replace(estimate, variance=estimate.variance / 4)
+    assert scenario.score(truth, problem, tight)["coverage_on"].mean() < 0.75
+    assert (scores["coverage_off"] == 1).all()
+
+
+def test_without_variances_nothing_is_said_of_calibration():
+    problem, truth = SMALL.draw(range(3), seed=1)
+    scores = SMALL.score(truth, problem, solvers.create("oracle_ls").solve(problem))
+    assert all(np.isnan(scores[name]).all() for name in metrics.CALIBRATION)

@@ -7,15 +7,26 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import Estimate, Problem, Status
-from tests.problems import sparse_problem
+from solvers import Problem, Status
+from tests.problems import sparse_problem, stacked
 
 NAMES = solvers.names()
+WITH_ESTIMATE = [name for name in NAMES if solvers.create(name).kind != "bound"]
 
 
 @pytest.fixture(params=NAMES)
 def solver(request):
     return solvers.create(request.param)
+
+
+@pytest.fixture(params=WITH_ESTIMATE)
+def estimator(request):
+    return solvers.create(request.param)
+
+
+def answer(estimate):
+    """What a solver has found: the estimate, or a bound's value."""
+    return estimate.diagnostics["nmse"] if estimate.x is None else estimate.x
 
 
 def assert_close(one, other, tolerance):
@@ -25,8 +36,8 @@ def assert_close(one, other, tolerance):
 
 def assert_contract(problem, estimate):
     batch, shape = problem.batch, (problem.batch, *problem.dims)
-    assert estimate.x.shape == shape
-    assert np.isfinite(estimate.x).all()
+    assert answer(estimate).shape == (shape if estimate.x is not None else (batch,))
+    assert np.isfinite(answer(estimate)).all()
     for counter in (estimate.iterations, estimate.inner_iterations):
         assert counter.shape == (batch,)
         assert counter.dtype.kind == "i"
@@ -55,7 +66,7 @@ def test_a_batch_is_its_rows(solver, measurements, dims, complex_valued, shared)
     assert_contract(problem, whole)
     for row in range(problem.batch):
         alone = solver.solve(problem.take([row]))
-        assert_close(alone.x[0], whole.x[row], 1e-8)
+        assert_close(answer(alone)[0], answer(whole)[row], 1e-8)
         assert alone.iterations[0] == whole.iterations[row]
         assert alone.status[0] == whole.status[row]
 
@@ -64,18 +75,12 @@ def test_a_large_batch_is_its_rows(solver):
     """Large batches have algebra of their own, `eigh` say."""
     few, _ = sparse_problem(20, sparsity=1, seed=33, unit_gains=True)
     many, _ = sparse_problem(20, sparsity=4, seed=34, unit_gains=True)
-    parts = zip(
-        (few.y, *few.factors, few.noise_var, few.true_variance),
-        (many.y, *many.factors, many.noise_var, many.true_variance),
-        strict=True,
-    )
-    y, *factors, noise_var, prior = (np.concatenate(pair) for pair in parts)
-    problem = Problem(y, factors, noise_var, prior)
+    problem = stacked([few, many])
     whole = solver.solve(problem)
     assert_contract(problem, whole)
     for row in range(0, problem.batch, 9):
         alone = solver.solve(problem.take([row]))
-        assert_close(alone.x[0], whole.x[row], 1e-8)
+        assert_close(answer(alone)[0], answer(whole)[row], 1e-8)
         assert alone.iterations[0] == whole.iterations[row]
 
 
@@ -83,18 +88,13 @@ def test_order_of_the_rows_does_not_matter(solver):
     problem, _ = sparse_problem(5, seed=22)
     order = np.array([3, 0, 4, 2, 1])
     straight, shuffled = solver.solve(problem), solver.solve(problem.take(order))
-    assert_close(shuffled.x, straight.x[order], 1e-8)
+    assert_close(answer(shuffled), answer(straight)[order], 1e-8)
 
 
 def test_same_batch_same_bits(solver):
     problem, _ = sparse_problem(5, seed=23)
     one, other = solver.solve(problem), solver.solve(problem)
-    for field in dataclasses.fields(Estimate):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        for left, right in zip(
-            a if isinstance(a, tuple) else [a], b if isinstance(b, tuple) else [b], strict=True
-        ):
-            np.testing.assert_array_equal(left, right)
+    np.testing.assert_equal(vars(one), vars(other))
 
 
 def test_inputs_are_not_modified(solver):
@@ -112,32 +112,34 @@ def test_pickles_to_an_equal_solver(solver):
     again = pickle.loads(pickle.dumps(solver))
     assert again == solver
     problem, _ = sparse_problem(2, seed=25)
-    np.testing.assert_array_equal(again.solve(problem).x, solver.solve(problem).x)
+    np.testing.assert_array_equal(answer(again.solve(problem)), answer(solver.solve(problem)))
 
 
-def test_watching_changes_nothing(solver):
+def test_watching_changes_nothing(estimator):
     problem, x = sparse_problem(3, seed=26)
     trace = solvers.Trace(x)
-    watched = solver.solve(problem, watch=trace)
-    np.testing.assert_array_equal(watched.x, solver.solve(problem).x)
+    watched = estimator.solve(problem, watch=trace)
+    np.testing.assert_array_equal(watched.x, estimator.solve(problem).x)
 
 
-def test_zero_measurements_give_zero(solver):
+def test_zero_measurements_give_zero(estimator):
     problem, _ = sparse_problem(3, seed=27)
     y = problem.y.copy()
     y[1] = 0
     zeroed = Problem(y, problem.factors, problem.noise_var, problem.true_variance)
-    estimate = solver.solve(zeroed)
+    estimate = estimator.solve(zeroed)
     assert_contract(zeroed, estimate)
     assert (estimate.x[1] == 0).all()
-    assert_close(estimate.x[[0, 2]], solver.solve(problem).x[[0, 2]], 1e-8)
+    assert_close(estimate.x[[0, 2]], estimator.solve(problem).x[[0, 2]], 1e-8)
 
 
-def test_zero_column_is_never_selected(solver):
+def test_zero_column_is_never_selected(estimator):
     problem, _ = sparse_problem(3, seed=28)
     factors = [a.copy() for a in problem.factors]
     factors[1][:, :, 2] = 0
-    estimate = solver.solve(Problem(problem.y, factors, problem.noise_var, problem.true_variance))
+    estimate = estimator.solve(
+        Problem(problem.y, factors, problem.noise_var, problem.true_variance)
+    )
     assert_contract(problem, estimate)
     assert np.abs(estimate.x[:, :, 2]).max() <= 1e-12 * np.abs(estimate.x).max()
 
@@ -145,13 +147,13 @@ def test_zero_column_is_never_selected(solver):
 @pytest.mark.parametrize("noise_var", [1e-12, 1e12])
 def test_extreme_noise_variance(solver, noise_var):
     problem, _ = sparse_problem(3, seed=29)
-    extreme = Problem(problem.y, problem.factors, np.full(3, noise_var), problem.true_variance)
+    extreme = dataclasses.replace(problem, noise_var=np.full(3, noise_var))
     assert_contract(extreme, solver.solve(extreme))
 
 
-def test_more_measurements_than_unknowns(solver):
+def test_more_measurements_than_unknowns(estimator):
     problem, x = sparse_problem(3, (7, 8, 6), (4, 5, 4), snr_db=40, seed=30, unit_gains=True)
-    estimate = solver.solve(problem)
+    estimate = estimator.solve(problem)
     assert_contract(problem, estimate)
     assert np.linalg.norm(estimate.x - x) < 0.2 * np.linalg.norm(x)
 
@@ -169,9 +171,9 @@ def test_only_the_first_iteration(solver):
 
 def test_truth_is_for_those_who_require_it(solver):
     problem, _ = sparse_problem(2, seed=35)
-    other = Problem(problem.y, problem.factors, problem.noise_var, 1.0 - problem.true_variance)
-    one, two = solver.solve(problem), solver.solve(other)
-    assert np.array_equal(one.x, two.x) == ("true_variance" not in solver.requires)
+    other = dataclasses.replace(problem, true_variance=1.0 - problem.true_variance)
+    one, two = (answer(solver.solve(p)) for p in (problem, other))
+    assert np.array_equal(one, two) == ("true_variance" not in solver.requires)
 
 
 def test_applies_to_every_problem_that_has_what_it_requires(solver):
@@ -183,7 +185,8 @@ def test_applies_to_every_problem_that_has_what_it_requires(solver):
 
 def test_says_what_it_requires(solver):
     problem, _ = sparse_problem(2, seed=32)
-    optional = {name: getattr(problem, name) for name in ("noise_var", "true_variance")}
+    names = ("noise_var", "true_variance", "true_gains", "error_forms")
+    optional = {name: getattr(problem, name) for name in names}
     for name in solver.requires:
         lacking = Problem(problem.y, problem.factors, **{**optional, name: None})
         with pytest.raises(ValueError, match=f"requires a problem with {name}"):

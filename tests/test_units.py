@@ -153,7 +153,7 @@ class TestDataUnits:
         mixed = Problem(problem.y * (1 + 1j), problem.factors, problem.noise_var)
         for name in solvers.names():
             solver = solvers.create(name)
-            if "true_variance" not in solver.requires:
+            if solver.kind == "estimator":
                 assert np.isfinite(solver.solve(mixed).x).all()
 
 
@@ -296,9 +296,10 @@ class TestPrecision:
     def test_noise_free_data_have_a_noise_variance_of_zero(self):
         problem, _ = self.draw(np.inf)
         assert not problem.noise_var.any()
-        for name in solvers.names():
-            estimate = solvers.create(name).solve(problem)
-            assert np.isin(estimate.status, Status.values("finished")).all()
+        for solver in map(solvers.create, solvers.names()):
+            if solver.kind != "bound":
+                status = solver.solve(problem).status
+                assert np.isin(status, Status.values("finished")).all()
 
     def test_a_lost_posterior_gives_the_last_good_one(self, monkeypatch):
         from solvers.flat_model import FlatPosterior

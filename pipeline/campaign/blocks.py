@@ -188,8 +188,8 @@ class SolvableConfiguration(Configuration):
     solver: Solver = dataclasses.field(kw_only=True)
 
     def draw(self, realizations: Sequence[int]) -> tuple[Problem, Any]:
-        """Problem and truth of some realizations; see `Scenario.draw`."""
-        return self.scenario.draw(realizations, self.seed)
+        """Problem and truth of some realizations; see `Scenario.draw_with_truth`."""
+        return self.scenario.draw_with_truth(realizations, self.seed)
 
     def solve(self, problem: Problem, watch: Watch | None = None) -> Estimate:
         """Hand a problem to the solver, without the truth unless it requires it."""

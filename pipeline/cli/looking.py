@@ -204,20 +204,20 @@ def _frames_below(error: Exception, file: str) -> str:
 
 @main.command()
 def solvers() -> None:
-    """List solvers with their options, defaults and sources."""
+    """List solvers with their kinds, sources, options and defaults."""
     from solvers.registry import REGISTRY
 
     console = terminal()
     for name in REGISTRY.names():
         try:
-            kind = REGISTRY.find(name)
+            found = REGISTRY.find(name)
         except ValueError as error:  # of another distribution, and out of order
             show(console, f"{name}  {error}")
             continue
-        source = getattr(kind, "source", "")
-        console.print(Text.assemble((name, "bold"), f"  {source}"), highlight=False)
+        about = f"  {getattr(found, 'kind', 'estimator')}: {getattr(found, 'source', '')}"
+        console.print(Text.assemble((name, "bold"), about), highlight=False)
         table = Table("option", "default", "what", box=None, padding=(0, 2))
-        for field in dataclasses.fields(kind):
+        for field in dataclasses.fields(found):
             add_row(table, field.name, repr(field.default), field.metadata.get("doc", ""))
         if table.rows:
             console.print(table)

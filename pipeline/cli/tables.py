@@ -62,6 +62,7 @@ def _main_table(results: xr.Dataset, statistics: xr.Dataset) -> Table:
         m
         for m in measures_of(results)
         if m != measure and results[m].dims == results.status.dims and not is_power(m)
+        if "detail" not in results[m].attrs
     ]
     statistics = statistics.merge(means_of(results, others), combine_attrs="override")
     failures = bool(statistics.failed.any())

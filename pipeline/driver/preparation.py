@@ -84,7 +84,7 @@ def dry_run(campaign: Campaign) -> tuple[SolvableConfiguration, ...]:
 def _first_problem(campaign: Campaign, scenario: Scenario[Any]) -> Problem:
     try:
         with np.errstate(all="ignore"):  # a problem that is not finite says so itself
-            return scenario.draw([0], campaign.campaign.seed)[0]
+            return scenario.draw_with_truth([0], campaign.campaign.seed)[0]
     except Exception as error:
         raise InputError(
             f"scenario {campaign.scenario_use}: {type(error).__name__} while drawing "

@@ -91,6 +91,7 @@ def _measure(measure: Measure) -> Variable:
         "valid_min": measure.bounds[0],
         "valid_max": measure.bounds[1],
         "zero_estimate": measure.zero,
+        "detail": int(measure.detail) or None,
     }
     known = {name: value for name, value in attributes.items() if value is not None}
     return Variable("f8", np.nan, known, measure.dimension)

@@ -1,9 +1,10 @@
 """Scenarios: where realizations come from."""
 
-from pipeline.scenarios.base import ErrorForm, Measure, Scenario, Truth, noise_variance
+from pipeline.scenarios.base import Measure, Scenario, Truth, noise_variance
 from pipeline.scenarios.irs_mimo import IrsMimo
 from pipeline.scenarios.streams import normal, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
+from solvers import ErrorForm
 from solvers.registry import Registry
 
 REGISTRY = Registry(

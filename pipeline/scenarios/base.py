@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field
 
-from solvers import Estimate, Problem, Status
+from solvers import ErrorForm, Estimate, Problem, Status
 
 # Strict about scalars (neither "3" nor true is a 3), lenient about lists for tuples.
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -50,6 +50,8 @@ class Measure(NamedTuple):
         The least and the largest value that it can take; None where there is no bound.
     zero : float or None
         Its value for the estimate x̂ = 0, where that is the same for every problem.
+    detail : bool
+        Whether tables of other measures leave it out.
     """
 
     units: str
@@ -58,6 +60,7 @@ class Measure(NamedTuple):
     dimension: str | None = None
     bounds: tuple[float | None, float | None] = (None, None)
     zero: float | None = None
+    detail: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +73,12 @@ class Truth:
     ----------
     x : array, (B, N_1, …, N_I), or None
         Coefficients on the dictionary; None where the truth does not lie on it.
+    gains : tuple of I arrays (B, N_i), or None
+        Vectors whose Kronecker product x is in every realization; None where that need not be.
     """
 
     x: NDArray[Any] | None = None
+    gains: tuple[NDArray[Any], ...] | None = None
 
     def take(self, rows: NDArray[Any]) -> Self:
         """The truth of the realizations `rows` (indices, a slice or a mask)."""
@@ -81,22 +87,8 @@ class Truth:
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), np.ndarray)
         }
-        return dataclasses.replace(self, **arrays)
-
-
-class ErrorForm(NamedTuple):
-    """One term w‖(C_1 ⊗ … ⊗ C_I)(x̂ − x)‖² of a squared error.
-
-    Attributes
-    ----------
-    factors : tuple of I arrays, each (K_i, N_i) or (B, K_i, N_i)
-        C_i; None stands for the identity.
-    weight : array, (B,)
-        w of each realization.
-    """
-
-    factors: tuple[NDArray[Any] | None, ...]
-    weight: NDArray[Any]
+        gains = None if self.gains is None else tuple(g[rows] for g in self.gains)
+        return dataclasses.replace(self, gains=gains, **arrays)
 
 
 T = TypeVar("T", bound=Truth)
@@ -163,6 +155,12 @@ class Scenario(ABC, Generic[T]):
         Bounds on the mean squared error are computed from it in closed form.
         """
         return None
+
+    def draw_with_truth(self, realizations: Sequence[int], seed: int) -> tuple[Problem, T]:
+        """As `draw`, with all of the truth in the problem that a solver may require."""
+        problem, truth = self.draw(realizations, seed)
+        forms = self.error_forms(problem, truth) or None
+        return dataclasses.replace(problem, true_gains=truth.gains, error_forms=forms), truth
 
 
 def noise_variance(power: NDArray[Any], snr_db: float) -> NDArray[np.float64]:

@@ -16,14 +16,13 @@ from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
     Decibels,
-    ErrorForm,
     Measure,
     Scenario,
     Truth,
     noise_variance,
 )
 from pipeline.scenarios.streams import normal, stream, streams
-from solvers import Estimate, Problem
+from solvers import ErrorForm, Estimate, Problem
 from solvers.kron import kron_apply, outer
 
 Array = NDArray[Any]
@@ -155,6 +154,7 @@ class IrsMimo(Scenario[ChannelTruth]):
                 zero=1,
             ),
             "ser": Measure("1", "symbol error rate of QPSK", "lower", bounds=(0, 1), zero=0.75),
+            **metrics.CALIBRATION,
         }
     )
 
@@ -170,7 +170,8 @@ class IrsMimo(Scenario[ChannelTruth]):
 
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, ChannelTruth]:
         """Channel, pilots, patterns and noise of some realizations; see `Scenario.draw`."""
-        x = self._coefficients(realizations, seed)
+        *first, last = self._gains(realizations, seed)
+        x = self._scale * outer((*first, last))
         ue, bs = steering(self.ue_antennas, self.grid), steering(self.bs_antennas, self.grid)
         pilots = self._shared_or_not("pilots", realizations, seed)
         seen = self._visible_patterns(x, realizations, seed)
@@ -188,7 +189,8 @@ class IrsMimo(Scenario[ChannelTruth]):
             noise_var=noise_var,
             true_variance=(x != 0) * self._scale**2,
         )
-        return problem, ChannelTruth(x=x, channel=self.channel(x, seen))
+        gains = (*first, self._scale * last)
+        return problem, ChannelTruth(x=x, gains=gains, channel=self.channel(x, seen))
 
     @property
     def _scale(self) -> float:
@@ -224,8 +226,8 @@ class IrsMimo(Scenario[ChannelTruth]):
             "bs_gains": gains("bs_gains", bs),
         }
 
-    def _coefficients(self, realizations: Sequence[int], seed: int) -> Array:
-        """x: gains of the cascade over (IRS angle difference, UE angle, BS angle)."""
+    def _gains(self, realizations: Sequence[int], seed: int) -> list[Array]:
+        """Gains of the cascade over IRS angle difference, UE angle and BS angle."""
         parts = [np.zeros((len(realizations), self.grid), complex) for _ in range(3)]
         for row, realization in enumerate(realizations):
             path = self.paths(realization, seed)
@@ -234,7 +236,7 @@ class IrsMimo(Scenario[ChannelTruth]):
             parts[0][row, difference] = path["irs_gains"]
             parts[1][row, path["ue_departure"]] = 1.0
             parts[2][row, path["bs_arrival"]] = path["bs_gains"]
-        return self._scale * outer(parts)
+        return parts
 
     def _draw(self, what: str, rng: np.random.Generator) -> Array:
         """Pilots (slots, UE) or patterns (Q, IRS); more of them extend fewer."""
@@ -281,10 +283,12 @@ class IrsMimo(Scenario[ChannelTruth]):
         Eqs. `eq:nmse-irs`, `eq:ser` of docs/numbers.md.
         """
         assert estimate.x is not None
+        assert truth.x is not None
         channel = self.channel(np.asarray(estimate.x, complex), problem.factors[0])
         return {
             "nmse": _channel_nmse(channel, truth.channel),
             "ser": symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
+            **metrics.calibration(estimate, truth.x),
         }
 
     def nmse(self, truth: ChannelTruth, problem: Problem, x: Array) -> Array:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.scenarios.base import Measure
+from solvers import Estimate
+
+WIDTH_REAL, WIDTH_COMPLEX = 1.9599639845400545, math.sqrt(-math.log(0.05))
+"""Standard deviations within which 95 % of a Gaussian lie, real or circular complex."""
+
+CALIBRATION = {
+    f"{what}_{part}": Measure("1", f"{words}, {part} the support", better, None, bounds, None, True)
+    for what, words, better, bounds in (
+        ("coverage", "share of entries in their 95 % posterior interval", "higher", (0, 1)),
+        ("error_ratio", "squared error over posterior variance", "lower", (0, None)),
+    )
+    for part in ("on", "off")
+}
+"""Measures that `calibration` gives."""
 
 
 def _energy(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -65,3 +82,34 @@ def support_recovery(
     union = (found | there).sum(axis=1)
     rate = np.where(union > 0, (found & there).sum(axis=1) / np.maximum(union, 1), 1.0)
     return np.where(np.isnan(peak[:, 0]), np.nan, rate)
+
+
+def calibration(estimate: Estimate, truth: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Whether errors are as large as the posterior variances say, on and off the true support.
+
+    Eqs. `eq:coverage` and `eq:error-ratio` of docs/numbers.md, (B,) each.
+
+    Parameters
+    ----------
+    estimate
+        Without variances all is NaN.
+    truth
+        The true x, (B, N_1, …, N_I).
+    """
+    if estimate.x is None or estimate.variance is None:
+        return {name: np.full(len(truth), np.nan) for name in CALIBRATION}
+    deviation, error = at_unit_scale(np.sqrt(estimate.variance), estimate.x - truth)
+    flat = (len(truth), -1)
+    deviation, error = deviation.reshape(flat), np.abs(error).reshape(flat)
+    on = truth.reshape(flat) != 0
+    width = WIDTH_COMPLEX if np.iscomplexobj(estimate.x) else WIDTH_REAL
+    covered = np.where(np.isnan(error), np.nan, error <= width * deviation)
+    found = {}
+    for part, there in (("on", on), ("off", ~on)):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            squares, variance = ((v**2 * there).sum(axis=1) for v in (error, deviation))
+            found[f"coverage_{part}"] = (covered * there).sum(axis=1) / there.sum(axis=1)
+            ratio = squares / variance
+        as_said = there.any(axis=1) & (squares == 0) & (variance == 0)
+        found[f"error_ratio_{part}"] = np.where(as_said, 1.0, ratio)
+    return found

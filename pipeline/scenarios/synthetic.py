@@ -17,7 +17,6 @@ from pipeline.scenarios.base import (
     Count,
     Counts,
     Decibels,
-    ErrorForm,
     Measure,
     Positive,
     Scenario,
@@ -25,7 +24,7 @@ from pipeline.scenarios.base import (
     noise_variance,
 )
 from pipeline.scenarios.streams import normal, streams
-from solvers import Estimate, Problem
+from solvers import ErrorForm, Estimate, Problem
 from solvers.kron import kron_apply, outer
 
 
@@ -86,6 +85,7 @@ class Synthetic(Scenario[Truth]):
                 "1", "normalised mean squared error of x", "lower", bounds=(0, None), zero=1
             ),
             "srr": Measure("1", "support recovery rate", "higher", bounds=(0, 1), zero=0),
+            **metrics.CALIBRATION,
         }
     )
 
@@ -125,7 +125,8 @@ class Synthetic(Scenario[Truth]):
             for i, shape in enumerate(zip(rows, self.dims, strict=True))
         ]
         positions = self._positions(realizations, seed)
-        x = self._gains(realizations, seed, positions)
+        gains = self._gains(realizations, seed, positions)
+        x = gains[0] if self.gains == "independent" else outer(gains)
         clean = kron_apply(factors, x)
         power = (np.abs(clean.reshape(len(x), -1)) ** 2).mean(axis=1)
         noise_var = noise_variance(power, self.snr_db)
@@ -138,7 +139,7 @@ class Synthetic(Scenario[Truth]):
             noise_var=noise_var,
             true_variance=self._support(positions) * self._entry_variance,
         )
-        return problem, Truth(x)
+        return problem, Truth(x, gains if self.gains == "product" else None)
 
     @property
     def _entry_variance(self) -> float:
@@ -168,8 +169,8 @@ class Synthetic(Scenario[Truth]):
 
     def _gains(
         self, realizations: Sequence[int], seed: int, positions: Sequence[NDArray[Any]]
-    ) -> NDArray[Any]:
-        """x, (B, N_1, …, N_I), with its nonzeros at `positions`."""
+    ) -> tuple[NDArray[Any], ...]:
+        """Vectors (B, N_i) whose product is x, or x itself, with its nonzeros at `positions`."""
         batch, scale = len(realizations), np.sqrt(self.gain_variance)
         dtype = complex if self.complex_valued else float
         if self.gains == "product":
@@ -177,13 +178,13 @@ class Synthetic(Scenario[Truth]):
             for i, (part, places) in enumerate(zip(parts, positions, strict=True)):
                 drawn = self._normal(seed, f"gains.{i}", realizations, part.shape[1:])
                 np.put_along_axis(part, places, scale * drawn[:, : places.shape[1]], axis=1)
-            return outer(parts)
+            return tuple(parts)
         x = np.zeros((batch, *self.dims), dtype)
         # One gain per entry of a full support, so that a sparser one uses a part of them.
         drawn = scale * self._normal(seed, "gains", realizations, self.dims)
         for row, gains in enumerate(drawn[:, *(slice(k) for k in self.nonzeros)]):
             x[row][np.ix_(*[places[row] for places in positions])] = gains
-        return x
+        return (x,)
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
         """NMSE and support recovery, Eqs. `eq:nmse` and `eq:srr` of docs/numbers.md."""
@@ -192,6 +193,7 @@ class Synthetic(Scenario[Truth]):
         return {
             "nmse": metrics.nmse(estimate.x, truth.x),
             "srr": metrics.support_recovery(estimate.x, truth.x),
+            **metrics.calibration(estimate, truth.x),
         }
 
     def error_forms(self, problem: Problem, truth: Truth) -> list[ErrorForm]:
