@@ -32,7 +32,6 @@ class KroneckerSBL(EMSolver):
     prune_absolute: float | tuple[float, ...] = option(
         0.0, "drop atoms whose γ is below this", per_factor=True, at_least=0.0
     )
-    acceleration: str = acceleration("squarem")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         EMSolver, prune=1e-2, prune_absolute=0.0
@@ -134,6 +133,7 @@ class AlternatingSBL(KroneckerSBL):
         choices=("absolute", "relative"),
     )
     inner_max_iterations: int = option(500, "cap on inner iterations", at_least=1)
+    acceleration: str = acceleration("squarem")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         KroneckerSBL, inner_tolerance=1e-5, inner_criterion="absolute", inner_max_iterations=500
@@ -182,6 +182,8 @@ class KSBL(KroneckerSBL):
     solver was checked against the corrected version.
     """
 
+    acceleration: str = acceleration("squarem")
+
     source: ClassVar[str] = "the Kronecker SBL that He and Joseph, arXiv 2307.14719, compare with"
 
     def maximize(self, posterior: Posterior) -> MStep:
@@ -213,7 +215,6 @@ class SVDKroSBL(KroneckerSBL):
     )
 
     initial_gamma: float = initial_gamma(100.0)
-    acceleration: str = acceleration("none")
 
     no_descent: ClassVar[str] = "a rank-one approximation of the second moments is no such step"
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, SVD-KroSBL"

@@ -43,7 +43,7 @@ def test_converged_is_stationary_after_fewer_evaluations(name, noise):
     )
     watched = {}
 
-    def watch(iteration, rows, state):
+    def watch(_, rows, state):
         watched.update(zip(rows, state.change, strict=True))
 
     one_more.solve(problem, initial=(fast.gamma, fast.noise_var), watch=watch)
