@@ -1,5 +1,6 @@
 """From cells to statistics: how good, how certain, and better than which."""
 
+from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import Caveat, caveats, shares
 from pipeline.analysis.cells import (
     axes_of,
@@ -13,13 +14,11 @@ from pipeline.analysis.cells import (
 from pipeline.analysis.comparison import compare
 from pipeline.analysis.intervals import CONFIDENCE, share_interval, to_db
 from pipeline.analysis.rows import records, row_dimensions, rows_of
+from pipeline.analysis.rankings import Ranking, changed_rankings, ranking_lines
 from pipeline.analysis.summaries import (
-    Ranking,
-    changed_rankings,
     has_gaps,
     latencies,
     means_of,
-    ranking_lines,
     summarize,
 )
 
@@ -34,6 +33,7 @@ __all__ = [
     "compare",
     "default_measure",
     "finished",
+    "gaps",
     "has_gaps",
     "is_power",
     "latencies",

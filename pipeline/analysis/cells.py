@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,10 +86,48 @@ def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
 def common(results: xr.Dataset, measure: str) -> xr.DataArray:
     """True for the realizations that every solver has finished, by grid point.
 
-    Solvers that have finished nothing at a point have no say there.
+    Solvers that have finished nothing at a point have no say there, nor have bounds.
     """
     good = usable(results, measure)
-    return (good | ~good.any("realization")).all("solver") & good.any("solver")
+    solvers = good.sel(solver=~is_kind(results, "bound"))
+    return (solvers | ~solvers.any("realization")).all("solver") & solvers.any("solver")
+
+
+def is_kind(results: xr.Dataset, *kinds: str) -> xr.DataArray:
+    """True for the solvers of some kinds: "estimator", "oracle", "bound"."""
+    known = json.loads(results.attrs.get("solvers", "{}"))
+    found = [known.get(str(s), {}).get("kind", "estimator") in kinds for s in results.solver.values]
+    return xr.DataArray(found, dims="solver", coords={"solver": results.solver})
+
+
+def labels_of(results: xr.Dataset, *kinds: str) -> list[str]:
+    """Labels of the solvers of some kinds."""
+    return [str(s) for s in results.solver.values[is_kind(results, *kinds).values]]
+
+
+def lower_is_better(measure: xr.DataArray) -> bool:
+    """Whether a measure is an error, and not a rate of success."""
+    return bool(measure.attrs.get("better", "lower") == "lower")
+
+
+def limits_of(measure: xr.DataArray) -> tuple[float, float]:
+    """The least and the largest value that a measure can take; infinite where none is known."""
+    least, most = (measure.attrs.get(f"valid_{end}", np.nan) for end in ("min", "max"))
+    return float(np.nan_to_num(least, nan=-np.inf)), float(np.nan_to_num(most, nan=np.inf))
+
+
+def outcomes(results: xr.Dataset, measure: str) -> xr.DataArray:
+    """A measure of every cell that has been run, failed ones being the worst that there can be.
+
+    So statistics of their order, as medians, take no profit from failures. Bounds have no
+    outcome: they hold for means.
+    """
+    values = results[measure]
+    least, most = limits_of(values)
+    counted = values.where(finished(results)).where(
+        ~failed(results), most if lower_is_better(values) else least
+    )
+    return counted.where(~is_kind(results, "bound"))
 
 
 def over_realizations(

@@ -80,7 +80,15 @@ def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
 
 
 def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
-    from pipeline.analysis import caveats, changed_rankings, has_gaps, latencies, records, summarize
+    from pipeline.analysis import (
+        caveats,
+        changed_rankings,
+        gaps,
+        has_gaps,
+        latencies,
+        records,
+        summarize,
+    )
 
     results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
@@ -97,8 +105,10 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
         shared = summarize(results, measure, cells="common")
         about["common"] = records(shared)
         about["changed_rankings"] = [r._asdict() for r in changed_rankings(statistics, shared)]
-    timed = latencies(results)
-    return about if timed is None else about | {"latencies": records(timed)}
+    for name, found in (("gaps", gaps(results, measure)), ("latencies", latencies(results))):
+        if found is not None:
+            about[name] = records(found)
+    return about
 
 
 @main.command()
@@ -109,28 +119,36 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
 def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
-    Differences of the same realization, their confidence, who won how often, a signed-rank test,
-    and the ratio of runtimes. An unfinished cube is compared where both solvers are done.
+    Differences of the same realization, their confidence, who won how often, the exact sign test,
+    and the ratio of runtimes. A failed realization is lost to any estimate. With a bound as the
+    reference, the gaps of the solvers' means. An unfinished cube is compared where both are done.
 
     Examples:
       kronsbl compare results/quickstart --reference svd
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
-    from pipeline.analysis import caveats, records
+    from pipeline.analysis import caveats, gaps, records
     from pipeline.analysis import compare as compare_solvers
+    from pipeline.analysis.cells import labels_of
     from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
     if reference is None:
         labels = ", ".join(map(str, results.solver.values))
         raise InputError(f"--reference is missing: one of the solvers {labels}")
-    statistics = compare_solvers(results, reference, measure)
+    to_bounds = gaps(results, measure)
+    if to_bounds is not None and reference in labels_of(results, "bound"):
+        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
+    else:
+        statistics, to_bounds = compare_solvers(results, reference, measure), None
     if as_json:
         about = {
             k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
         }
         about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
         click.echo(json.dumps(about | {"points": records(statistics)}))
+    elif to_bounds is not None:
+        show(terminal(), *tables.gap_parts(statistics))
     else:
         show(terminal(), *tables.comparison(results, statistics))
 

@@ -10,17 +10,14 @@ from typing import Any
 import xarray as xr
 from rich.table import Table
 
+from pipeline.analysis import describing
+from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
 from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.intervals import to_db
+from pipeline.analysis.rankings import ranking_lines
 from pipeline.analysis.rows import row_dimensions, rows_of
-from pipeline.analysis.summaries import (
-    has_gaps,
-    latencies,
-    means_of,
-    ranking_lines,
-    summarize,
-)
+from pipeline.analysis.summaries import MEANS, has_gaps, latencies, means_of, summarize
 from pipeline.cli.terminal import add_row, new_table, size
 
 Row = dict[str, Any]
@@ -33,11 +30,20 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
     """Statistics of one measure per solver and point: tables, and lines on how to read them.
 
     If the solvers have not all finished the same cells, a second table covers the common ones.
-    A table of latencies is added if the cube has them, linear statistics and quantiles if `wide`.
+    A table of gaps is added if the cube has bounds, one of latencies if it has them, linear
+    statistics and quantiles if `wide`.
     """
     statistics = summarize(results, measure)
-    parts: list[Table | str] = [_main_table(results, statistics)]
+    parts: list[Table | str] = [_main_table(statistics)]
     shown = [statistics]
+    others = [  # of mean squared errors, a mean would say little
+        m
+        for m in measures_of(results)
+        if m != measure and results[m].dims == results.status.dims and not is_power(m)
+    ]
+    if others:
+        means = statistics[["used", "cells", "missing", "failed"]].merge(means_of(results, others))
+        parts += ["Means of the other measures [95 %]:", _means_table(means, others)]
     if wide:
         parts += [_linear_table(statistics), _spread_table(statistics)]
     if has_gaps(results, measure):
@@ -50,51 +56,62 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
             *ranking_lines(statistics, shared),
         ]
     parts += _reading_lines(results, shown)
+    to_bounds = gaps(results, measure)
+    if to_bounds is not None:
+        parts += gap_parts(to_bounds)
     timed = latencies(results)
     if timed is not None:
         parts += ["Latency of one realization alone on the machine, by host:", latency_table(timed)]
     return parts
 
 
-def _main_table(results: xr.Dataset, statistics: xr.Dataset) -> Table:
-    measure = statistics.attrs["measure"]
-    others = [  # a mean ± error would say little about a mean squared error
-        m
-        for m in measures_of(results)
-        if m != measure and results[m].dims == results.status.dims and not is_power(m)
-    ]
-    statistics = statistics.merge(means_of(results, others), combine_attrs="override")
-    failures = bool(statistics.failed.any())
-    columns = ["cells", *_headings(measure), *(f"{m}\n± error" for m in others)]
+def _main_table(statistics: xr.Dataset) -> Table:
+    columns = [*_counted(statistics), *_headings(statistics)]
     columns += ["ms, batched\n(5–95 %)", "iterations\n(5–95 %)", "at\nmax."]
-    columns += ["failed"] if failures else []
     table = new_table(row_dimensions(statistics), columns, tight=True)
     for words, one in _rows(statistics):
-        asked = int(one["cells"] + one["missing"])
         add_row(
             table,
             *words,
-            f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked),
-            *_measured(one, measure, statistics),
-            *(_with_error(float(one[m]), float(one[f"{m}_se"])) for m in others),
+            *_counts(one, statistics),
+            *_measured(one, statistics),
             _ranged(one["runtime"] * 1e3, one["runtime_quantile"] * 1e3),
             _ranged(one["iterations"], one["iterations_quantile"]),
             str(int(one["unconverged"])),
-            *([str(int(one["failed"]))] if failures else []),
         )
+    return table
+
+
+def _counted(statistics: xr.Dataset) -> list[str]:
+    """Headings of the numbers of cells; failed ones have a column where there are some."""
+    return ["cells", *(["failed"] if bool(statistics.failed.any()) else [])]
+
+
+def _counts(one: Row, statistics: xr.Dataset) -> list[str]:
+    """Cells with a value, of those that were asked for, and how many failed."""
+    asked = int(one["cells"] + one["missing"])
+    used = f"{int(one['used'])}/{asked}" if one["used"] < asked else str(asked)
+    return [used, str(int(one["failed"]))][: len(_counted(statistics))]
+
+
+def _means_table(means: xr.Dataset, measures: list[str]) -> Table:
+    table = new_table(row_dimensions(means), [*_counted(means), *measures])
+    for words, one in _rows(means):
+        texts = (_interval(one, name, "") for name in measures)
+        add_row(table, *words, *_counts(one, means), *texts)
     return table
 
 
 def _linear_table(statistics: xr.Dataset) -> Table:
     measure = statistics.attrs["measure"]
-    table = new_table(
-        row_dimensions(statistics),
-        [f"median {measure}\n[95 %]", f"mean {measure}\n[95 %]", "± error"],
-    )
+    names = ["median", "mean", *(["pooled"] if bool(statistics.pooled.notnull().any()) else [])]
+    columns = [*_counted(statistics), *(f"{name} {measure}\n[95 %]" for name in names)]
+    table = new_table(row_dimensions(statistics), [*columns, "± error\nof the mean"])
     for words, one in _rows(statistics):
-        mark = "*" if one["dominated"] else " "
-        texts = [_interval(one, name, "") for name in ("median", "mean")]
-        add_row(table, *words, texts[0], texts[1] + mark, _g(one["mean_se"]))
+        texts = [_interval(one, name, "") + _mark(one, name) for name in names]
+        # A rate of 1 in all realizations is not certain: its interval says so, ±0 would not.
+        error = _g(one["mean_se"]) if one["mean_se"] > 0 else "–"
+        add_row(table, *words, *_counts(one, statistics), *texts, error)
     return table
 
 
@@ -102,17 +119,18 @@ def _spread_table(statistics: xr.Dataset) -> Table:
     measure = statistics.attrs["measure"]
     levels = [f"{100 * level:g} %" for level in statistics["quantile"].values]
     unit = ", dB" if is_power(measure) else ""
-    table = new_table(row_dimensions(statistics), [f"{measure}{unit}\n{level}" for level in levels])
+    columns = [*_counted(statistics), *(f"{measure}{unit}\n{level}" for level in levels)]
+    table = new_table(row_dimensions(statistics), columns)
     for words, one in _rows(statistics):
-        add_row(table, *words, *(_number(value, measure) for value in one["quantiles"]))
+        texts = (_number(value, measure) for value in one["quantiles"])
+        add_row(table, *words, *_counts(one, statistics), *texts)
     return table
 
 
 def _common_table(statistics: xr.Dataset) -> Table:
-    measure = statistics.attrs["measure"]
-    table = new_table(row_dimensions(statistics), ["cells", *_headings(measure)])
+    table = new_table(row_dimensions(statistics), ["cells", *_headings(statistics)])
     for words, one in _rows(statistics):
-        add_row(table, *words, str(int(one["used"])), *_measured(one, measure, statistics))
+        add_row(table, *words, str(int(one["used"])), *_measured(one, statistics))
     return table
 
 
@@ -135,11 +153,10 @@ def latency_table(statistics: xr.Dataset) -> Table:
 def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
     """Lines that explain the marks, and say what is missing."""
     statistics, lines = shown[0], _cut(shown[0])
-    if any(bool(one.dominated.any()) for one in shown):
-        lines.append(
-            "* a few trials make this mean: the largest 5 % hold more than half of the sum. "
-            "Its interval may be too narrow; read the median."
-        )
+    if any(bool(one[f"{name}_marked"].any()) for one in shown for name in MEANS):
+        lines.append(f"* {describing.MARKED}. Read the median.")
+    if bool(statistics.failed.any()):
+        lines.append(f"Failed realizations {describing.FAILED_RANKED} in medians and quantiles.")
     if any(bool(one.doubtful.any()) for one in shown):
         lines += caveat_lines(results)
     undefined, missing = int(statistics.undefined.sum()), int(statistics.missing.sum())
@@ -165,23 +182,27 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
     """Paired comparison of solvers with one of them."""
     measure, reference = statistics.attrs["measure"], statistics.attrs["reference"]
     unit = ", dB" if is_power(measure) else ""
-    columns = ["pairs", f"mean difference{unit}\n[95 %]", f"median difference{unit}\n[95 %]"]
-    columns += ["won, %\n[95 %]", "tied", "p\n(Holm)", "times as fast\n[95 %]"]
+    failures = bool((statistics.failed + statistics.reference_failed).any())
+    columns = ["pairs", *([f"failed, it /\n{reference}"] if failures else [])]
+    columns += [f"median difference{unit}\n[95 %]", f"mean difference{unit}\n[95 %]"]
+    columns += ["won, %\n[95 %]", "tied", "sign test", "times as fast\n[95 %]"]
     table = new_table(row_dimensions(statistics), columns)
     form = "{:+.2f}".format if is_power(measure) else "{:+.3g}".format
     for words, one in _rows(statistics):
+        bounds = {
+            name: _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ENDS))
+            for name in ("median_difference", "difference")
+        }
         add_row(
             table,
             *words,
             str(int(one["pairs"])),
-            *(
-                _bracketed(*(_or_dash(one[f"{name}{end}"], form) for end in ENDS))
-                + _doubt(one, statistics)
-                for name in ("difference", "median_difference")
-            ),
+            *([f"{int(one['failed'])} / {int(one['reference_failed'])}"] if failures else []),
+            bounds["median_difference"] + _doubt(one, statistics),
+            bounds["difference"] + _mark(one, "difference") + _doubt(one, statistics),
             _bracketed(*(_or_dash(100 * one[f"won{e}"], "{:.0f}".format) for e in ENDS)),
             _or_dash(one["tied"], "{:.0%}".format),
-            _or_dash(one["p_holm"], "{:.2g}".format),
+            describing.sign_text(one, reference),
             _bracketed(*(_g(one[f"speed{end}"]) for end in ENDS)),
         )
     tests = int(statistics.p_value.notnull().sum())
@@ -189,9 +210,16 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
     lines = [
         f"{measure} minus that of {reference} on the same realizations; {sign} is better than "
         f"{reference}.",
-        f"p: Wilcoxon's signed-rank test, corrected for the {tests} comparisons shown. "
-        "Speed: batched runtimes; its interval is from the means of batches.",
+        f"p: exact sign test, corrected for the {tests} comparisons (Holm). Speed: ratio of the "
+        "sums of batched runtimes; its interval is from batches.",
     ]
+    if failures:
+        lines.append(f"Failed realizations {describing.FAILED_RANKED}; mean differences lack them.")
+    if bool(statistics.difference_marked.any()):
+        lines.append(
+            "* a mean difference not to be trusted: it lacks failed realizations, or failures not "
+            "seen yet could change it by 3 dB."
+        )
     if bool(statistics.doubtful.any()):
         lines += caveat_lines(results)
     if statistics.attrs["missing"]:
@@ -199,6 +227,18 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
             f"The cube is unfinished: {statistics.attrs['missing']} cells have not been run."
         )
     return [table, *_cut(statistics), *lines]
+
+
+def gap_parts(statistics: xr.Dataset) -> list[Table | str]:
+    """How far the means of solvers lie above bounds; see `pipeline.analysis.bounds.gaps`."""
+    unit = ", dB" if is_power(statistics.attrs["measure"]) else ""
+    columns = ["pairs", *(["failed"] if bool(statistics.failed.any()) else [])]
+    table = new_table(row_dimensions(statistics), [*columns, f"gap{unit}\n[95 %]"])
+    for words, one in _rows(statistics):
+        gap = _bracketed(*(_or_dash(one[f"gap{end}"], "{:.2f}".format) for end in ENDS))
+        counts = [str(int(one[name])) for name in columns]
+        add_row(table, *words, *counts, gap + _mark(one, "gap"))
+    return [f"{describing.GAP}:", table, *_cut(statistics)]
 
 
 def _cut(statistics: xr.Dataset) -> list[str]:
@@ -216,21 +256,35 @@ def _rows(statistics: xr.Dataset) -> Iterator[tuple[list[str], Row]]:
         yield [str(row[name]) for name in places], row
 
 
-def _headings(measure: str) -> list[str]:
+def _shown(statistics: xr.Dataset) -> list[str]:
+    """The median and the means that all tables show."""
+    in_db = is_power(statistics.attrs["measure"])
+    return ["median", "mean", *(["db_mean"] if in_db else [])]
+
+
+def _headings(statistics: xr.Dataset) -> list[str]:
     """Headings of the columns that `_measured` fills."""
-    unit = ", dB" if is_power(measure) else ""
-    titles = [f"{name} {measure}{unit}\n[95 %]" for name in ("median", "mean")]
-    return [*titles, f"mean of {measure} in dB\n[95 %]"] if is_power(measure) else titles
+    measure = statistics.attrs["measure"]
+    names = describing.statistic_names(measure)
+    return [f"{names[name]}\n[95 %]" for name in _shown(statistics)]
 
 
-def _measured(one: Row, measure: str, statistics: xr.Dataset) -> list[str]:
-    """A measure by its median, its mean, and the mean of its decibels, with marks."""
-    texts = [_interval(one, name, measure) for name in ("median", "mean")]
-    texts[1] += "*" if one["dominated"] else " "
-    if is_power(measure):
-        bounds = (one["db_mean"], one["db_low"], one["db_high"])
-        texts.append(_bracketed(*map(_decibels, bounds)))
-    return [text + _doubt(one, statistics) for text in texts]
+def _measured(one: Row, statistics: xr.Dataset) -> list[str]:
+    """A measure by its median and its means, with marks."""
+    measure = statistics.attrs["measure"]
+    texts = []
+    for name in _shown(statistics):
+        if name == "db_mean":
+            text = _bracketed(*(_decibels(one[name + end]) for end in ENDS))
+        else:
+            text = _interval(one, name, measure)
+        texts.append(text + _mark(one, name) + _doubt(one, statistics))
+    return texts
+
+
+def _mark(one: Row, name: str) -> str:
+    """The mark of a mean that is not to be trusted, a space in its place; medians have none."""
+    return "" if name == "median" else "*" if one[f"{name}_marked"] else " "
 
 
 def _doubt(one: Row, statistics: xr.Dataset) -> str:
@@ -274,11 +328,3 @@ def _ranged(mean: Any, levels: Any) -> str:
     middle, low, high = (_or_dash(v, form) for v in (mean, levels[0], levels[-1]))
     return middle if middle == "–" else f"{middle} ({low}–{high})"
 
-
-def _with_error(mean: float, error: float) -> str:
-    """A mean with as many digits as its standard error allows."""
-    if error == 0 or not math.isfinite(error):
-        known = "" if math.isnan(mean) else "±0" if error == 0 else "±–"
-        return _or_dash(mean, "{:.4g}".format) + known
-    digits = max(0, -math.floor(math.log10(error)))
-    return f"{mean:.{digits}f}±{error:.{digits}f}" if digits < 5 else f"{mean:.2g}±{error:.1g}"

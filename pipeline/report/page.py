@@ -167,11 +167,11 @@ def swatch(look: Look) -> str:
 
 
 def _outline(marker: str) -> str:
-    """Matplotlib's marker as an SVG path, y downwards."""
+    """Matplotlib's marker as an SVG path, y downwards; none of a bound."""
     from matplotlib.markers import MarkerStyle
     from matplotlib.transforms import Affine2D
 
-    style = MarkerStyle(marker)
+    style = MarkerStyle(marker or "None")
     shape = style.get_path().transformed(style.get_transform() + Affine2D().scale(9, -9))
     polygons = [np.asarray(polygon) for polygon in shape.to_polygons()]
     return "".join(f"M{'L'.join(f'{x:.2f} {y:.2f}' for x, y in p)}Z" for p in polygons)
