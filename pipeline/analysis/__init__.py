@@ -13,12 +13,11 @@ from pipeline.analysis.cells import (
 )
 from pipeline.analysis.comparison import compare
 from pipeline.analysis.intervals import CONFIDENCE, share_interval, to_db
+from pipeline.analysis.rankings import Ranking, best_solver, changed_rankings, ranking_lines
 from pipeline.analysis.rows import records, row_dimensions, rows_of
-from pipeline.analysis.rankings import Ranking, changed_rankings, ranking_lines
 from pipeline.analysis.summaries import (
     has_gaps,
     latencies,
-    means_of,
     summarize,
 )
 
@@ -27,6 +26,7 @@ __all__ = [
     "Caveat",
     "Ranking",
     "axes_of",
+    "best_solver",
     "caveats",
     "changed_rankings",
     "check",
@@ -37,7 +37,6 @@ __all__ = [
     "has_gaps",
     "is_power",
     "latencies",
-    "means_of",
     "measures_of",
     "ran",
     "ranking_lines",

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import intervals, tails
+from pipeline.analysis import intervals
 from pipeline.analysis.cells import check, failed, is_kind, is_power, over_realizations, usable
+from pipeline.analysis.summaries import summarize
 
-STATISTICS = ("gap", "gap_low", "gap_high", "pairs", "mean", "floor", "gap_marked")
+STATISTICS = ("gap", "gap_low", "gap_high", "pairs")
 
 
 def gaps(results: xr.Dataset, measure: str = "nmse") -> xr.Dataset | None:
@@ -45,14 +46,8 @@ def gaps(results: xr.Dataset, measure: str = "nmse") -> xr.Dataset | None:
     variables["failed"] = failed(results).sel(solver=~bound).sum("realization")
     gap = xr.Dataset(variables).compute()
     gap["pairs"] = gap.pairs.astype(int)
-    zero = results[measure].attrs.get("zero_estimate", np.nan)
-    unseen = tails.with_unseen(gap["mean"], gap.pairs, zero)
-    unseen = unseen.where(is_kind(results, "estimator").sel(solver=gap.solver))
-    high = unseen / gap.floor
-    gap["gap_high"] = gap.gap_high.where(~(high > gap.gap_high), high)
-    marked = (gap.gap_marked > 0) | (gap.failed > 0) | (unseen > tails.FACTOR * gap["mean"])
-    gap["gap_marked"] = marked & gap.gap.notnull()
-    gap = gap.drop_vars(["mean", "floor"])
+    marked = summarize(results, measure).mean_marked  # as the solver's mean is
+    gap["gap_marked"] = marked.sel(solver=gap.solver) & gap.gap.notnull()
     if is_power(measure):
         gap = gap.assign({name: intervals.to_db(gap[name]) for name in STATISTICS[:3]})
     return gap.assign_attrs({**results[measure].attrs, "measure": measure})
@@ -64,7 +59,5 @@ def _ratio(solver: NDArray[Any], bound: NDArray[Any]) -> NDArray[Any]:
     there = ~np.isnan(solver) & (bound > 0)
     ratios = np.divide(solver, bound, out=np.full(solver.shape, np.nan), where=there)
     bounds = intervals.mean_interval(ratios, bound)
-    means = (intervals.mean(np.where(there, values, np.nan)) for values in (solver, bound))
-    few = tails.rests_on_few(np.where(there, solver, np.nan))
-    found = (intervals.mean(ratios, bound), *bounds, intervals.count(ratios), *means, few)
+    found = (intervals.mean(ratios, bound), *bounds, intervals.count(ratios))
     return np.stack(found, axis=-1).astype(float)

@@ -19,7 +19,6 @@ from pipeline.analysis.cells import (
     check,
     failed,
     finished,
-    is_kind,
     is_power,
     labels_of,
     lower_is_better,
@@ -35,7 +34,6 @@ STATISTICS = (
     *("pairs", "failed", "reference_failed"),
     *("won", "won_low", "won_high", "lost", "tied", "p_value"),
 )
-LEVELS = ("level", "reference_level")
 SPEED = ("speed", "speed_low", "speed_high")
 FEWEST_BATCHES = 3
 """With fewer batches Student's interval is too wide to print."""
@@ -66,7 +64,7 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
             order statistics: in dB for mean squared errors, in the measure's own units otherwise.
         ``difference``, ``difference_low``, ``difference_high``, ``difference_marked``
             Their mean over the pairs in which both have an estimate, with Student's and Hall's
-            interval, opened for failures not seen yet as in `summarize`; and whether not to trust it.
+            interval; and whether not to trust it: fewer than 100 pairs, or some failed.
         ``won``, ``won_low``, ``won_high``, ``lost``, ``tied``
             Shares of the pairs in which the solver is the better one, with Clopper and Pearson's
             interval, in which it is the worse one, and in which the two are equal.
@@ -107,17 +105,19 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
         functools.partial(_pairs, power=power, lower=lower),
         *itertools.chain(*pair),
         dimension="statistic",
-        labels=(*STATISTICS, *LEVELS),
+        labels=STATISTICS,
     )
-    variables = {name: paired.sel(statistic=name, drop=True) for name in (*STATISTICS, *LEVELS)}
+    variables = {name: paired.sel(statistic=name, drop=True) for name in STATISTICS}
     times = results.runtime.where(ran(results))
     variables |= _speeds(times, reference, others, _batches(results))
     doubt = doubtful(results, ran(results))
     variables["doubtful"] = doubt.sel(solver=others) | doubt.sel(solver=reference, drop=True)
     found = xr.Dataset(variables).compute()
-    for name in ("pairs", "failed", "reference_failed"):
-        found[name] = found[name].astype(int)
-    found = _allowing_for_failures(found, results, measure, reference)
+    counts = ("pairs", "failed", "reference_failed")
+    found = found.assign({count: found[count].astype(int) for count in counts})
+    lacking = found.failed + found.reference_failed > 0
+    few = found.pairs < tails.FEWEST
+    found["difference_marked"] = (lacking | few) & found.difference.notnull()
     found["p_holm"] = found.p_value.copy(data=holm(found.p_value.values))
     unit = "dB" if is_power(measure) else results[measure].attrs.get("units", "1")
     for name, variable in found.data_vars.items():
@@ -146,7 +146,7 @@ def _pairs(
     power: bool,
     lower: bool,
 ) -> NDArray[Any]:
-    """The k values that `STATISTICS` and `LEVELS` name, (…, n) four times -> (…, k)."""
+    """The k values that `STATISTICS` names, (…, n) four times -> (…, k)."""
     worst = np.inf if lower else -np.inf
     a, b = np.where(solver_failed, worst, solver), np.where(base_failed, worst, base)
     a, b = np.broadcast_arrays(a, b)
@@ -168,31 +168,8 @@ def _pairs(
         *(pairs, (there & solver_failed).sum(axis=-1), (there & base_failed).sum(axis=-1)),
         *(won * share, *intervals.share_interval(won, pairs), lost * share, tied * share),
         intervals.sign_test(won, lost, tied),
-        *(intervals.mean(np.where(both, scaled(x), np.nan)) for x in (a, b)),
     )
     return np.stack(np.broadcast_arrays(*found), axis=-1)
-
-
-def _allowing_for_failures(
-    found: xr.Dataset, results: xr.Dataset, measure: str, reference: str
-) -> xr.Dataset:
-    """The comparison, its mean difference allowing for failures of either that are not seen yet."""
-    number = found.pairs - np.maximum(found.failed, found.reference_failed)
-    middle, low, high = (found[f"difference{end}"] for end in ("", "_low", "_high"))
-    marked = found.failed + found.reference_failed > 0
-    if is_power(measure):
-        zero = intervals.to_db(results[measure].attrs.get("zero_estimate", np.nan))
-        careful = is_kind(results, "estimator")
-        worse = tails.with_unseen(middle, number, zero - found.reference_level)
-        worse = worse.where(careful.sel(solver=found.solver))
-        better = tails.with_unseen(middle, number, found.level - zero)
-        better = better.where(bool(careful.sel(solver=reference)))
-        low, high = low.where(~(better < low), better), high.where(~(worse > high), worse)
-        three = intervals.to_db(tails.FACTOR)
-        marked = marked | (worse - middle > three) | (middle - better > three)
-    found["difference_low"], found["difference_high"] = low, high
-    found["difference_marked"] = marked & middle.notnull()
-    return found.drop_vars(LEVELS)
 
 
 def _batches(results: xr.Dataset) -> dict[str, int]:

@@ -22,6 +22,10 @@ MARKED = (
     "largest 5 %, with a tail that may have no variance, or with failures not seen yet that could "
     "add 3 dB"
 )
+DIFFERENCE_MARKED = (
+    f"a mean difference not to be trusted: of fewer than {tails.FEWEST} pairs, or without some in "
+    "which a solver failed"
+)
 FAILED_RANKED = "count as the worst outcome"
 FAILED_LEFT_OUT = "are left out of means"
 GAP = "Gap between the mean and that of a bound (ratio of means; SBL is biased and may lie below)"

@@ -10,7 +10,8 @@ import scipy.stats
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.cells import json_scalar
+from pipeline.analysis.cells import is_kind, json_scalar
+from pipeline.analysis.summaries import summarize
 
 RANKINGS_SHOWN = 10
 
@@ -64,6 +65,17 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
             orders = (_in_order(solvers, rank[:, number], there) for rank in ranks)
             found.append(Ranking(at, name, *orders))
     return found
+
+
+def best_solver(results: xr.Dataset, measure: str) -> str | None:
+    """The estimator whose medians rank best on average over the points; None without any."""
+    estimators = summarize(results.sel(solver=is_kind(results, "estimator")), measure)
+    costs = _costs(estimators, "median")
+    known = ~np.isnan(costs).any(axis=0)
+    if not known.any():
+        return None
+    ranks = scipy.stats.rankdata(costs[:, known], axis=0).mean(axis=1)
+    return str(estimators.solver.values[np.argmin(ranks)])
 
 
 def _costs(summary: xr.Dataset, name: str) -> NDArray[Any]:

@@ -68,8 +68,8 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         ``mean``, ``mean_se``, ``mean_low``, ``mean_high``
             Mean of the realizations with an estimate, standard error, bootstrap interval.
         ``db_mean``, ``db_mean_low``, ``db_mean_high``
-            Mean of 10 log10 of the values, Student's and Hall's interval; NaN unless the measure is a
-            mean squared error and all values are positive and finite.
+            Mean of 10 log10 of the values, Student's and Hall's interval; NaN unless the measure
+            is a mean squared error and all values are positive and finite.
         ``pooled``, ``pooled_low``, ``pooled_high``
             Σ‖e‖²/Σ‖x‖²: ``nmse`` weighted by ``signal_energy``, bootstrap interval; NaN for other
             measures.
@@ -239,7 +239,8 @@ def _described(summary: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dat
 def means_of(results: xr.Dataset, measures: list[str]) -> xr.Dataset:
     """Means of some measures as ``NAME``, with intervals as ``NAME_low`` and ``NAME_high``."""
     check(results, *measures)
-    good, found = finished(results), {}
+    good = finished(results)
+    found: dict[str, xr.DataArray] = {}
     labels = ("mean", "mean_low", "mean_high", "mean_marked", "used", "largest")
     for name in measures:
         one = over_realizations(

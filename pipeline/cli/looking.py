@@ -80,15 +80,8 @@ def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
 
 
 def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
-    from pipeline.analysis import (
-        caveats,
-        changed_rankings,
-        gaps,
-        has_gaps,
-        latencies,
-        records,
-        summarize,
-    )
+    from pipeline import analysis
+    from pipeline.analysis import records, summarize
 
     results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
@@ -98,17 +91,17 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
             for name in ("measure", "units", "better", "confidence")
         },
         "complete": not bool(statistics.missing.any()),
-        "caveats": [caveat._asdict() for caveat in caveats(results)],
+        "caveats": [caveat._asdict() for caveat in analysis.caveats(results)],
         "points": records(statistics),
     }
-    if has_gaps(results, measure):
+    if analysis.has_gaps(results, measure):
         shared = summarize(results, measure, cells="common")
         about["common"] = records(shared)
-        about["changed_rankings"] = [r._asdict() for r in changed_rankings(statistics, shared)]
-    for name, found in (("gaps", gaps(results, measure)), ("latencies", latencies(results))):
-        if found is not None:
-            about[name] = records(found)
-    return about
+        about["changed_rankings"] = [
+            r._asdict() for r in analysis.changed_rankings(statistics, shared)
+        ]
+    more = {"gaps": analysis.gaps(results, measure), "latencies": analysis.latencies(results)}
+    return about | {name: records(found) for name, found in more.items() if found is not None}
 
 
 @main.command()

@@ -53,7 +53,7 @@ class Cdf(FigureKind):
             [Panel(x, Axis("share of realizations", limits=(0, 1.02)), curves, "step")],
             "empirical distribution, 95 % band of the whole curve (DKW)",
             f"Distribution of {measure.upper()}",
-            failed=f"{describing.FAILED_RANKED}: a curve of errors ends below 1, of rates begins above 0",
+            failed=f"{describing.FAILED_RANKED}: a curve of errors ends below 1",
         )
 
 

@@ -42,9 +42,9 @@ def draw(
     looks
         Look of each solver; by default by place on the solver axis.
     **options
-        Options of the kind: for curves, tradeoff and heatmap ``statistic`` ("median", "mean" or "pooled")
-        and ``cells`` ("all", or "common": at each point only the realizations that all solvers
-        have finished).
+        Options of the kind: for curves, tradeoff and heatmap ``statistic`` ("median", "mean" or
+        "pooled") and ``cells`` ("all", or "common": at each point only the realizations that all
+        solvers have finished).
 
     Returns
     -------

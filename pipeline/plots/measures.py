@@ -70,7 +70,9 @@ class MeasureKind(FigureKind):
     def summary(self, results: xr.Dataset) -> xr.Dataset:
         """Statistics of the measure, its name among their attributes; bounds have means only."""
         summary = summarize(results, self.measure or default_measure(results), cells=self.cells)
-        return summary.drop_sel(solver=summary.attrs["bounds"] if self.statistic == "median" else [])
+        return summary.drop_sel(
+            solver=summary.attrs["bounds"] if self.statistic == "median" else []
+        )
 
     def told(self, summary: xr.Dataset) -> list[str]:
         """Notes on means that are not to be trusted, and on bounds."""

@@ -170,7 +170,9 @@ class Tradeoff(MeasureKind):
         measure = summary.attrs["measure"]
         bounds = _bounds(summary, self.statistic)
         points, curves = swept_points(results), []
-        summary = summary.drop_sel(solver=[s for s in summary.attrs["bounds"] if s in summary.solver])
+        summary = summary.drop_sel(
+            solver=[s for s in summary.attrs["bounds"] if s in summary.solver]
+        )
         for label in map(str, summary.solver.values):
             time = summary.runtime.sel(solver=label).values.reshape(-1)
             value, low, high = (bound.sel(solver=label).values.reshape(-1) for bound in bounds)

@@ -143,7 +143,11 @@ def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
     else:
         plot.varea("x", "low", "high", **shade, **common)
     line = plot.line("x", "value", **drawn, **common)
-    return line if panel.marks == "line" or not look.marker else plot.scatter("x", "value", **mark, **common)
+    return (
+        line
+        if panel.marks == "line" or not look.marker
+        else plot.scatter("x", "value", **mark, **common)
+    )
 
 
 def _open(panel: Panel, curve: Curve) -> Any:
