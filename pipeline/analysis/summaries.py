@@ -197,14 +197,14 @@ def _allowing_for_failures(found: xr.Dataset, results: xr.Dataset, measure: str)
             )
         marked = found.failed > 0
         if errors:
-            worst, beyond = zero, found.largest > zero
-            far = tails.FACTOR * middle
-            if name == "db_mean":  # in which a failure that is worse than 0 weighs little more
-                worst, beyond = intervals.to_db(np.maximum(zero, found.largest)), False
-                far = middle + intervals.to_db(tails.FACTOR)
+            worst = zero
+            if name == "db_mean":  # in which failures that are worse weigh little more
+                worst = intervals.to_db(np.maximum(zero, found.largest))
             unseen = tails.with_unseen(middle, found.used, worst).where(careful)
             high = high.where(~(unseen > high), unseen)
-            marked = marked | (unseen > far) | (careful & beyond) | (found[f"{name}_marked"] > 0)
+        if errors and name != "db_mean":  # whose tail is light: its interval tells all
+            far = (unseen > tails.FACTOR * middle) | (careful & (found.largest > zero))
+            marked = marked | far | (found[f"{name}_marked"] > 0)
         marked = marked & middle.notnull()
         found = found.assign({f"{name}_low": low, f"{name}_high": high, f"{name}_marked": marked})
     return found.drop_vars("largest")

@@ -20,7 +20,7 @@ LARGEST_SHARE = 0.05
 """The share of the trials, the largest ones, that `dominated` looks at."""
 LARGEST_TENTH = 0.1
 """The share that `heavy_tailed` looks at."""
-TAIL_LEVEL = 1e-3
+TAIL_LEVEL = 2e-3
 """How often a law on the verge of having no variance goes unmarked by `heavy_tailed`."""
 FACTOR = 2.0
 """A mean is marked where failures not seen yet could multiply it by as much: 3 dB."""
@@ -84,7 +84,7 @@ def heavy_tailed(values: Array) -> NDArray[np.bool_]:
 
     The logarithms of the largest tenth over the value below them are exponential for a Pareto
     tail, with its index for a rate (Hill 1975), and at an index of 2 the variance begins to be
-    infinite. True unless their sum is less than it is in one of a thousand samples of that law.
+    infinite. True unless their sum is less than it is in one of 500 samples of that law.
     """
     ordered, number = np.sort(np.abs(values)), count(values)[..., np.newaxis]
     several = np.ceil(LARGEST_TENTH * number)
