@@ -191,14 +191,14 @@ def test_bounds_are_dashed_and_drawn_with_means_only():
         (bound,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
         assert bound.get_marker() in ("", "None")
         np.testing.assert_allclose(bound.get_ydata(), cube.nmse[2].mean("realization"))
-        assert "bounds, of unbiased estimators: crb" in texts(figure)
+        assert "(SBL may lie below; not on medians): crb" in texts(figure)
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == ["svd", "oracle", "crb"]
     for kind in ("curves", "cdf", "tradeoff"):
         figure = plots.draw(cube, kind)
         assert len(curves_of(figure)) == 2
         assert not [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
-    assert "bounds are on means, and shown beside them: crb" in texts(plots.draw(cube))
+    assert "not on medians): crb" in texts(plots.draw(cube))
 
 
 def test_no_figure_profits_from_failures():

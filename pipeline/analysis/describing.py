@@ -17,10 +17,8 @@ from pipeline.errors import InputError
 from solvers.registry import suggest
 
 MARKED = (
-    "a mean not to be trusted, whatever its interval: of fewer than "
-    f"{tails.FEWEST} realizations, without some that failed, with more than half of the sum in the "
-    "largest 5 %, with a tail that may have no variance, or with failures not seen yet that could "
-    "add 3 dB"
+    f"a mean not to be trusted, whatever its interval: fewer than {tails.FEWEST} realizations, some "
+    "failed, a few hold half of the sum, the tail is heavy, or unseen failures could add 3 dB"
 )
 DIFFERENCE_MARKED = (
     f"a mean difference not to be trusted: of fewer than {tails.FEWEST} pairs, or without some in "

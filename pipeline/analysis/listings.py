@@ -108,6 +108,11 @@ def _key(value: Any) -> float:
     return math.inf if value != value else float(value)
 
 
+def milliseconds(seconds: float) -> str:
+    """Seconds in ms, with three digits or all that are before the point."""
+    return f"{1e3 * seconds:.3g}" if seconds < 0.1 else f"{1e3 * seconds:.0f}"
+
+
 def form_of(measure: str) -> Callable[[float], str]:
     """How values of a measure are written: mean squared errors in dB."""
     return (lambda v: f"{to_db(v):.2f}") if is_power(measure) else "{:.3g}".format
@@ -196,7 +201,7 @@ def of_gaps(found: xr.Dataset) -> dict[str, Column]:
 
 def of_latencies(found: xr.Dataset) -> dict[str, Column]:
     """Columns of `latencies`."""
-    in_ms = interval("latency", lambda seconds: f"{1e3 * seconds:.3g}")
+    in_ms = interval("latency", milliseconds)
     memory = {"peak memory, MB": number("peak_memory", "{:.3g}".format, 1e-6)}
     known = memory if "peak_memory" in found else {}
     return {"timed": number("timed"), f"median latency, ms{INTERVAL}": in_ms, **known}

@@ -224,7 +224,7 @@ Pair = tuple[dict[str, Any], xr.DataArray, xr.DataArray]
 def _verdicts(measure: str, solver: str, samples: list[Pair]) -> list[Verdict]:
     """A verdict at each point, and one on the trials' means over the points."""
     in_db = is_power(measure)
-    scale: Any = intervals.to_db if in_db else np.asarray
+    scale: Any = intervals.to_db if in_db else np.positive  # the same value, and dims
     points = [at for at, _, _ in samples]
     ours, theirs = ([scale(pair[side]) for pair in samples] for side in (1, 2))
     # One point tells little of how much draws differ; all of them tell more.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +46,7 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
     found = []
     bounds = everything.attrs.get("bounds", [])
     everything, shared = (one.drop_sel(solver=bounds) for one in (everything, shared))
-    solvers = [str(s) for s in everything.solver.values]
+    solvers = everything.solver.values
     for name in ("median", "mean"):
         points = everything[name].isel(solver=0, drop=True)
         a, b = _costs(everything, name), _costs(shared, name)
@@ -62,7 +61,7 @@ def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking
                 if d in points.coords
             }
             there = known[:, number]
-            orders = (_in_order(solvers, rank[:, number], there) for rank in ranks)
+            orders = (_in_order(solvers[there], rank[there, number]) for rank in ranks)
             found.append(Ranking(at, name, *orders))
     return found
 
@@ -87,12 +86,8 @@ def _costs(summary: xr.Dataset, name: str) -> NDArray[Any]:
     return ordered
 
 
-def _in_order(solvers: list[str], ranks: NDArray[Any], there: NDArray[Any]) -> list[list[str]]:
-    pairs = sorted(
-        ((rank, i) for i, (rank, known) in enumerate(zip(ranks, there, strict=True)) if known)
-    )
-    groups = itertools.groupby(pairs, key=lambda pair: pair[0])
-    return [[solvers[i] for _, i in group] for _, group in groups]
+def _in_order(solvers: NDArray[Any], ranks: NDArray[Any]) -> list[list[str]]:
+    return [[str(s) for s in solvers[ranks == rank]] for rank in np.unique(ranks)]
 
 
 def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:

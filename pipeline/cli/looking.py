@@ -129,21 +129,21 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
     if reference is None:
         labels = ", ".join(map(str, results.solver.values))
         raise InputError(f"--reference is missing: one of the solvers {labels}")
-    to_bounds = gaps(results, measure)
-    if to_bounds is not None and reference in labels_of(results, "bound"):
-        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
+    to_bounds = gaps(results, measure) if reference in labels_of(results, "bound") else None
+    if to_bounds is None:
+        statistics = compare_solvers(results, reference, measure)
     else:
-        statistics, to_bounds = compare_solvers(results, reference, measure), None
+        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
     if as_json:
         about = {
             k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
         }
         about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
         click.echo(json.dumps(about | {"points": records(statistics)}))
-    elif to_bounds is not None:
-        show(terminal(), *tables.gap_parts(statistics))
     else:
-        show(terminal(), *tables.comparison(results, statistics))
+        is_bound = to_bounds is not None
+        parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)
+        show(terminal(), *parts)
 
 
 @main.command()

@@ -70,19 +70,17 @@ class MeasureKind(FigureKind):
     def summary(self, results: xr.Dataset) -> xr.Dataset:
         """Statistics of the measure, its name among their attributes; bounds have means only."""
         summary = summarize(results, self.measure or default_measure(results), cells=self.cells)
-        return summary.drop_sel(
-            solver=summary.attrs["bounds"] if self.statistic == "median" else []
-        )
+        hidden = summary.attrs["bounds"] if self.statistic == "median" else []
+        return summary.drop_sel(solver=hidden)
 
     def told(self, summary: xr.Dataset) -> list[str]:
         """Notes on means that are not to be trusted, and on bounds."""
-        notes = describing.marked(summary, self.statistic)
         bounds = ", ".join(summary.attrs["bounds"])
-        if bounds and self.statistic == "median":
-            notes.append(f"bounds are on means, and shown beside them: {bounds}")
-        elif bounds:
-            notes.append(f"bounds, of unbiased estimators: {bounds}; SBL may lie below")
-        return notes
+        of_means = "bounds, on means of unbiased estimators (SBL may lie below; not on medians)"
+        return [
+            *describing.marked(summary, self.statistic),
+            *([f"{of_means}: {bounds}"] if bounds else []),
+        ]
 
     def worded(self, measure: str) -> str:
         """The statistic in a title: every mean says which it is."""

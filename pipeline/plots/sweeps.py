@@ -85,12 +85,12 @@ def over_sweep(
 def _within(bounds: Bounds) -> Bounds:
     """Bounds whose intervals can be drawn: what reaches to infinity ends with the others."""
     value, low, high = bounds
-    known = np.stack([bound.values for bound in bounds])
-    known = known[np.isfinite(known)]
-    if not known.size:
-        return bounds
-    ends = (low.where(low != -np.inf, known.min()), high.where(high != np.inf, known.max()))
-    return value, *ends
+    ends = (low.where(low != -np.inf), high.where(high != np.inf))
+    return (
+        value,
+        low.where(low != -np.inf, ends[0].min()),
+        high.where(high != np.inf, ends[1].max()),
+    )
 
 
 def _bounds(summary: xr.Dataset, name: str) -> Bounds:

@@ -21,7 +21,7 @@ from pipeline.analysis import (
 )
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
-from pipeline.analysis.listings import Column, Field, Row, number, texted
+from pipeline.analysis.listings import Column, Field, Row, milliseconds, number, texted
 from pipeline.analysis.summaries import MEANS
 from pipeline.plots.measures import drawable_measures
 from pipeline.report.charts import capital
@@ -121,12 +121,12 @@ def count(value: Any) -> Field:
 
 def _costs(results: xr.Dataset, summary: xr.Dataset) -> SortableTable:
     def quartiles(one: Row) -> Field:
-        low, high = (1e3 * one["runtime_quantile"][i] for i in (1, 2))
-        text = texted(low, lambda low: f"{low:.3g} – {high:.3g}")
+        low, high = (one["runtime_quantile"][i] for i in (1, 2))
+        text = texted(low, lambda low: f"{milliseconds(low)} – {milliseconds(high)}")
         return Field(text, float(low))
 
     columns = {
-        "runtime (ms)": number("runtime", "{:.3g}".format, 1e3),
+        "runtime (ms)": number("runtime", milliseconds),
         "quartiles (ms)": quartiles,
         "iterations": number("iterations", "{:.1f}".format),
         "run": number("cells"),
