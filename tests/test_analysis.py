@@ -418,6 +418,8 @@ def test_bounds_have_means_only_and_no_rank():
     assert np.isnan(found.sel(solver="crb")[["median", "median_low"]].to_array()).all()
     assert np.isnan(found.sel(solver="crb").quantiles).all()
     assert found["mean"].sel(solver="crb").values == pytest.approx(ds.nmse[2].mean("realization"))
+    ds["ser"][2] = np.nan
+    assert "crb" not in summarize(ds, "ser").solver  # a bound on something else
     ds["status"][2, :, :50] = Status.NOT_RUN  # it has no say in what is common
     assert not has_gaps(ds, "nmse")
     ds["status"][0, :, 100:] = Status.NOT_RUN

@@ -367,7 +367,7 @@ def test_reserved_names_are_those_of_cubes_and_statistics(tiny):
     results = cube()
     names = {*variables_of(request), *summarize(results).variables}
     names |= {*compare(results, "s0").variables, *latencies(with_latency(results)).variables}
-    axes_and_measures = {*results.dims, "nmse", "srr"} - {"solver", "realization"}
+    axes_and_measures = {*results.dims, *request.measures} - {"solver", "realization"}
     assert names - axes_and_measures <= RESERVED_DIMENSIONS
 
 

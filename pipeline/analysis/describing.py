@@ -17,8 +17,8 @@ from pipeline.errors import InputError
 from solvers.registry import suggest
 
 MARKED = (
-    f"a mean not to be trusted, whatever its interval: fewer than {tails.FEWEST} realizations, some "
-    "failed, a few hold half of the sum, the tail is heavy, or unseen failures could add 3 dB"
+    f"a mean not to be trusted, whatever its interval: fewer than {tails.FEWEST} realizations, "
+    "some failed, a few hold half of the sum, the tail is heavy, or unseen failures could add 3 dB"
 )
 DIFFERENCE_MARKED = (
     f"a mean difference not to be trusted: of fewer than {tails.FEWEST} pairs, or without some in "

@@ -73,19 +73,18 @@ def skewed_interval(values: Array) -> Interval:
     skewness is gone (Hall 1992, J. R. Statist. Soc. B 54, 221).
     """
     number, middle = count(values), mean(values)
+    low, high = t_interval(values)
     residuals = np.where(np.isnan(values), 0.0, values - middle[..., np.newaxis])
     variance = (residuals**2).sum(axis=-1) / number
     skewness = (residuals**3).sum(axis=-1) / number / variance**1.5
     shift = np.where(variance > 0, skewness, 0.0) / np.sqrt(number)
-    student = scipy.stats.t.isf(_TAIL, number - 1.0)
     error = standard_error(values)
 
-    def untransformed(score: Array) -> Array:
-        root = np.cbrt(1.0 + shift * (score - shift / 6.0)) - 1.0
-        return np.where(np.abs(shift) > 1e-6, 3.0 * root / shift, score)
+    def untransformed(end: Array) -> Array:
+        root = np.cbrt(1.0 + shift * ((middle - end) / error - shift / 6.0)) - 1.0
+        return np.where(np.abs(shift) > 1e-6, middle - error * 3.0 * root / shift, end)
 
-    low, high = (middle - untransformed(sign * student) * error for sign in (1.0, -1.0))
-    return np.minimum(low, middle - student * error), np.maximum(high, middle + student * error)
+    return np.minimum(low, untransformed(low)), np.maximum(high, untransformed(high))
 
 
 def quantiles(values: Array, levels: Sequence[float]) -> Array:

@@ -136,9 +136,13 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
     about = {
         **results[measure].attrs,
         **{"measure": measure, "confidence": intervals.CONFIDENCE, "cells": cells},
-        "bounds": labels_of(results, "bound"),
     }
     summary = xr.Dataset(variables, attrs=about).compute()
+    silent = is_kind(results, "bound") & (
+        summary.used.sum(set(summary.used.dims) - {"solver"}) == 0
+    )
+    summary, results = (part.sel(solver=~silent) for part in (summary, results))
+    summary.attrs["bounds"] = labels_of(results, "bound")
     summary = _allowing_for_failures(summary, results, measure)
     return _described(summary, results, measure)
 

@@ -212,8 +212,9 @@ def write_figures(studies: Sequence[Study], folder: Path) -> list[Path]:
     written = []
     for study in studies:
         traced = any(str(name).startswith("trace_") for name in study.results)
-        options = {"kind": "convergence", "measure": "nmse"} if traced else {}
+        means = {"statistic": "mean"}  # as the paper draws them
+        options = {"kind": "convergence", "measure": "nmse"} if traced else means
         written.append(draw(study.name, study.results, **options))
         if study.published is not None and describing.free_axes(study.published):
-            written.append(draw(f"{study.name}-published", study.published))
+            written.append(draw(f"{study.name}-published", study.published, **means))
     return written
