@@ -39,12 +39,9 @@ def gaps(results: xr.Dataset, measure: str = "nmse") -> xr.Dataset | None:
     if not bool(bound.any() & values.sel(solver=bound).notnull().any()):
         return None
     floor = values.sel(solver=bound).rename(solver="bound")
-    found = over_realizations(
-        _ratio, values.sel(solver=~bound), floor, dimension="statistic", labels=STATISTICS
-    )
-    variables = {name: found.sel(statistic=name, drop=True) for name in STATISTICS}
-    variables["failed"] = failed(results).sel(solver=~bound).sum("realization")
-    gap = xr.Dataset(variables).compute()
+    found = over_realizations(_ratio, values.sel(solver=~bound), floor, names=STATISTICS)
+    lost = failed(results).sel(solver=~bound).sum("realization")
+    gap = found.assign(failed=lost).compute()
     gap["pairs"] = gap.pairs.astype(int)
     marked = summarize(results, measure).mean_marked  # as the solver's mean is
     gap["gap_marked"] = marked.sel(solver=gap.solver) & gap.gap.notnull()

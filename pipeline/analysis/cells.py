@@ -131,8 +131,8 @@ def outcomes(results: xr.Dataset, measure: str) -> xr.DataArray:
 
 
 def over_realizations(
-    function: Callable[..., Any], *inputs: xr.DataArray, dimension: str, labels: Sequence[str]
-) -> xr.DataArray:
+    function: Callable[..., Any], *inputs: xr.DataArray, names: Sequence[str]
+) -> xr.Dataset:
     """Apply a function of samples to every solver and point; lazily where the inputs are lazy.
 
     Parameters
@@ -141,20 +141,20 @@ def over_realizations(
         Takes one array (…, n) per input, gives (…, k).
     *inputs
         With a dimension ``realization``.
-    dimension, labels
-        Name and the k labels of the last dimension of what comes out.
+    names
+        Of the k statistics that it gives, which become the variables of the dataset.
     """
     whole = [x.chunk(realization=-1) if x.chunks is not None else x for x in inputs]
     found: xr.DataArray = xr.apply_ufunc(
         function,
         *whole,
         input_core_dims=[["realization"]] * len(inputs),
-        output_core_dims=[[dimension]],
+        output_core_dims=[["statistic"]],
         dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {dimension: len(labels)}},
+        dask_gufunc_kwargs={"output_sizes": {"statistic": len(names)}},
         output_dtypes=[float],
     )
-    return found.assign_coords({dimension: list(labels)})
+    return found.assign_coords(statistic=list(names)).to_dataset("statistic")
 
 
 def json_scalar(value: Any) -> Any:

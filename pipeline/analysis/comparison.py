@@ -101,18 +101,12 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     values, lost = results[measure].where(finished(results)), failed(results)
     power, lower = is_power(measure), lower_is_better(results[measure])
     pair = [(x.sel(solver=others), x.sel(solver=reference, drop=True)) for x in (values, lost)]
-    paired = over_realizations(
-        functools.partial(_pairs, power=power, lower=lower),
-        *itertools.chain(*pair),
-        dimension="statistic",
-        labels=STATISTICS,
-    )
-    variables = {name: paired.sel(statistic=name, drop=True) for name in STATISTICS}
-    times = results.runtime.where(ran(results))
-    variables |= _speeds(times, reference, others, _batches(results))
+    pairs = functools.partial(_pairs, power=power, lower=lower)
+    found = over_realizations(pairs, *itertools.chain(*pair), names=STATISTICS)
+    speeds = _speeds(results.runtime.where(ran(results)), reference, others, _batches(results))
     doubt = doubtful(results, ran(results))
-    variables["doubtful"] = doubt.sel(solver=others) | doubt.sel(solver=reference, drop=True)
-    found = xr.Dataset(variables).compute()
+    doubt = doubt.sel(solver=others) | doubt.sel(solver=reference, drop=True)
+    found = found.merge(speeds).assign(doubtful=doubt).compute()
     counts = ("pairs", "failed", "reference_failed")
     found = found.assign({count: found[count].astype(int) for count in counts})
     lacking = found.failed + found.reference_failed > 0
@@ -180,7 +174,7 @@ def _batches(results: xr.Dataset) -> dict[str, int]:
 
 def _speeds(
     times: xr.DataArray, reference: str, others: list[str], batches: dict[str, int]
-) -> dict[str, xr.DataArray]:
+) -> xr.Dataset:
     """Runtime ratios to the reference; clusters are whole batches of both solvers."""
     ratios = []
     for label in others:
@@ -190,12 +184,10 @@ def _speeds(
                 functools.partial(speed_ratio, size=size),
                 times.sel(solver=reference, drop=True),
                 times.sel(solver=[label]),
-                dimension="statistic",
-                labels=SPEED,
+                names=SPEED,
             )
         )
-    found = xr.concat(ratios, "solver")
-    return {name: found.sel(statistic=name, drop=True) for name in SPEED}
+    return xr.concat(ratios, "solver")
 
 
 def speed_ratio(base: NDArray[Any], solver: NDArray[Any], *, size: int) -> NDArray[Any]:

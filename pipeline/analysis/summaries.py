@@ -32,6 +32,7 @@ from pipeline.errors import InputError
 from solvers import Status
 
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
+LEVELS = tuple(map(str, QUANTILES))
 MEANS = ("mean", "db_mean", "pooled")
 STATISTICS = (
     *("mean", "mean_low", "mean_high", "mean_marked"),
@@ -109,13 +110,11 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
     found = over_realizations(
         functools.partial(_statistics, power=is_power(measure)),
         *samples,
-        dimension="statistic",
-        labels=(*STATISTICS, "largest", *map(str, QUANTILES)),
+        names=(*STATISTICS, "largest", *LEVELS),
     )
-    variables = {name: found.sel(statistic=name, drop=True) for name in (*STATISTICS, "largest")}
-    used = variables["used"].astype(int)
-    variables |= {
-        "quantiles": _as_quantiles(found.isel(statistic=slice(len(STATISTICS) + 1, None))),
+    used = found.used.astype(int)
+    variables = {**found.drop_vars(LEVELS).data_vars} | {
+        "quantiles": _as_quantiles(found),
         "used": used,
         "cells": there.sum("realization"),
         "missing": not_run(results).sum("realization"),
@@ -128,11 +127,9 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         spread = over_realizations(
             _mean_and_quantiles,
             results[name].where(there if name == "runtime" else good),
-            dimension="statistic",
-            labels=("mean", *map(str, QUANTILES)),
+            names=("mean", *LEVELS),
         )
-        variables[name] = spread.sel(statistic="mean", drop=True)
-        variables[f"{name}_quantile"] = _as_quantiles(spread.isel(statistic=slice(1, None)))
+        variables |= {name: spread["mean"], f"{name}_quantile": _as_quantiles(spread)}
     about = {
         **results[measure].attrs,
         **{"measure": measure, "confidence": intervals.CONFIDENCE, "cells": cells},
@@ -219,8 +216,9 @@ def _mean_and_quantiles(values: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([intervals.mean(values)[..., np.newaxis], spread], axis=-1)
 
 
-def _as_quantiles(found: xr.DataArray) -> xr.DataArray:
-    return found.rename(statistic="quantile").assign_coords(quantile=list(QUANTILES))
+def _as_quantiles(found: xr.Dataset) -> xr.DataArray:
+    levels = found[list(LEVELS)].to_dataarray("quantile").assign_coords(quantile=list(QUANTILES))
+    return levels.transpose(..., "quantile")
 
 
 def _described(summary: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dataset:
@@ -247,9 +245,7 @@ def means_of(results: xr.Dataset, measures: list[str]) -> xr.Dataset:
     found: dict[str, xr.DataArray] = {}
     labels = ("mean", "mean_low", "mean_high", "mean_marked", "used", "largest")
     for name in measures:
-        one = over_realizations(
-            _of_values, results[name].where(good), dimension="statistic", labels=labels
-        ).to_dataset("statistic")
+        one = over_realizations(_of_values, results[name].where(good), names=labels)
         one["failed"] = failed(results).sum("realization")
         one = _allowing_for_failures(one.compute(), results, name)
         found |= {name + end: one[f"mean{end}"] for end in ("", "_low", "_high")}
@@ -291,10 +287,8 @@ def latencies(results: xr.Dataset) -> xr.Dataset | None:
         )
 
     names = ("latency", "latency_low", "latency_high", "timed")
-    found = over_realizations(statistics, results.latency, dimension="statistic", labels=names)
-    variables = {name: found.sel(statistic=name, drop=True) for name in names}
-    variables["timed"] = variables["timed"].astype(int)
+    found = over_realizations(statistics, results.latency, names=names)
+    found = found.assign(timed=found.timed.astype(int))
     if "peak_memory" in results:
-        variables["peak_memory"] = results.peak_memory
-    order = ("timing_host", "solver", *axes_of(results))
-    return xr.Dataset(variables).transpose(*order, ...).compute()
+        found["peak_memory"] = results.peak_memory
+    return found.transpose("timing_host", "solver", *axes_of(results), ...).compute()
