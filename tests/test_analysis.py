@@ -166,6 +166,8 @@ def test_a_solver_gains_nowhere_by_failing_where_it_is_bad(better):
         for r in changed_rankings(found, common)
     )
     assert best_solver(ds, "nmse") == "am"
+    marked = means_of(ds, ["ser"]).ser_marked
+    assert marked.sel(solver="picky").all()
     compared = compare(ds, "am").sel(solver="picky")
     assert (compared.failed == 80).all()
     assert (compared.won == 0).all()

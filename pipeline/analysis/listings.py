@@ -161,7 +161,9 @@ def of_comparison(found: xr.Dataset) -> dict[str, Column]:
         "pairs": number("pairs"),
         **lost,
         f"median difference{unit}{INTERVAL}": interval("median_difference", signed, doubts=doubts),
-        f"mean difference{unit}{INTERVAL}": interval("difference", signed, doubts=doubts),
+        f"mean of {'dB ' if in_db else ''}differences{INTERVAL}": interval(
+            "difference", signed, doubts=doubts
+        ),
         f"won, %{INTERVAL}": interval("won", lambda share: f"{100 * share:.0f}"),
         "tied": number("tied", "{:.0%}".format),
         "sign test": lambda one: Field(describing.sign_text(one, reference), _key(one["p_holm"])),

@@ -239,7 +239,7 @@ def _described(summary: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dat
 
 
 def means_of(results: xr.Dataset, measures: list[str]) -> xr.Dataset:
-    """Means of some measures as ``NAME``, with intervals as ``NAME_low`` and ``NAME_high``."""
+    """Means of some measures as ``NAME``, with ``NAME_low``, ``NAME_high`` and ``NAME_marked``."""
     check(results, *measures)
     good = finished(results)
     found: dict[str, xr.DataArray] = {}
@@ -248,7 +248,7 @@ def means_of(results: xr.Dataset, measures: list[str]) -> xr.Dataset:
         one = over_realizations(_of_values, results[name].where(good), names=labels)
         one["failed"] = failed(results).sum("realization")
         one = _allowing_for_failures(one.compute(), results, name)
-        found |= {name + end: one[f"mean{end}"] for end in ("", "_low", "_high")}
+        found |= {name + end: one[f"mean{end}"] for end in ("", "_low", "_high", "_marked")}
     return xr.Dataset(found)
 
 

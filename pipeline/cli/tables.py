@@ -109,7 +109,7 @@ def _ranged(name: str, scale: float) -> Column:
     """Mean and outer quantiles, of counts up to thousands or of times."""
 
     def form(value: float) -> str:
-        return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+        return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
 
     def column(one: Row) -> Field:
         levels = one[f"{name}_quantile"]

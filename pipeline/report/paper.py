@@ -191,7 +191,7 @@ def verdict_table(study: Study) -> SortableTable:
 
 
 def _sample(sample: Sample) -> list[Field | str]:
-    error = f" ± {sample.error:.1g}" if sample.trials > 1 else ""
+    error = f" ± {sample.error:.1g}" if sample.error > 0 else ""
     return [
         Field(f"{sample.median:.3g}", sample.median),
         Field(f"{sample.mean:.3g}{error} ({sample.trials})", sample.mean),
