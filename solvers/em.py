@@ -54,9 +54,9 @@ class _State(NamedTuple):
 
     def take(self, rows: Array) -> _State:
         """The state of some of them (indices)."""
-        arrays: Any = self[1:-1]
         memory = None if self.memory is None else self.memory.take(rows)
-        return _State(self.posterior.take(rows), *[values[rows] for values in arrays], memory)
+        taken: Any = [self.posterior.take(rows), *(values[rows] for values in self[1:-1]), memory]
+        return _State(*taken)
 
 
 def initial_gamma(default: float) -> Any:

@@ -54,7 +54,7 @@ def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) ->
     shell_complete=_kinds_that_begin,
 )
 @click.option("--measure", help="Of the cube, nmse say; for convergence nmse, cost or change.")
-@click.option("--statistic", help="mean (the default) or median, with its 95 % interval.")
+@click.option("--statistic", help="median (the default), mean or pooled, with its 95 % interval.")
 @click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
 @POINT
 def plot(
@@ -67,7 +67,7 @@ def plot(
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
-      kronsbl plot results/quickstart -o nmse.pdf --statistic median
+      kronsbl plot results/quickstart -o nmse.pdf --statistic mean
       kronsbl plot results/quickstart -o cdf.svg --kind cdf --snr_db 20
     """
     from pipeline import plots

@@ -80,7 +80,8 @@ def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
 
 
 def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
-    from pipeline.analysis import caveats, changed_rankings, has_gaps, latencies, records, summarize
+    from pipeline import analysis
+    from pipeline.analysis import records, summarize
 
     results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
@@ -90,15 +91,17 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
             for name in ("measure", "units", "better", "confidence")
         },
         "complete": not bool(statistics.missing.any()),
-        "caveats": [caveat._asdict() for caveat in caveats(results)],
+        "caveats": [caveat._asdict() for caveat in analysis.caveats(results)],
         "points": records(statistics),
     }
-    if has_gaps(results, measure):
+    if analysis.has_gaps(results, measure):
         shared = summarize(results, measure, cells="common")
         about["common"] = records(shared)
-        about["changed_rankings"] = [r._asdict() for r in changed_rankings(statistics, shared)]
-    timed = latencies(results)
-    return about if timed is None else about | {"latencies": records(timed)}
+        about["changed_rankings"] = [
+            r._asdict() for r in analysis.changed_rankings(statistics, shared)
+        ]
+    more = {"gaps": analysis.gaps(results, measure), "latencies": analysis.latencies(results)}
+    return about | {name: records(found) for name, found in more.items() if found is not None}
 
 
 @main.command()
@@ -109,22 +112,28 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
 def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
-    Differences of the same realization, their confidence, who won how often, a signed-rank test,
-    and the ratio of runtimes. An unfinished cube is compared where both solvers are done.
+    Differences of the same realization, their confidence, who won how often, the exact sign test,
+    and the ratio of runtimes. A failed realization is lost to any estimate. With a bound as the
+    reference, the gaps of the solvers' means. An unfinished cube is compared where both are done.
 
     Examples:
       kronsbl compare results/quickstart --reference svd
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
-    from pipeline.analysis import caveats, records
+    from pipeline.analysis import caveats, gaps, records
     from pipeline.analysis import compare as compare_solvers
+    from pipeline.analysis.cells import labels_of
     from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
     if reference is None:
         labels = ", ".join(map(str, results.solver.values))
         raise InputError(f"--reference is missing: one of the solvers {labels}")
-    statistics = compare_solvers(results, reference, measure)
+    to_bounds = gaps(results, measure) if reference in labels_of(results, "bound") else None
+    if to_bounds is None:
+        statistics = compare_solvers(results, reference, measure)
+    else:
+        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
     if as_json:
         about = {
             k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
@@ -132,7 +141,9 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
         click.echo(json.dumps(about | {"points": records(statistics)}))
     else:
-        show(terminal(), *tables.comparison(results, statistics))
+        is_bound = to_bounds is not None
+        parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)
+        show(terminal(), *parts)
 
 
 @main.command()
