@@ -256,7 +256,7 @@ def test_readers_never_see_a_mixture_of_cubes(tiny, tmp_path, moment):
     # What the killed one left behind is swept out once it is old.
     for path in (tmp_path / "store" / "cubes").glob(".*"):
         os.utime(path, (0, 0))
-    from pipeline.results.publishing import collect_garbage
+    from pipeline.results.garbage import collect_garbage
 
     collect_garbage(Store.open(tmp_path / "store"))
     left = [p.name for p in (tmp_path / "store" / "cubes").iterdir()]

@@ -139,7 +139,7 @@ def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
     bad["status"][0] = Status.RAISED
     store.write(block, BlockData(bad, {**data.meta, "failures": {"bad day": 1}}))
     assert store.failures().keys() == {block.key}
-    store.set_aside(block.key)
+    store.set_aside({block.files[-1]: "a flipped bit"})
     store.write(block, data)
     assert store.failures() == {}
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.base import (
+    CODE,
     FAILED,
     POINT,
     check_point,
@@ -160,10 +161,16 @@ def export(store: Path, output: Path) -> None:
 @file_argument("store")
 @click.option("--solver", required=True, help="Label of the solver.")
 @click.option("--realization", required=True, type=int)
+@CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)
 @POINT
 def replay(
-    store: Path, solver: str, realization: int, output: Path | None, point: tuple[str, ...]
+    store: Path,
+    solver: str,
+    realization: int,
+    code: Path | None,
+    output: Path | None,
+    point: tuple[str, ...],
 ) -> None:
     """Solve one cell of STORE again, and show what happened.
 
@@ -181,7 +188,7 @@ def replay(
     where = point_of(point)
     check_point(where, [axis.dimension for axis in Store.open(store).asked().axes])
     try:
-        result = replay_cell(store, solver, realization, **where)
+        result = replay_cell(store, solver, realization, code=code, **where)
     except (InputError, OSError):
         raise
     except Exception as error:  # the solver's own; where it was raised is what one wants to see

@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.cluster import main_guard
-from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
+from pipeline.cluster.checks import speaking_meanwhile
+from pipeline.cluster.common import (
+    LOOPBACK,
+    NO_DASHBOARD,
+    PRELOAD,
+    SETTINGS,
+    WORKER_ENVIRONMENT,
+    check_memory,
+)
+from pipeline.cluster.credentials import temporary
 from pipeline.errors import InputError
 from pipeline.signals import blocked_in_children
 
@@ -21,35 +30,50 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def processes(workers: int | None) -> Iterator[Any]:
+def processes(
+    workers: int | None, *, patience: float | None = None, dashboard: bool = True
+) -> Iterator[Any]:
     """Give a client of single-threaded worker processes, reachable from this machine only.
 
     Parameters
     ----------
     workers
         How many; by default one per core.
+    patience
+        Seconds that they may take to start.
+    dashboard
+        Whether to have Dask's pages, which all users of this machine can look at.
 
     Yields
     ------
     distributed.Client
         Leaving the context ends the processes.
+
+    Raises
+    ------
+    InputError
+        They would have too little memory, or the script that asks for them has no main guard.
     """
     import dask
-    from distributed import Client, LocalCluster, Security
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
+    workers = workers or usable_cores()
+    check_memory(MEMORY_LIMIT / workers)
     settings = {**SETTINGS, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
-    with dask.config.set(settings):
+    with dask.config.set(settings if dashboard else settings | NO_DASHBOARD):
         try:
-            with blocked_in_children():
+            with blocked_in_children(), speaking_meanwhile("waiting for the workers to start"):
                 started = LocalCluster(
-                    n_workers=workers or usable_cores(),
+                    n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
                     protocol="tls://",
-                    security=Security.temporary(),
+                    security=temporary(),
                     dashboard_address=LOOPBACK,
-                    worker_dashboard_address=LOOPBACK,
+                    scheduler_kwargs={"dashboard": dashboard},
+                    death_timeout=patience,
                     silence_logs=logging.CRITICAL,  # what matters is told by the run itself
                     preload=[PRELOAD],
                 )

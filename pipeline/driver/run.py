@@ -79,7 +79,7 @@ class Run:
     missing : int
         Cells still not done.
     damaged : list of str
-        What was wrong with block files, which were moved aside.
+        What was wrong with block files, and what was done about it.
     stopped : dict
         Solvers that were stopped because their first blocks all failed, and with what message.
     """
@@ -108,6 +108,7 @@ def run(
     folder: Path | None = None,
     retry_failed: bool = False,
     shard: tuple[int, int] | None = None,
+    dashboard: bool = True,
 ) -> Run:
     """Compute what a store lacks of a campaign, and publish the cube.
 
@@ -131,6 +132,8 @@ def run(
         Compute blocks with failed cells again, and replace them.
     shard : (i, N)
         Compute only the i-th of N parts, from 0, and publish nothing.
+    dashboard
+        See `pipeline.cluster.connect`.
 
     Returns
     -------
@@ -170,7 +173,13 @@ def run(
             log.info("computed again: %s", change)
         found: AbstractContextManager[Any]
         if client is None:
-            found = connect(cluster, workers=workers, settings=campaign.cluster, store=store.path)
+            found = connect(
+                cluster,
+                workers=workers,
+                settings=campaign.cluster,
+                store=store.path,
+                dashboard=dashboard,
+            )
         else:
             found = nullcontext(client)
         try:
