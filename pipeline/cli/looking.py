@@ -24,6 +24,7 @@ from pipeline.cli.base import (
     output_option,
     point_of,
     show,
+    tell,
     terminal,
 )
 from pipeline.cli.terminal import add_row
@@ -164,14 +165,7 @@ def export(store: Path, output: Path) -> None:
 @CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)
 @POINT
-def replay(
-    store: Path,
-    solver: str,
-    realization: int,
-    code: Path | None,
-    output: Path | None,
-    point: tuple[str, ...],
-) -> None:
+def replay(store: Path, output: Path | None, point: tuple[str, ...], **cell: Any) -> None:
     """Solve one cell of STORE again, and show what happened.
 
     POINT is one option per swept parameter, by its name in the cube.
@@ -188,13 +182,13 @@ def replay(
     where = point_of(point)
     check_point(where, [axis.dimension for axis in Store.open(store).asked().axes])
     try:
-        result = replay_cell(store, solver, realization, code=code, **where)
+        result = replay_cell(store, **cell, **where)
     except (InputError, OSError):
         raise
     except Exception as error:  # the solver's own; where it was raised is what one wants to see
         click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)
         reason = in_one_line(error)
-        click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
+        tell(f"{cell['solver']}, realization {cell['realization']}: {reason}")
         sys.exit(FAILED)
     click.echo(replay_text(result))
     if output is not None:

@@ -60,18 +60,10 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no table, no dashboard.")
 @click.option(
-    "--no-dashboard", is_flag=True, help="Dask's has no password: all of this host see it."
+    "--dashboard/--no-dashboard", default=True, help="Dask's; all users of this machine see it."
 )
 def run(
-    campaign: Path,
-    store: Path | None,
-    workers: int | None,
-    cluster: str,
-    realizations: int | None,
-    retry: str | None,
-    shard: tuple[int, int] | None,
-    quiet: bool,
-    no_dashboard: bool,
+    campaign: Path, realizations: int | None, retry: str, quiet: bool, dashboard: bool, **where: Any
 ) -> None:
     """Compute what the store lacks of CAMPAIGN, and publish the cube.
 
@@ -95,14 +87,11 @@ def run(
     with shown(console, quiet=quiet) as progress:
         result = run_campaign(
             study,
-            store,
-            workers=workers,
-            cluster=cluster,
             progress=progress,
             folder=campaign.resolve().parent,
             retry_failed=retry == "failed",
-            shard=shard,
-            dashboard=not (quiet or no_dashboard),
+            dashboard=dashboard and not quiet,
+            **where,
         )
     if result.cube is None:
         if not quiet:
@@ -152,14 +141,7 @@ def _troubles(result: Run) -> Iterator[str]:
 @CLUSTER
 @REALIZATIONS
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(
-    campaign: Path,
-    store: Path | None,
-    workers: int | None,
-    cluster: str,
-    realizations: int | None,
-    as_json: bool,
-) -> None:
+def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) -> None:
     """Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
 
     Nothing is written. Each solver is tried for a few seconds.
@@ -172,7 +154,7 @@ def plan(
     from pipeline.driver.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
-    found = plan_campaign(study, store, workers=workers, cluster=cluster)
+    found = plan_campaign(study, **where)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
@@ -318,9 +300,7 @@ def rescore(store: Path, code: Path | None) -> None:
 
     set_up_logging(quiet=False)
     with click.progressbar(length=1000, label="scoring", file=sys.stderr) as bar:
-        done = rescore_store(
-            store, lambda n, total: bar.update(1000 * n // total - bar.pos), code=code
-        )
+        done = rescore_store(store, lambda n, of: bar.update(1000 * n // of - bar.pos), code=code)
     click.echo(f"{done.scored} blocks scored anew; {done.unsolved} must be solved again by a run")
     if done.scored:
         click.echo(publish_cube(store).path)
@@ -339,7 +319,6 @@ def gc(store: Path, dry_run: bool) -> None:
     from pipeline.store import Store
 
     removed = collect_garbage(Store.open(store), dry_run=dry_run)
-    for path, count in removed:
+    for path, count in removed.items():
         click.echo(f"{path}  {size(count)}")
-    total = size(sum(count for _, count in removed))
-    click.echo(f"{len(removed)} to remove, {total}" if dry_run else f"{total} freed")
+    click.echo(f"{size(sum(removed.values()))} {'would be' if dry_run else 'were'} freed")

@@ -26,10 +26,10 @@ log = logging.getLogger("kronsbl")
 @contextmanager
 def connect(
     cluster: str = "local",
-    *,
     workers: int | None = None,
     settings: ClusterSettings | None = None,
     store: Path | None = None,
+    *,
     dashboard: bool = True,
 ) -> Iterator[Any]:
     """Give a client of the cluster that is asked for, with at least one worker.

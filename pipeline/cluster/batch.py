@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.campaign.settings import ClusterSettings, Jobs
-from pipeline.cluster.common import LOOPBACK, NO_DASHBOARD, PRELOAD, SETTINGS
+from pipeline.cluster import common
+from pipeline.cluster.common import LOOPBACK, PRELOAD
 from pipeline.cluster.credentials import private_folder, security, write_credentials
 from pipeline.cluster.description import JOB_NAME, BatchSystem
 from pipeline.errors import InputError
@@ -116,7 +117,7 @@ def jobs(
     with (
         private_folder(store) as folder,
         # Around the cluster, whose scheduler reads them as it starts and as workers are lost.
-        dask.config.set(SETTINGS if dashboard else SETTINGS | NO_DASHBOARD),
+        dask.config.set(common.settings(dashboard)),
         _cluster(system, settings, folder, store, dashboard) as cluster,
     ):
         from pipeline.cluster.jobs import Upkeep

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.errors import InputError
 
 LOOPBACK = "127.0.0.1:0"
@@ -23,7 +25,7 @@ have one thread each and there are as many as cores, so that further threads wou
 each other.
 """
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     # How many workers a task may lose before the driver hears of it and searches for the fault.
     "distributed.scheduler.allowed-failures": 1,
     # Others bring lost workers back: nannies on this machine, `pipeline.cluster.jobs` in a batch
@@ -33,11 +35,13 @@ SETTINGS = {
 }
 """Settings of Dask for schedulers and clusters."""
 
-NO_DASHBOARD: dict[str, list[str]] = {"distributed.scheduler.http.routes": []}
-"""A setting that leaves no page on the scheduler's port."""
-
 WORKER_BASE_BYTES = 250e6
 """Memory of a worker that has loaded everything and has nothing to do."""
+
+
+def settings(dashboard: bool) -> dict[str, Any]:
+    """Settings of Dask, with the scheduler's pages or without."""
+    return SETTINGS if dashboard else SETTINGS | {"distributed.scheduler.http.routes": []}
 
 
 def usable(limit: float) -> float:

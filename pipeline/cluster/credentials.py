@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,30 +35,23 @@ def private_folder(store: Path) -> Iterator[Path]:
 def temporary() -> Any:
     """Dask's `Security` object with a key and a certificate made for one run, in memory only.
 
-    As `distributed.Security.temporary` makes them, but for the time from which they are valid,
-    which there is that of the driver: nodes whose clocks are behind would be kept out.
+    Dask's own is valid from the moment it is made, which on nodes whose clocks are behind is yet
+    to come: this one is from a day earlier on.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
     from distributed import Security
 
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dask-internal")])
-    now, pem = datetime.now(UTC), serialization.Encoding.PEM
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("dask-internal")]), critical=False)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=365))
-        .sign(key, hashes.SHA256())
-    )
-    cert = certificate.public_bytes(pem).decode()
-    plain = serialization.NoEncryption()
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode()
-    parts = {"cert": cert, "key": private}
-    of_roles = {f"tls_{role}_{part}": parts[part] for role in ROLES for part in parts}
-    return Security(require_encryption=True, tls_ca_file=cert, **of_roles)
+    made = Security.temporary()
+    key: Any = serialization.load_pem_private_key(made.tls_scheduler_key.encode(), None)
+    now = x509.load_pem_x509_certificate(made.tls_ca_file.encode())
+    since, until = now.not_valid_before_utc - timedelta(days=1), now.not_valid_after_utc
+    names = (now.issuer, now.subject, now.public_key(), now.serial_number)
+    earlier = x509.CertificateBuilder(*names, since, until, list(now.extensions))
+    signed = earlier.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    for name in ("tls_ca_file", *(f"tls_{role}_cert" for role in ROLES)):
+        setattr(made, name, signed.decode())
+    return made
 
 
 def write_credentials(folder: Path) -> None:

@@ -7,16 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.cluster import main_guard
+from pipeline.cluster import common, main_guard
 from pipeline.cluster.checks import speaking_meanwhile
-from pipeline.cluster.common import (
-    LOOPBACK,
-    NO_DASHBOARD,
-    PRELOAD,
-    SETTINGS,
-    WORKER_ENVIRONMENT,
-    check_memory,
-)
 from pipeline.cluster.credentials import temporary
 from pipeline.errors import InputError
 from pipeline.signals import blocked_in_children
@@ -59,9 +51,9 @@ def processes(
     from distributed.system import MEMORY_LIMIT
 
     workers = workers or usable_cores()
-    check_memory(MEMORY_LIMIT / workers)
-    settings = {**SETTINGS, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
-    with dask.config.set(settings if dashboard else settings | NO_DASHBOARD):
+    common.check_memory(MEMORY_LIMIT / workers)
+    settings = {"distributed.nanny.pre-spawn-environ": common.WORKER_ENVIRONMENT}
+    with dask.config.set(common.settings(dashboard) | settings):
         try:
             with blocked_in_children(), speaking_meanwhile("waiting for the workers to start"):
                 started = LocalCluster(
@@ -71,11 +63,11 @@ def processes(
                     host="127.0.0.1",
                     protocol="tls://",
                     security=temporary(),
-                    dashboard_address=LOOPBACK,
+                    dashboard_address=common.LOOPBACK,
                     scheduler_kwargs={"dashboard": dashboard},
                     death_timeout=patience,
                     silence_logs=logging.CRITICAL,  # what matters is told by the run itself
-                    preload=[PRELOAD],
+                    preload=[common.PRELOAD],
                 )
         except RuntimeError:
             reason = main_guard.complaint()

@@ -22,7 +22,8 @@ from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
-from pipeline.store.heartbeat import Heartbeat
+from pipeline.store.files import entries
+from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
 
 if TYPE_CHECKING:
@@ -173,13 +174,7 @@ def run(
             log.info("computed again: %s", change)
         found: AbstractContextManager[Any]
         if client is None:
-            found = connect(
-                cluster,
-                workers=workers,
-                settings=campaign.cluster,
-                store=store.path,
-                dashboard=dashboard,
-            )
+            found = connect(cluster, workers, campaign.cluster, store.path, dashboard=dashboard)
         else:
             found = nullcontext(client)
         try:
@@ -235,6 +230,9 @@ class _Computing:
         check_workers(client, self._store.path, limited=limit is not None)
         for part in self._pending:
             make_shippable(part.configuration)
+        if not any(run.alive for run in live_runs(self._store.path)):
+            for mark in entries(self._store.path / "in_progress", "*.txt"):
+                mark.unlink(missing_ok=True)  # of a run that was killed
         with Heartbeat(self._store.path) as heartbeat:
             self._queue = Queue(
                 self._store.path.resolve(),

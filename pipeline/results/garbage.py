@@ -8,9 +8,8 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline.results.publishing import latest
 from pipeline.store import Store
@@ -32,50 +31,33 @@ LEFT_BEHIND = re.compile(
 """Names that killed processes of ours have left behind: nothing else is removed."""
 
 
-class Entry(NamedTuple):
-    """A file or folder: its name within the store, and when it was changed last."""
-
-    name: str
-    modified: float
-
-
-class Removed(NamedTuple):
-    """A file or folder that was removed, and its bytes."""
-
-    path: Path
-    bytes: int
-
-
-def garbage(found: Iterable[Entry], newest: int | None, now: float) -> list[Entry]:
+def garbage(modified: Mapping[str, float], newest: int | None, now: float) -> list[str]:
     """Choose what may go.
 
     Parameters
     ----------
-    found
+    modified
+        When they were changed last, of cubes and of what processes of ours leave behind, by their
+        names within the store.
     newest
         Number of the cube that LATEST names; None where it names none, and then no cube goes.
     now
-        The time, as that of the entries.
+        The time, as that of the changes.
 
     Returns
     -------
-    list of Entry
-        Nothing younger than `LEAST_AGE`, nor the newest cubes, nor one that is newer than LATEST
-        says: somebody has just published it.
+    list of str
+        Names. Nothing younger than `LEAST_AGE`, nor the newest cubes, nor one that is newer than
+        LATEST says: somebody has just published it.
     """
-    found = list(found)
-    cubes = {entry: int(match[1]) for entry in found if (match := CUBE.fullmatch(entry.name))}
+    cubes = {name: int(match[1]) for name in modified if (match := CUBE.fullmatch(name))}
     known = sorted(number for number in cubes.values() if newest is not None and number <= newest)
     oldest_kept = min(known[-CUBES_KEPT:], default=0)
-    return [
-        entry
-        for entry in found
-        if now - entry.modified > LEAST_AGE
-        and (cubes[entry] < oldest_kept if entry in cubes else LEFT_BEHIND.fullmatch(entry.name))
-    ]
+    old = [name for name, when in modified.items() if now - when > LEAST_AGE]
+    return [name for name in old if cubes.get(name, -1) < oldest_kept]
 
 
-def collect_garbage(store: Store, *, dry_run: bool = False) -> list[Removed]:
+def collect_garbage(store: Store, *, dry_run: bool = False) -> dict[Path, int]:
     """Remove old cubes, and what killed processes have left behind; see `garbage`.
 
     Parameters
@@ -86,23 +68,22 @@ def collect_garbage(store: Store, *, dry_run: bool = False) -> list[Removed]:
 
     Returns
     -------
-    list of Removed
+    dict
+        Bytes of what was removed, by path.
     """
     newest = latest(store)  # before the listing: what is published meanwhile is newer
-    number = None if newest is None else int(newest.stem)
-    removed = []
-    for entry in garbage(_entries(store.path), number, time.time()):
-        path = store.path / entry.name
+    number, removed = None if newest is None else int(newest.stem), {}
+    for name in garbage(dict(_ours(store.path)), number, time.time()):
+        path = store.path / name
         with contextlib.suppress(FileNotFoundError):  # another process was faster
-            size = size_of(path)
+            removed[path] = size_of(path)
             if not dry_run:
                 _remove(path)
-            removed.append(Removed(path, size))
     return removed
 
 
-def _entries(store: Path) -> Iterator[Entry]:
-    """Yield the files and folders with names of ours; links are neither followed nor given."""
+def _ours(store: Path) -> Iterator[tuple[str, float]]:
+    """Yield names of ours, and when they were changed; links are neither followed nor given."""
     for root, folders, files in os.walk(store):
         place = os.path.relpath(root, store).removeprefix(".")
         for name in [*folders, *files]:
@@ -111,15 +92,14 @@ def _entries(store: Path) -> Iterator[Entry]:
                 with contextlib.suppress(FileNotFoundError):
                     about = os.lstat(store / inside)
                     if not stat.S_ISLNK(about.st_mode):
-                        yield Entry(inside, about.st_mtime)
+                        yield inside, about.st_mtime
         folders[:] = [name for name in folders if not name.endswith((".zarr", ".tmp"))]
 
 
 def _remove(path: Path) -> None:
     """Remove a file, or a folder: first its name, so that nobody finds half of it."""
-    if not path.is_dir():
+    if path.is_dir():
+        path = path.rename(temporary_beside(path))
+        shutil.rmtree(path)
+    else:
         path.unlink()
-        return
-    aside = temporary_beside(path)
-    path.rename(aside)
-    shutil.rmtree(aside)

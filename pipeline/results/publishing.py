@@ -14,15 +14,7 @@ import zarr
 from pipeline.errors import InputError
 from pipeline.results.cube import CubeBuilder
 from pipeline.results.cube_files import MANIFEST, CubeFiles, check, manifest_of
-from pipeline.store import Store
-from pipeline.store.files import (
-    numbered,
-    read_bytes,
-    sync,
-    sync_tree,
-    temporary_beside,
-    write_durably,
-)
+from pipeline.store import Store, files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,11 +40,11 @@ class Published(NamedTuple):
 def latest(store: Store) -> Path | None:
     """The newest published cube, or None."""
     try:
-        name = read_bytes(store.path / "LATEST").decode().strip()
+        name = files.read_bytes(store.path / "LATEST").decode().strip()
     except (FileNotFoundError, ValueError):
         return None
     path = store.path / "cubes" / name
-    return path if path in numbered(path.parent, ".zarr") and not path.is_symlink() else None
+    return path if path in files.numbered(path.parent, ".zarr") and not path.is_symlink() else None
 
 
 def publish(store: str | Path | Store, *, force: bool = False) -> Published:
@@ -90,7 +82,7 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     cubes = store.path / "cubes"
     cubes.mkdir(exist_ok=True)
     # Aside, under a name that no reader looks at: a killed publisher leaves nothing visible.
-    folder = temporary_beside(cubes / "new.zarr")
+    folder = files.temporary_beside(cubes / "new.zarr")
     try:
         builder.fill(folder)
         with warnings.catch_warnings():
@@ -98,7 +90,7 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             zarr.consolidate_metadata(folder)
         (folder / MANIFEST).write_text(json.dumps(manifest_of(folder)))
-        sync_tree(folder)
+        files.sync_tree(folder)
         path = _make_visible(cubes, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -111,13 +103,13 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
 def _name_newest(store: Store) -> None:
     """Have LATEST name the newest generation, whoever else publishes at the same time."""
     named = ""
-    while named != (newest := numbered(store.path / "cubes", ".zarr")[-1].name):
-        write_durably(store.path / "LATEST", newest.encode())
+    while named != (newest := files.numbered(store.path / "cubes", ".zarr")[-1].name):
+        files.write_durably(store.path / "LATEST", newest.encode())
         named = newest
 
 
 def _make_visible(cubes: Path, folder: Path) -> Path:
-    number = 1 + max((int(path.stem) for path in numbered(cubes, ".zarr")), default=0)
+    number = 1 + max((int(path.stem) for path in files.numbered(cubes, ".zarr")), default=0)
     while True:
         path = cubes / f"{number:06}.zarr"
         try:
@@ -127,7 +119,7 @@ def _make_visible(cubes: Path, folder: Path) -> Path:
                 raise
             number += 1  # somebody else has just published
             continue
-        sync(cubes)
+        files.sync(cubes)
         return path
 
 

@@ -59,12 +59,7 @@ class Replay:
 
 
 def replay(
-    store: str | Path | Store,
-    solver: str,
-    realization: int,
-    *,
-    code: Path | None = None,
-    **point: Any,
+    store: str | Path | Store, solver: str, realization: int, code: Path | None = None, **point: Any
 ) -> Replay:
     """Solve one cell of a store again.
 

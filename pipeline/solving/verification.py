@@ -24,6 +24,7 @@ from pipeline.store.block_file import (
     read_estimates,
     read_text,
 )
+from pipeline.store.files import entries
 from solvers import Status
 
 TOLERANCE = 1e-8
@@ -108,8 +109,9 @@ def verify(
     refused = store.allow_code(code)
     verdict, good, damaged = Verdict(), [], dict[str, str]()
     if restore:
-        whole = [path for path in store.set_aside_files() if not _what_is_wrong(path)]
-        verdict.restored = [path.name for path in whole if store.put_back(path)]
+        aside = entries(store.path / "damaged", "*.npz")
+        whole = [path for path in aside if not _what_is_wrong(path) and store.put_back(path)]
+        verdict.restored = [path.name for path in whole]
     for entry in sorted(store.block_files(), key=lambda e: e.name):
         path = Path(entry.path)
         verdict.read += 1

@@ -26,23 +26,8 @@ from pipeline.campaign.definition import Campaign
 from pipeline.campaign.files import make_importable, why_not_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
-from pipeline.store.block_file import (
-    BlockData,
-    DamagedBlock,
-    confirmed,
-    pack,
-    read_block,
-    read_estimates,
-)
-from pipeline.store.files import (
-    create_durably,
-    entries,
-    is_temporary,
-    numbered,
-    read_bytes,
-    sync,
-    write_durably,
-)
+from pipeline.store import block_file, files
+from pipeline.store.block_file import BlockData, DamagedBlock, read_block
 
 FORMAT = 2
 
@@ -104,7 +89,7 @@ class Store:
                 raise InputError(f"{path}: is a file; a store is a folder")
             # In this order: another process may be making the same store now.
             others = store.path.exists() and any(
-                not is_temporary(entry) for entry in store.path.iterdir()
+                not files.is_temporary(entry) for entry in store.path.iterdir()
             )
             if not (store.path / "campaign.toml").exists():
                 if others:
@@ -113,7 +98,7 @@ class Store:
                         "take an empty or a new one as store"
                     )
                 data = tomli_w.dumps(identity).encode()
-                create_durably(store.path / "campaign.toml", data)
+                files.create_durably(store.path / "campaign.toml", data)
         except OSError as error:
             raise InputError(f"{path}: cannot make a store there: {error.strerror}") from None
         store = cls.open(path)
@@ -133,7 +118,7 @@ class Store:
 
     def requests(self) -> list[Path]:
         """The request files, oldest first."""
-        return numbered(self.path / "requests", ".toml")
+        return files.numbered(self.path / "requests", ".toml")
 
     def last_request(self) -> Request | None:
         """The newest request, or None in a new store."""
@@ -223,7 +208,7 @@ class Store:
             return
         data = tomli_w.dumps(request.to_tables()).encode()
         number = 1 + max((int(path.stem) for path in self.requests()), default=0)
-        while not create_durably(self.path / "requests" / f"{number:04}.toml", data):
+        while not files.create_durably(self.path / "requests" / f"{number:04}.toml", data):
             number += 1
 
     # -- blocks -----------------------------------------------------------------------------
@@ -234,10 +219,10 @@ class Store:
 
     def block_files(self) -> Iterator[os.DirEntry[str]]:
         """Every file of blocks and of estimates, in no order."""
-        for shelf in entries(self.path / "blocks", "[0-9a-f][0-9a-f]"):
+        for shelf in files.entries(self.path / "blocks", "[0-9a-f][0-9a-f]"):
             with os.scandir(shelf) as found:
-                files = [e for e in found if e.name.endswith(".npz") and e.name[0] != "."]
-            yield from files
+                blocks = [e for e in found if e.name.endswith(".npz") and e.name[0] != "."]
+            yield from blocks
 
     def names(self) -> set[str]:
         """Names of all files of blocks and of estimates: the one listing that says what is done."""
@@ -252,25 +237,27 @@ class Store:
         spec = block.configuration.block_spec(block.index)
         self._mark_failures(block.key, data)  # first, so that no block with failures has no mark
         if data.estimates is not None:  # before the block, which says that all is done
-            self._write(f"{block.key}.{ESTIMATES}", pack(spec, data.estimates), replace)
+            self._write(f"{block.key}.{ESTIMATES}", block_file.pack(spec, data.estimates), replace)
         texts = {"scoring": block.configuration.scoring_text, "meta": json.dumps(data.meta)}
-        written = self._write(block.files[-1], pack(spec, {"cells": data.cells}, **texts), replace)
+        written = self._write(
+            block.files[-1], block_file.pack(spec, {"cells": data.cells}, **texts), replace
+        )
         if written and not data.crashed:
             self._failure_mark(block.key).unlink(missing_ok=True)
 
     def _mark_failures(self, key: str, data: BlockData) -> None:
         if data.crashed:
             failures = {"cells": data.crashed, "messages": data.meta["failures"]}
-            write_durably(self._failure_mark(key), json.dumps(failures).encode())
+            files.write_durably(self._failure_mark(key), json.dumps(failures).encode())
 
     def _write(self, name: str, data: bytes, replace: bool) -> bool:
         path = self.block_path(name)
         if path.exists() and not replace:
             return False
         new_shelf = not path.parent.exists()
-        write_durably(path, data)
+        files.write_durably(path, data)
         if new_shelf:
-            sync(path.parent.parent)
+            files.sync(path.parent.parent)
         return True
 
     def _failure_mark(self, key: str) -> Path:
@@ -287,7 +274,7 @@ class Store:
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
-        marks = entries(self.path / "failed", "[0-9a-f]*.json")
+        marks = files.entries(self.path / "failed", "[0-9a-f]*.json")
         return {mark.stem: _mark(mark) for mark in marks}
 
     def set_aside(self, damaged: Mapping[str, str], *, however_many: bool = False) -> list[str]:
@@ -325,10 +312,6 @@ class Store:
                 self._failure_mark(key).unlink(missing_ok=True)
         return [f"{what}; moved aside, the next run computes it" for what in damaged.values()]
 
-    def set_aside_files(self) -> list[Path]:
-        """Files that `set_aside` has moved."""
-        return entries(self.path / "damaged", "[0-9a-f]*.npz")
-
     def put_back(self, path: Path) -> bool:
         """Undo `set_aside` of a file that reads well; False where it was computed again since."""
         target = self.block_path(path.stem)
@@ -341,7 +324,7 @@ class Store:
         os.rename(path, target)
         return True
 
-    @confirmed
+    @block_file.confirmed
     def read(self, configuration: Configuration, index: int) -> BlockData:
         """Read a block and make sure that it is that block; see `read_block`."""
         path = self.block_path(configuration.files(index)[-1])
@@ -358,11 +341,11 @@ class Store:
         path = self.block_path(f"{block.key}.{ESTIMATES}")
         if not path.exists():  # the usual case, met before every solve: no listing for it
             return None
-        others = {*entries(path.parent, f"{block.key}.*.npz")} - {path}
+        others = {*files.entries(path.parent, f"{block.key}.*.npz")} - {path}
         for other in others:
             try:
                 data = read_block(other, spec)
-                return BlockData(data.cells, data.meta, read_estimates(path, spec))
+                return BlockData(data.cells, data.meta, block_file.read_estimates(path, spec))
             except (DamagedBlock, FileNotFoundError):
                 continue  # solved again, which needs none of it
         return None
@@ -391,7 +374,7 @@ def _request(path: Path) -> Request:
 def _tables(path: Path) -> dict[str, Any]:
     """A TOML file of a store."""
     try:
-        return tomllib.loads(read_bytes(path).decode())
+        return tomllib.loads(files.read_bytes(path).decode())
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
@@ -399,7 +382,7 @@ def _tables(path: Path) -> dict[str, Any]:
 def _mark(path: Path) -> dict[str, Any]:
     """Content of a failure mark."""
     try:
-        return {"cells": 0, "messages": {}, **json.loads(read_bytes(path))}
+        return {"cells": 0, "messages": {}, **json.loads(files.read_bytes(path))}
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read: {error}; remove it together with {path.stem}.*.npz, "
