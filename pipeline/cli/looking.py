@@ -183,7 +183,7 @@ def replay(store: Path, output: Path | None, point: tuple[str, ...], **cell: Any
     check_point(where, [axis.dimension for axis in Store.open(store).asked().axes])
     try:
         result = replay_cell(store, **cell, **where)
-    except (InputError, OSError):
+    except (InputError, OSError, MemoryError):
         raise
     except Exception as error:  # the solver's own; where it was raised is what one wants to see
         click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)

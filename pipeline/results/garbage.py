@@ -47,13 +47,13 @@ def garbage(modified: Mapping[str, float], newest: int | None, now: float) -> li
     Returns
     -------
     list of str
-        Names. Nothing younger than `LEAST_AGE`, nor the newest cubes, nor one that is newer than
+        Names, the oldest cube first. Nothing younger than `LEAST_AGE`, nor the newest cubes, nor one that is newer than
         LATEST says: somebody has just published it.
     """
     cubes = {name: int(match[1]) for name in modified if (match := CUBE.fullmatch(name))}
     known = sorted(number for number in cubes.values() if newest is not None and number <= newest)
     oldest_kept = min(known[-CUBES_KEPT:], default=0)
-    old = [name for name, when in modified.items() if now - when > LEAST_AGE]
+    old = sorted(name for name, when in modified.items() if now - when > LEAST_AGE)
     return [name for name in old if cubes.get(name, -1) < oldest_kept]
 
 
