@@ -56,17 +56,16 @@ def workers_at_work(client: Any) -> tuple[dict[str, int], str]:
     others : str
         In words, for people.
     """
-    found = client.sync(client.scheduler.identity)["workers"]
-    threads, others = {}, dict[str, str]()
-    for address, worker in found.items():
+    threads, others = {}, dict[str, list[str]]()
+    for address, worker in client.sync(client.scheduler.identity)["workers"].items():
         metrics, limit = worker["metrics"], worker["memory_limit"] or 0
         if worker["status"] == "running" or metrics.get("task_counts", {}).get("executing"):
             threads[address] = worker["nthreads"]
         else:
             used = f"{metrics.get('memory', 0) / 1e6:.0f} of {limit / 1e6:.0f} MB in use"
-            others[worker["status"]] = f"on {worker['host']}, {used}"
-    words = [f"{status} {where}" for status, where in others.items()]
-    return threads, f"{len(found) - len(threads)} workers: {'; '.join(words) or 'none there'}"
+            others.setdefault(worker["status"], []).append(f"{worker['host']}: {used}")
+    words = [f"{len(where)} {status}, as on {where[0]}" for status, where in others.items()]
+    return threads, "; ".join(words) or "none there"
 
 
 class WorkerJobs(Protocol):

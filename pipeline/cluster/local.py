@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.cluster import common, main_guard
 from pipeline.cluster.checks import speaking_meanwhile
 from pipeline.cluster.credentials import temporary
-from pipeline.errors import InputError
+from pipeline.errors import ClusterLost, InputError, in_one_line
 from pipeline.signals import blocked_in_children
 
 
@@ -45,6 +45,8 @@ def processes(
     ------
     InputError
         They would have too little memory, or the script that asks for them has no main guard.
+    ClusterLost
+        They do not start.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -69,10 +71,10 @@ def processes(
                     silence_logs=logging.CRITICAL,  # what matters is told by the run itself
                     preload=[common.PRELOAD],
                 )
-        except RuntimeError:
-            reason = main_guard.complaint()
-            if reason:
+        except (RuntimeError, TimeoutError, AssertionError) as error:  # the last, of a hasty nanny
+            if reason := main_guard.complaint():
                 raise InputError(reason) from None
-            raise
+            why = in_one_line(error.__cause__ or error.__context__ or error)
+            raise ClusterLost(f"the workers of this machine did not start: {why}") from None
         with started as cluster, Client(cluster) as client:
             yield client

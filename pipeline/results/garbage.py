@@ -47,8 +47,8 @@ def garbage(modified: Mapping[str, float], newest: int | None, now: float) -> li
     Returns
     -------
     list of str
-        Names, the oldest cube first. Nothing younger than `LEAST_AGE`, nor the newest cubes, nor one that is newer than
-        LATEST says: somebody has just published it.
+        Names, the oldest cube first. Nothing younger than `LEAST_AGE`, nor the newest cubes, nor
+        one that is newer than LATEST says: somebody has just published it.
     """
     cubes = {name: int(match[1]) for name in modified if (match := CUBE.fullmatch(name))}
     known = sorted(number for number in cubes.values() if newest is not None and number <= newest)
