@@ -161,7 +161,9 @@ def test_verify_tells_other_numbers(filled, tmp_path):
     assert len(verdict.differing) == 1
     assert "nmse of row 1" in verdict.differing[0]
     assert verdict.exact == verdict.solved == len(blocks)
-    # On another machine that much is forgiven.
+    # On another machine that much is forgiven, or where Numba compiled for another processor.
+    store.write(blocks[0], BlockData(cells, {**data.meta, "target": "generic"}), replace=True)
+    assert pipeline.verify(store, blocks=len(blocks)).ok
     elsewhere = {**data.meta, "host": "elsewhere"}
     store.write(blocks[0], BlockData(cells, elsewhere), replace=True)
     assert pipeline.verify(store, blocks=len(blocks)).ok

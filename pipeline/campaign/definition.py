@@ -129,10 +129,7 @@ class Campaign(Table):
         )
         size = math.prod(len(axis.values) for axis in self.axes) * len(self.solvers)
         if size > MOST_CONFIGURATIONS:
-            raise ValueError(
-                f"sweep: {size} solvers at points of the grid, expected {MOST_CONFIGURATIONS} at "
-                "most; sweep fewer values, or make several campaigns"
-            )
+            raise ValueError(f"sweep: {size} configurations, at most {MOST_CONFIGURATIONS} will do")
         measures = self.measures  # checks every point of the grid as well
         others = [m.dimension for m in measures.values() if m.dimension is not None]
         for entry in self.entries:

@@ -146,8 +146,7 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
     limits = [
         w["memory_limit"] or 0 for w in client.sync(client.scheduler.identity)["workers"].values()
     ]
-    if all(limits):
-        check_memory(max(limits, default=0))
+    check_memory(max(limits, default=0) if all(limits) else 0)
     with tempfile.NamedTemporaryFile(prefix=".probe-", suffix=TEMPORARY, dir=store) as probe:
         try:
             found = client.run(inspect_worker, probe.name)

@@ -231,9 +231,8 @@ def _attempt(
         if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
             return [(rows, _lost(configuration, _failure(error)))]
     left = tries - (len(rows) == 1)
-    return [
-        part for row in rows for part in _attempt(configuration, realizations, [row], limit, left)
-    ]
+    again = (_attempt(configuration, realizations, [row], limit, left) for row in rows)
+    return [part for parts in again for part in parts]
 
 
 def _joined(parts: Parts) -> Outcome:

@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from pipeline.errors import in_one_line
 from pipeline.store.files import read_bytes
 from solvers import Status
 
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DamagedBlock(Exception):
@@ -29,17 +28,17 @@ class DamagedBlock(Exception):
     """
 
 
-def confirmed(read: Callable[P, T]) -> Callable[P, T]:
+def confirmed(read: F) -> F:
     """Have what a function reads count as damaged only if it is so when read a second time."""
 
     @functools.wraps(read)
-    def twice(*args: P.args, **kwargs: P.kwargs) -> T:
+    def twice(*args: Any, **kwargs: Any) -> Any:
         try:
             return read(*args, **kwargs)
         except DamagedBlock:
             return read(*args, **kwargs)
 
-    return twice
+    return twice  # type: ignore[return-value]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,12 +61,12 @@ def numbered(folder: Path, suffix: str) -> list[Path]:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder, in which others may be busy."""
+    inside = [os.path.join(root, name) for root, _, names in os.walk(path) for name in names]
     total = 0
-    for root, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(root, name)).st_size
-    return total or path.lstat().st_size
+    for file in inside or [str(path)]:
+        with contextlib.suppress(FileNotFoundError):
+            total += os.lstat(file).st_size
+    return total
 
 
 @contextmanager

@@ -178,12 +178,11 @@ class Store:
         InputError
             The chosen folder is not there, or lies in a store.
         """
-        last = self.last_request()
-        tables = last.tables if last is not None else {}
-        folder = code or Path(str(last.facts.get("folder", "")) if last is not None else "")
+        last = self.last_request() or Request({}, {}, {})
+        folder = code or Path(str(last.facts.get("folder", "")))
         if code is None and (reason := why_not_importable(folder, self.path)):
             return f"{reason}; name the folder of its code with --code"
-        make_importable(folder.resolve(), tables)
+        make_importable(folder.resolve(), last.tables)
         return ""
 
     def version_changes(self, now: Request) -> list[str]:
