@@ -47,6 +47,16 @@ def test_the_clock_stands_still_while_the_process_is_stopped(monkeypatch, gaps, 
     assert ticking.paused == pytest.approx(paused)
 
 
+def test_who_waits_for_another_device_is_not_taken_for_stopped(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(WALL, lambda: now[0])
+    monkeypatch.setattr(CPU, lambda: 0.0)
+    monkeypatch.setattr("pipeline.solving.provenance.DEVICE", "gpu")
+    ticking = clock.Clock()
+    now[0] += 60
+    assert (ticking(), ticking.paused) == (160, 0)
+
+
 STOPPED = """
 import json, sys
 from dataclasses import dataclass

@@ -95,7 +95,6 @@ EIO = OSError(errno.EIO, os.strerror(errno.EIO))
         ("status", r"campaign.toml$", EIO),
         ("status", r"requests/", EIO),
         ("status", r"failed/", EIO),
-        ("status", r"running/", EIO),
         ("summary", r"manifest.json$", EIO),
         ("summary", r"\.zarr/zarr.json$", EIO),
         ("summary", r"nmse/c/", EIO),

@@ -44,7 +44,7 @@ def is_store(folder: Path) -> bool:
     try:
         text = (folder / "campaign.toml").read_text(encoding="utf-8")
         return "format" in tomllib.loads(text)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (OSError, ValueError):
         return False
 
 

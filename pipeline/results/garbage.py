@@ -99,7 +99,6 @@ def _ours(store: Path) -> Iterator[tuple[str, float]]:
 def _remove(path: Path) -> None:
     """Remove a file, or a folder: first its name, so that nobody finds half of it."""
     if path.is_dir():
-        path = path.rename(temporary_beside(path))
-        shutil.rmtree(path)
+        shutil.rmtree(path.rename(temporary_beside(path)))
     else:
         path.unlink()

@@ -2,7 +2,8 @@
 
 A process is stopped with Ctrl-Z, a laptop's lid, or a virtual machine that moves. Then its thread
 below misses its ticks though no CPU time is used. A solver that sleeps lets it tick; one that
-computes without letting go of the interpreter uses CPU time.
+computes without letting go of the interpreter uses CPU time, unless it waits for another device:
+where there is one, nothing is concluded.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from functools import cache
+
+from pipeline.solving import provenance
 
 SECONDS_BETWEEN_TICKS = 0.2
 
@@ -33,7 +36,7 @@ class Clock:
         with self._lock:
             wall, cpu = time.perf_counter(), time.process_time()
             gap, used = wall - self._wall, cpu - self._cpu
-            if gap > LONGEST_GAP and used < LEAST_SHARE * gap:
+            if gap > LONGEST_GAP and used < LEAST_SHARE * gap and provenance.DEVICE == "cpu":
                 self.paused += gap - used
             self._wall, self._cpu = wall, cpu
             return wall - self.paused

@@ -176,7 +176,7 @@ class Store:
         Raises
         ------
         InputError
-            The chosen folder is not there, or lies in a store.
+            The module lies in a store, or has the name of another one.
         """
         last = self.last_request() or Request({}, {}, {})
         folder = code or Path(str(last.facts.get("folder", "")))

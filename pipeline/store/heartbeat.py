@@ -97,5 +97,5 @@ def _read(path: Path) -> LiveRun | None:
         rate = beat["done"] / seconds if seconds > 0 else 0.0
         silent = time.time() - beat["updated"]
         return LiveRun(beat["host"], beat["pid"], silent, rate, beat["seconds_left"])
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
