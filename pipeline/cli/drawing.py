@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +71,11 @@ def plot(
     """
     from pipeline import plots
     from pipeline.analysis import axes_of
+    from pipeline.campaign.files import make_importable
     from pipeline.results.publishing import open_results
 
-    if kind is not None and ":" in kind and "" not in sys.path:
-        sys.path.insert(0, "")  # a module in the current folder, as for ``python -m``
+    if kind is not None and ":" in kind:  # a module in the current folder
+        make_importable(Path.cwd(), {"scenario": {"use": kind}})
     results = open_results(store)
     where = point_of(point)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}

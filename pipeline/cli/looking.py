@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.base import (
+    CODE,
     FAILED,
     POINT,
     check_point,
@@ -23,6 +24,7 @@ from pipeline.cli.base import (
     output_option,
     point_of,
     show,
+    tell,
     terminal,
 )
 from pipeline.cli.terminal import add_row
@@ -171,11 +173,10 @@ def export(store: Path, output: Path) -> None:
 @file_argument("store")
 @click.option("--solver", required=True, help="Label of the solver.")
 @click.option("--realization", required=True, type=int)
+@CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)
 @POINT
-def replay(
-    store: Path, solver: str, realization: int, output: Path | None, point: tuple[str, ...]
-) -> None:
+def replay(store: Path, output: Path | None, point: tuple[str, ...], **cell: Any) -> None:
     """Solve one cell of STORE again, and show what happened.
 
     POINT is one option per swept parameter, by its name in the cube.
@@ -192,13 +193,13 @@ def replay(
     where = point_of(point)
     check_point(where, [axis.dimension for axis in Store.open(store).asked().axes])
     try:
-        result = replay_cell(store, solver, realization, **where)
-    except (InputError, OSError):
+        result = replay_cell(store, **cell, **where)
+    except (InputError, OSError, MemoryError):
         raise
     except Exception as error:  # the solver's own; where it was raised is what one wants to see
         click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)
         reason = in_one_line(error)
-        click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
+        tell(f"{cell['solver']}, realization {cell['realization']}: {reason}")
         sys.exit(FAILED)
     click.echo(replay_text(result))
     if output is not None:
