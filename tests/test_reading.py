@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -109,7 +110,8 @@ def test_an_error_of_the_system_is_no_damage(store, monkeypatch, command, what, 
     before = contents(store.path)
     failed = failing_once(monkeypatch, what, error)
     name, *options = command.split()
-    said = one_line(CliRunner().invoke(main, [name, str(store.path), *options]), 1)
+    with dask.config.set(scheduler="synchronous"):  # in this process, whoever has a client
+        said = one_line(CliRunner().invoke(main, [name, str(store.path), *options]), 1)
     assert failed, "the command does not read such files"
     assert (error.strerror if isinstance(error, OSError) else "MemoryError") in said
     assert contents(store.path) == before
