@@ -12,6 +12,7 @@ from typing import Any
 
 from solvers.bounds import CRB, BayesianCRB, ProductCRB
 from solvers.core import Solver
+from solvers.decomposition import DOMP, DKroSBL
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
 from solvers.oracle import OracleLMMSE, OracleLS
@@ -143,6 +144,8 @@ REGISTRY = SolverRegistry(
         "pc_sbl": PCSBL,
         "omp": OMP,
         "komp": KroneckerOMP,
+        "dkrosbl": DKroSBL,
+        "domp": DOMP,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

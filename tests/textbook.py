@@ -150,13 +150,21 @@ def kron_em(
 
 
 def csbl(
-    factors, y, noise_var, *, prune=1e-3, max_iterations=150, tolerance=1e-4, estimate_noise=False
+    factors,
+    y,
+    noise_var,
+    *,
+    prune=1e-3,
+    max_iterations=150,
+    tolerance=1e-4,
+    estimate_noise=False,
+    first_noise_var=None,
 ):
     """Classic SBL with a full dictionary; returns x, iterations, σ²."""
     a, y = kron_all(factors), y.reshape(-1)
     gamma = np.ones(a.shape[1])
     if estimate_noise:
-        noise_var = 0.1 * np.var(y, ddof=1)
+        noise_var = first_noise_var or 0.1 * np.var(y, ddof=1)
     iteration = 0
     while iteration < max_iterations:
         iteration += 1
@@ -248,6 +256,21 @@ def komp(factors, y, caps, bound2):
         full = all(len(s) == c for s, c in zip(sets, caps, strict=True))
         if not gained or full or np.linalg.norm(residual) ** 2 <= bound2:
             return x, iteration
+
+
+def decomposed(y, noise_var):
+    """Vectors whose product is near y, by SVDs, the last with its norm; and their noise."""
+    vectors, rest = [], y
+    for m in y.shape[:-1]:
+        u, s, vh = np.linalg.svd(rest.reshape(m, -1), full_matrices=False)
+        vectors.append(u[:, 0])
+        rest = s[0] * vh[0]
+    size2 = np.linalg.norm(rest) ** 2
+    return [*vectors, rest], [noise_var / size2] * len(vectors) + [noise_var]
+
+
+def product(vectors):
+    return kron_all([v[:, None] for v in vectors])[:, 0]
 
 
 def squarem_sbl(
