@@ -29,7 +29,7 @@ ITERATIONS = 4
 KRONECKER = ("am_krosbl", "svd_krosbl", "ksbl", "pc_krosbl")
 FLAT = ("csbl", "pc_sbl")
 OTHERS = ("omp", "komp", "oracle_ls")
-BASELINES = ("dkrosbl", "domp")
+BASELINES = ("dkrosbl", "domp", "dlasso", "lasso")
 ALL = (*KRONECKER, *FLAT, *OTHERS, *BASELINES)
 SWEEPS = {
     "N": ("atoms per factor N", [8, 12, 16, 24, 32, 48, 64]),
@@ -56,7 +56,11 @@ def operations(name, m, n, factors):
         return float(m**factors) ** 3
     if name in KRONECKER:  # the mode products, and the eigenproblems
         return factors * float(n**factors) * k + factors * k**3
-    if name in ("dkrosbl", "domp"):  # the rank-one approximation, and problems of one factor
+    if name in (
+        "dkrosbl",
+        "domp",
+        "dlasso",
+    ):  # the rank-one approximation, and problems of one factor
         return m * float(m**factors) + factors * m * m * n
     return factors * float(n**factors) * k
 

@@ -21,6 +21,7 @@ from solvers.estimate import Estimate
 from solvers.greedy import OMP
 from solvers.judging import combined
 from solvers.kron import abs2, adjoint, eigh, outer, total
+from solvers.l1 import Lasso
 from solvers.msbl import MSBL
 from solvers.options import option, published
 from solvers.problem import Array, Problem
@@ -234,3 +235,36 @@ class DOMP(Decomposed):
             bound = np.full(problem.batch, self.residual**2 / rows)
             problem = dataclasses.replace(problem, noise_var=bound)
         return OMP(scaling=self.scaling).solve(problem)
+
+
+@dataclass(frozen=True)
+class DLasso(Decomposed):
+    """dLASSO: decompose y, and find every factor of x by the LASSO.
+
+    The universal λ of a factor follows from the noise variance of Eq. `eq:decompose-noise` of
+    docs/numbers.md.
+
+    Notes
+    -----
+    Source: He and Joseph, arXiv 2310.07869 (SPAWC 2024). Departure from the authors' code: there
+    λ is 1 or 0.01, and the gradient is taken at x while the step begins at the point ahead, so that
+    it diverges; its figures are no reference.
+    """
+
+    rule: str = option(
+        "universal", "λ by the noise variance, or `penalty`", choices=("universal", "fixed")
+    )
+    scale: float = option(0.3, "λ as a multiple of the universal one", above=0.0)
+    penalty: float = option(0.01, "λ as a share of the least that makes x_i 0", above=0.0)
+    tolerance: float = option(1e-4, "stop at this KKT residual, as a share of λ", at_least=0.0)
+    max_iterations: int = option(2000, "cap on iterations of a factor", at_least=1)
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The noise variance, where λ follows it."""
+        return ("noise_var",) if self.rule == "universal" else ()
+
+    def of_factor(self, problem: Problem, factor: int) -> Estimate:
+        """The LASSO."""
+        shared = ("rule", "scale", "penalty", "tolerance", "max_iterations", "scaling")
+        return Lasso(**{name: getattr(self, name) for name in shared}).solve(problem)

@@ -55,6 +55,10 @@ def check_options(solver: Any) -> None:
 
 def _scalar_option(name: str, value: Any, kind: type, rule: Any) -> Any:
     """`value` as a `kind` within the bounds of `rule`, or a ValueError that names the option."""
+    if kind is bool:
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be true or false, got {value!r}")
+        return bool(value)
     words = rule.get("words", ())
     if isinstance(value, str) and value in words:
         return value

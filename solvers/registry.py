@@ -12,9 +12,10 @@ from typing import Any
 
 from solvers.bounds import CRB, BayesianCRB, ProductCRB
 from solvers.core import Solver
-from solvers.decomposition import DOMP, DKroSBL
+from solvers.decomposition import DOMP, DKroSBL, DLasso
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
+from solvers.l1 import Lasso
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
 from solvers.sbl import ClassicSBL
@@ -146,6 +147,8 @@ REGISTRY = SolverRegistry(
         "komp": KroneckerOMP,
         "dkrosbl": DKroSBL,
         "domp": DOMP,
+        "dlasso": DLasso,
+        "lasso": Lasso,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

@@ -102,6 +102,20 @@ def test_domp(measurements, dims, complex_valued, stop):
         assert_close(estimate.x[row], product([x for x, _ in found]), 1e-9)
 
 
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_dlasso(complex_valued):
+    problem, _ = sparse_problem(2, (4, 5), (5, 6), seed=87, complex_valued=complex_valued)
+    solver = solvers.create("dlasso", scaling="none", tolerance=1e-9, max_iterations=20000)
+    estimate = solver.solve(problem)
+    for row in range(problem.batch):
+        vectors, noise_var = textbook.decomposed(problem.y[row], problem.noise_var[row])
+        found = []
+        for v, factor, s in zip(vectors, problem.factors, noise_var, strict=True):
+            penalty = 0.3 * textbook.universal([factor[row]], s, complex_valued)
+            found.append(textbook.lasso([factor[row]], v, penalty))
+        assert_close(estimate.x[row], product(found), 1e-6)
+
+
 def test_units_of_data_change_no_option():
     """Numbers to start from are for y_i of norm 1, whatever the units of y."""
     problem, _ = sparse_problem(3, seed=85)

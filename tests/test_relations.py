@@ -34,11 +34,14 @@ EXTRA_UP_TO = {"komp": 0.1}
 PATTERNED = {"pc_krosbl", "pc_sbl"}
 """An extra atom is a neighbour, to one atom here and to many once they are flattened."""
 
-RANK_ONE = {"svd_krosbl", "dkrosbl", "domp"}
+RANK_ONE = {"svd_krosbl", "dkrosbl", "domp", "dlasso"}
 """One rank-one approximation is symmetric in the factors, several in a row are not."""
 
 NOISE_PER_MEASUREMENT = {"omp", "komp", "domp"}
 """They end where the residual is the noise that so many measurements have."""
+
+REAL_NOISE = {"lasso", "dlasso"}
+"""Their λ is the largest of the noise's correlations, which is larger where these are real."""
 
 NAMES = [name for name in solvers.names() if solvers.create(name).kind != "bound"]
 """Those that have an estimate; tests/test_bounds.py has the others."""
@@ -205,6 +208,8 @@ def test_conjugates(variant):
 
 
 def test_real_data_given_as_complex(variant):
+    if variant[0] in REAL_NOISE:
+        pytest.skip("λ follows whether noise is real or circular complex")
     found = solved(*variant, "complex")
     assert_same(found["real"], solved(*variant, "real")["base"])
     np.testing.assert_array_equal(found["other real"][0], found["real"][0])

@@ -165,7 +165,8 @@ def test_only_the_first_iteration(solver):
     once = dataclasses.replace(solver, max_iterations=1)
     estimate = once.solve(problem)
     assert (estimate.iterations == 1).all()
-    assert (estimate.status == Status.MAX_ITERATIONS).all()
+    # A first step may be so small that it explains next to nothing.
+    assert np.isin(estimate.status, (Status.MAX_ITERATIONS, Status.COLLAPSED)).all()
     assert_contract(problem, estimate)
 
 

@@ -331,3 +331,42 @@ def squarem_sbl(
             longest = min(4 * longest, 64.0)
         leaps += length > 1.0 and not refused
         bound = new_cost
+
+
+def shrink(x, threshold):
+    return x * max(1 - threshold / abs(x), 0) if x != 0 else x
+
+
+def lasso(factors, y, penalty, sweeps=3000):
+    """LASSO by cyclic coordinate descent with a full dictionary."""
+    a, y = kron_all(factors), y.reshape(-1)
+    x, norms2 = np.zeros(a.shape[1], np.result_type(a, y)), np.sum(np.abs(a) ** 2, axis=0)
+    residual = y - a @ x
+    for _ in range(sweeps):
+        largest = 0.0
+        for n, column in enumerate(a.T):
+            new = shrink(x[n] + column.conj() @ residual / norms2[n], penalty / norms2[n])
+            residual = residual - column * (new - x[n])
+            largest, x[n] = max(largest, abs(new - x[n])), new
+        if largest <= 1e-12 * np.abs(x).max():
+            break
+    return x
+
+
+def universal(factors, noise_var, is_complex):
+    a = kron_all(factors)
+    size = np.log(a.shape[1]) * (1 if is_complex else 2)
+    return np.sqrt(noise_var * size) * np.mean([np.linalg.norm(f, axis=0).mean() for f in [a]])
+
+
+def bpdn(factors, y, epsilon):
+    """Least l1 norm within a residual: the LASSO of the penalty that gives it, by bisection."""
+    low, high = 0.0, np.abs(kron_all(factors).conj().T @ y.reshape(-1)).max()
+    for _ in range(45):
+        middle = (low + high) / 2
+        x = lasso(factors, y, middle)
+        if np.linalg.norm(y.reshape(-1) - kron_all(factors) @ x) > epsilon:
+            high = middle
+        else:
+            low = middle
+    return x

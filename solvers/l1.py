@@ -1,0 +1,248 @@
+"""ℓ1: the LASSO, by accelerated proximal gradient steps, and basis pursuit denoising, by ADMM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from solvers.core import Solver
+from solvers.estimate import Estimate, IterationState, Watch
+from solvers.kron import abs2, adjoint, kron_apply, total
+from solvers.options import option
+from solvers.problem import Array, Problem
+from solvers.status import Status
+from solvers.units import atom_norms2
+
+LOOK = 10
+"""Iterations from one look at the KKT residual to the next: it costs a quarter of an iteration."""
+
+LOOSE = 0.1
+"""KKT residual, as a share of λ, at which the next λ of a path is taken."""
+
+
+def universal(problem: Problem) -> Array:
+    """The size that the largest of |aᴴn| has for noise alone, (B,).
+
+    σ ā √(2 log N) of real data, σ ā √(log N) of complex ones, ā being the mean norm of the atoms
+    and N their number, both without atoms that are 0: Eq. `eq:universal` of docs/numbers.md.
+    """
+    assert problem.noise_var is not None
+    norm, count = np.ones(problem.batch), np.ones(problem.batch)
+    for factor in problem.factors:
+        norms = np.sqrt(atom_norms2(factor))
+        live = np.maximum((norms > 0).sum(axis=-1), 1)
+        norm, count = norm * norms.sum(axis=-1) / live, count * live
+    kinds = 1.0 if np.iscomplexobj(problem.y) else 2.0
+    return np.sqrt(problem.noise_var * kinds * np.log(np.maximum(count, 2))) * norm
+
+
+def soft(x: Array, threshold: Array) -> Array:
+    """Shrink the modulus of every entry by a threshold, to no less than 0."""
+    size = np.abs(x)
+    return x * np.maximum(1.0 - threshold / np.where(size > 0, size, 1.0), 0.0)
+
+
+def optimality(x: Array, gradient: Array, penalty: Array) -> Array:
+    """KKT residual of the LASSO, (B,): Eq. `eq:lasso-kkt` of docs/numbers.md.
+
+    Parameters
+    ----------
+    x : array, (B, N_1, …, N_I)
+    gradient : array like x
+        Aᴴ(y − Ax).
+    penalty : array, (B, 1, …, 1)
+        λ.
+    """
+    size = np.abs(x)
+    on = np.abs(gradient - penalty * x / np.where(size > 0, size, 1.0))
+    off = np.abs(gradient) - penalty
+    return np.where(size > 0, on, off).reshape(len(x), -1).max(axis=1, initial=0.0)
+
+
+def least_squares_on_support(problem: Problem, x: Array) -> Array:
+    """Least squares on the support of x, by conjugate gradients from there.
+
+    Parameters
+    ----------
+    problem
+    x : array, (B, N_1, …, N_I)
+        Of more than M/2 entries only the M/2 largest stay.
+    """
+    flat = np.abs(x).reshape(len(x), -1)
+    most = min(problem.y[0].size // 2 + 1, flat.shape[1])
+    bound = np.partition(flat, -most, axis=1)[:, -most]
+    mask = (np.abs(x) > bound.reshape(-1, *[1] * (x.ndim - 1))) if most < flat.shape[1] else x != 0
+    adjoints = [adjoint(a) for a in problem.factors]
+    x = np.where(mask, x, 0)
+    gradient = mask * kron_apply(adjoints, problem.y - kron_apply(problem.factors, x))
+    ahead, power = gradient, total(abs2(gradient))
+    least = 1e-24 * total(abs2(kron_apply(adjoints, problem.y)))
+    for _ in range(min(problem.y[0].size, 500)):
+        going = power > least
+        if not going.any():
+            break
+        seen = kron_apply(problem.factors, ahead)
+        step = _wide(np.where(going, power / np.where(going, total(abs2(seen)), 1.0), 0.0), x)
+        x = x + step * ahead
+        gradient = gradient - step * (mask * kron_apply(adjoints, seen))
+        before, power = power, total(abs2(gradient))
+        ahead = (
+            gradient + _wide(np.where(going, power / np.where(going, before, 1.0), 0.0), x) * ahead
+        )
+    return x
+
+
+def _wide(values: Array, like: Array) -> Array:
+    """(B,) to (B, 1, …, 1)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class L1Solver(Solver):
+    """Base class of what minimises an ℓ1 norm: the loop over iterations, and debiasing."""
+
+    tolerance: float = option(1e-4, "stop at this KKT residual, as a share of λ", at_least=0.0)
+    max_iterations: int = option(2000, "cap on iterations", at_least=1)
+    debias: bool = option(False, "least squares on the support (at most M/2 atoms) at the end")
+
+    def _finish(self, problem: Problem, x: Array, status: Array, iterations: Array) -> Estimate:
+        if self.debias:
+            x = least_squares_on_support(problem, x)
+        broken = ~np.isfinite(total(abs2(x)))
+        x[broken], status[broken] = np.nan, Status.DIVERGED
+        return Estimate(x, status, iterations)
+
+
+@dataclass(frozen=True)
+class Lasso(L1Solver):
+    """LASSO: the minimiser of ½‖y − Ax‖² + λ‖x‖₁, by FISTA with restart.
+
+    λ is `scale` times the universal one, or fixed. Eqs. `eq:lasso` to `eq:lasso-kkt` of
+    docs/numbers.md.
+
+    Notes
+    -----
+    Source: Beck and Teboulle, SIAM J. Imaging Sciences 2(1), 2009; the restart is that of
+    O'Donoghue and Candès, Foundations of Computational Mathematics 15, 2015. Both products with A
+    of an iteration are of x, those of the point ahead being combinations of these.
+    """
+
+    rule: str = option(
+        "universal", "λ by the noise variance, or `penalty`", choices=("universal", "fixed")
+    )
+    scale: float = option(0.3, "λ as a multiple of the universal one", above=0.0)
+    penalty: float = option(0.01, "λ as a share of the least that makes x 0", above=0.0)
+    path: int = option(5, "how many λ to descend by, each from the solution before", at_least=1)
+
+    objective: ClassVar[str] = "LASSO objective"
+    source: ClassVar[str] = "Beck and Teboulle, SIAM J. Imaging Sciences 2(1), 2009"
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The noise variance, where λ follows it."""
+        return ("noise_var",) if self.rule == "universal" else ()
+
+    def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
+        """The objective has the units of ‖y‖²."""
+        return cost * np.exp(2.0 * log_scale)
+
+    def _penalties(self, problem: Problem, greatest: Array) -> Array:
+        """λ at the end of the path, (B,); `greatest` is the least at which x is 0."""
+        if self.rule == "universal":
+            return np.minimum(self.scale * universal(problem), greatest)
+        if self.scaling == "none":
+            return np.minimum(np.full(problem.batch, self.penalty), greatest)
+        return np.minimum(self.penalty, 1.0) * greatest
+
+    def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
+        batch = problem.batch
+        x = np.zeros((batch, *problem.dims), problem.y.dtype)
+        status, iterations = np.full(batch, Status.MAX_ITERATIONS), np.zeros(batch, int)
+        descent = _Descent(problem, self._penalties, self.path)
+        for iteration in range(1, self.max_iterations + 1):
+            descent.step()
+            rows = descent.rows
+            x[rows], iterations[rows] = descent.x, iteration
+            looks = iteration % LOOK == 0 or iteration == self.max_iterations
+            far = descent.advance(self.tolerance) if looks else np.ones(rows.size, bool)
+            watch(iteration, rows, descent.seen())
+            status[rows[~far]] = Status.CONVERGED
+            if not far.any():
+                break
+            if not far.all():
+                descent.keep(far)
+        return self._finish(problem, x, status, iterations)
+
+
+class _Descent:
+    """Rows of FISTA that have not converged yet."""
+
+    def __init__(
+        self, problem: Problem, penalties: Callable[[Problem, Array], Array], path: int
+    ) -> None:
+        batch = problem.batch
+        self.problem, self.rows, self.path = problem, np.arange(batch), path
+        self.adjoints = [adjoint(a) for a in problem.factors]
+        self.gradient = kron_apply(self.adjoints, problem.y)
+        self.x = np.zeros_like(self.gradient)
+        self.residual = problem.y
+        self.greatest = np.abs(self.gradient).reshape(batch, -1).max(axis=1)
+        self.last = penalties(problem, self.greatest)
+        self.kkt = np.full(batch, np.inf)
+        self.stage, self.momentum = np.zeros(batch, int), np.ones(batch)
+        norms2 = [np.linalg.norm(a, 2, axis=(-2, -1)) ** 2 for a in problem.factors]
+        self.rate = 1.0 / np.broadcast_to(math.prod(norms2), (batch,))
+        self.x_step, self.gradient_step = np.zeros_like(self.x), np.zeros_like(self.x)
+
+    @property
+    def penalty(self) -> Array:
+        """λ of this stage of the path, (b,): falling to the last one geometrically."""
+        left = 1.0 - (self.stage + 1) / self.path
+        return self.last * (self.greatest / self.last) ** left
+
+    def step(self) -> None:
+        """One step from the point ahead, and whether to go on with the momentum."""
+        t = self.momentum
+        self.momentum = (1.0 + np.sqrt(1.0 + 4.0 * t**2)) / 2.0
+        ahead = _wide((t - 1.0) / self.momentum, self.x)
+        rate = _wide(self.rate, self.x)
+        start = self.x + ahead * self.x_step
+        moved = start + rate * (self.gradient + ahead * self.gradient_step)
+        new = soft(moved, rate * _wide(self.penalty, self.x))
+        self.residual = self.problem.y - kron_apply(self.problem.factors, new)
+        gradient = kron_apply(self.adjoints, self.residual)
+        self.x_step, self.gradient_step = new - self.x, gradient - self.gradient
+        self.x, self.gradient = new, gradient
+        turned = total(((start - new).conj() * self.x_step).real) > 0
+        self.momentum[turned] = 1.0
+
+    def advance(self, tolerance: float) -> Array:
+        """Go on to the next λ where this one is solved; tell which rows are still to go on."""
+        penalty = self.penalty
+        last = self.stage == self.path - 1
+        self.kkt = optimality(self.x, self.gradient, _wide(penalty, self.x)) / penalty
+        solved = self.kkt <= np.where(last, tolerance, np.maximum(tolerance, LOOSE))
+        self.stage = self.stage + (solved & ~last)
+        self.momentum[solved] = 1.0
+        return ~(solved & last)
+
+    def seen(self) -> IterationState:
+        """The state of the rows as a watch sees it."""
+        return IterationState(x=self.x, cost=self._cost, change=self.kkt)
+
+    def _cost(self) -> Array:
+        return 0.5 * total(abs2(self.residual)) + self.last * total(np.abs(self.x))
+
+    def keep(self, rows: Array) -> None:
+        """Go on with some of the rows only (a mask)."""
+        self.problem = self.problem.take(rows)
+        self.adjoints = [adjoint(a) for a in self.problem.factors]
+        for name in (
+            "rows", "x", "kkt", "gradient", "residual", "greatest", "last", "stage", "momentum",
+            "rate", "x_step", "gradient_step",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name)[rows])
