@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from solvers.core import Solver
+from solvers.eigenbasis import Eigenbasis
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, adjoint, kron_apply, total
 from solvers.options import option
@@ -20,8 +21,27 @@ from solvers.units import atom_norms2
 LOOK = 10
 """Iterations from one look at the KKT residual to the next: it costs a quarter of an iteration."""
 
+RELAX = 1.6
+"""Over-relaxation of ADMM."""
+
+ADAPT = 10
+"""Iterations from one adaptation of ADMM's ρ to the next."""
+
+MOST = 5.0
+"""Most that ρ changes by at once."""
+
 LOOSE = 0.1
 """KKT residual, as a share of λ, at which the next λ of a path is taken."""
+
+
+def atoms_of(problem: Problem) -> tuple[Array, Array]:
+    """Mean norm of the atoms and their number, both without atoms that are 0, (B,) each."""
+    norm, count = np.ones(problem.batch), np.ones(problem.batch)
+    for factor in problem.factors:
+        norms = np.sqrt(atom_norms2(factor))
+        live = np.maximum((norms > 0).sum(axis=-1), 1)
+        norm, count = norm * norms.sum(axis=-1) / live, count * live
+    return norm, count
 
 
 def universal(problem: Problem) -> Array:
@@ -31,11 +51,7 @@ def universal(problem: Problem) -> Array:
     and N their number, both without atoms that are 0: Eq. `eq:universal` of docs/numbers.md.
     """
     assert problem.noise_var is not None
-    norm, count = np.ones(problem.batch), np.ones(problem.batch)
-    for factor in problem.factors:
-        norms = np.sqrt(atom_norms2(factor))
-        live = np.maximum((norms > 0).sum(axis=-1), 1)
-        norm, count = norm * norms.sum(axis=-1) / live, count * live
+    norm, count = atoms_of(problem)
     kinds = 1.0 if np.iscomplexobj(problem.y) else 2.0
     return np.sqrt(problem.noise_var * kinds * np.log(np.maximum(count, 2))) * norm
 
@@ -246,3 +262,134 @@ class _Descent:
             "rate", "x_step", "gradient_step",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name)[rows])
+
+
+@dataclass(frozen=True)
+class BPDN(L1Solver):
+    """Basis pursuit denoising: the least ‖x‖₁ with ‖y − Ax‖ ≤ ε, by ADMM.
+
+    ε is σ√M by default, so that nothing has to be tuned. Where no x fits so closely it is the
+    closest that there is. Eqs. `eq:bpdn` to `eq:bpdn-steps` of docs/numbers.md.
+
+    Notes
+    -----
+    Source: Chen, Donoho and Saunders, SIAM J. Scientific Computing 20(1), 1998; ADMM as by Boyd et
+    al., Foundations and Trends in Machine Learning 3(1), 2011, both constraints (w = x and z = Ax)
+    at one ρ, so that x comes from an exact solve in the eigenbasis of AAᴴ. ρ follows the ratio of
+    the relative residuals.
+    """
+
+    tolerance: float = option(1e-4, "stop at these relative residuals", at_least=0.0)
+    epsilon: float | None = option(
+        None,
+        "bound on the residual as a share of ‖y‖, itself with scaling none; σ√M by default",
+        optional=True,
+        type=float,
+        at_least=0.0,
+    )
+
+    objective: ClassVar[str] = "l1 norm times atom norm over ‖y‖"
+    source: ClassVar[str] = "Chen, Donoho and Saunders, SIAM J. Scientific Computing 20(1), 1998"
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The noise variance, where ε follows it."""
+        return ("noise_var",) if self.epsilon is None else ()
+
+    def _bound2(self, problem: Problem) -> Array:
+        """ε², (B,)."""
+        if self.epsilon is None:
+            assert problem.noise_var is not None
+            return problem.y[0].size * problem.noise_var
+        power = np.ones(problem.batch) if self.scaling == "none" else total(abs2(problem.y))
+        return self.epsilon**2 * power
+
+    def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
+        batch = problem.batch
+        x = np.zeros((batch, *problem.dims), problem.y.dtype)
+        status, iterations = np.full(batch, Status.CONVERGED), np.zeros(batch, int)
+        bound2 = self._bound2(problem)
+        rows = np.flatnonzero(total(abs2(problem.y)) > bound2)
+        if not rows.size:
+            return self._finish(problem, x, status, iterations)
+        status[rows] = Status.MAX_ITERATIONS
+        splitting = _Splitting(problem.take(rows), bound2[rows])
+        for iteration in range(1, self.max_iterations + 1):
+            splitting.step(adapt=iteration % ADAPT == 0 and iteration <= self.max_iterations // 2)
+            x[rows], iterations[rows] = splitting.x, iteration
+            watch(iteration, rows, splitting.seen())
+            far = splitting.change > self.tolerance
+            status[rows[~far]] = Status.CONVERGED
+            rows = rows[far]
+            if not rows.size:
+                break
+            if not far.all():
+                splitting.keep(far)
+        return self._finish(problem, x, status, iterations)
+
+
+class _Splitting:
+    """Rows of ADMM that have not converged yet, in the eigenbasis and with ‖A‖ = 1."""
+
+    def __init__(self, problem: Problem, bound2: Array) -> None:
+        basis, self.size = Eigenbasis.of(problem).normalized()
+        self.factors, power = basis.factors, basis.power
+        # What no x can fit is not asked of z, and takes its part of ε.
+        seen = power > problem.y[0].size * np.finfo(float).eps
+        self.power, self.y = np.where(seen, power, 0.0), np.where(seen, basis.y, 0.0)
+        missed2 = total(abs2(np.where(seen, 0.0, basis.y)))
+        self.radius = np.sqrt(np.maximum(bound2 - missed2, 0.0))
+        self.unit = atoms_of(problem)[0] / np.sqrt(total(abs2(problem.y)))
+        pull = np.abs(kron_apply([adjoint(a) for a in self.factors], self.y))
+        self.rho = 1.0 / pull.reshape(len(pull), -1).max(axis=1)
+        self.w = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
+        self.z = np.zeros_like(self.y)
+        self.u_w, self.u_z = np.zeros_like(self.w), np.zeros_like(self.z)
+        self.change = np.full(problem.batch, np.inf)
+
+    @property
+    def x(self) -> Array:
+        """The sparse iterate, in the units of the problem."""
+        return self.w / _wide(self.size, self.w)
+
+    def step(self, *, adapt: bool) -> None:
+        """One iteration; `adapt` says whether ρ follows the residuals after it."""
+        w, z = self.w, self.z
+        v, q = w - self.u_w, z - self.u_z
+        s = (kron_apply(self.factors, v) + self.power * q) / (1.0 + self.power)
+        x = v + kron_apply([adjoint(a) for a in self.factors], q - s)
+        ahead_x, ahead_s = w + RELAX * (x - w), z + RELAX * (s - z)
+        self.w = soft(ahead_x + self.u_w, _wide(1.0 / self.rho, w))
+        off = ahead_s + self.u_z - self.y
+        far = np.sqrt(total(abs2(off)))
+        within = np.minimum(1.0, self.radius / np.where(far > 0, far, 1.0))
+        self.z = self.y + _wide(within, z) * off
+        self.u_w = self.u_w + ahead_x - self.w
+        self.u_z = self.u_z + ahead_s - self.z
+        primal = _norm(x - self.w, s - self.z) / _norm(self.w, self.z)
+        dual = _norm(self.w - w, self.z - z) / _norm(self.u_w, self.u_z)
+        self.change = np.maximum(primal, dual)
+        if adapt:
+            ratio = np.clip(np.sqrt(primal / np.maximum(dual, 1e-300)), 1.0 / MOST, MOST)
+            self.rho = self.rho * ratio
+            self.u_w, self.u_z = self.u_w / _wide(ratio, w), self.u_z / _wide(ratio, z)
+
+    def seen(self) -> IterationState:
+        """The state of the rows as a watch sees it."""
+        return IterationState(x=lambda: self.x, cost=self._cost, change=self.change)
+
+    def _cost(self) -> Array:
+        return self.unit * total(np.abs(self.x))
+
+    def keep(self, rows: Array) -> None:
+        """Go on with some of the rows only (a mask)."""
+        self.factors = [a if a.ndim == 2 else a[rows] for a in self.factors]
+        for name in (
+            "size", "power", "y", "radius", "unit", "rho", "w", "z", "u_w", "u_z", "change"
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name)[rows])
+
+
+def _norm(first: Array, second: Array) -> Array:
+    """Norm of both together, (B,)."""
+    return np.maximum(np.sqrt(total(abs2(first)) + total(abs2(second))), np.finfo(float).tiny)

@@ -15,7 +15,7 @@ from solvers.core import Solver
 from solvers.decomposition import DOMP, DKroSBL, DLasso
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
-from solvers.l1 import Lasso
+from solvers.l1 import BPDN, Lasso
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
 from solvers.sbl import ClassicSBL
@@ -149,6 +149,7 @@ REGISTRY = SolverRegistry(
         "domp": DOMP,
         "dlasso": DLasso,
         "lasso": Lasso,
+        "bpdn": BPDN,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

@@ -110,6 +110,66 @@ def test_lasso_reference(case, scale, word):
     assert_close(estimate.x, reference[f"ours_lasso_{word}"])
 
 
+EXACT = {"tolerance": 1e-9, "max_iterations": 20000}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("complex_valued", [False, True])
+@pytest.mark.parametrize(("measurements", "dims"), [((3, 4), (4, 5)), ((6,), (9,))])
+def test_bpdn(measurements, dims, complex_valued, shared):
+    problem, _ = sparse_problem(
+        2, measurements, dims, seed=98, complex_valued=complex_valued, shared=shared
+    )
+    estimate = solvers.create("bpdn", **EXACT).solve(problem)
+    assert (estimate.status == Status.CONVERGED).all()
+    for row in range(2):
+        factors = [a if shared else a[row] for a in problem.factors]
+        epsilon = np.sqrt(problem.y[row].size * problem.noise_var[row])
+        assert_close(estimate.x[row], textbook.bpdn(factors, problem.y[row], epsilon))
+
+
+def test_bound_on_the_residual():
+    """A share of the norm of y in data units, in its own units otherwise."""
+    problem, _ = sparse_problem(2, (3, 4), (4, 5), seed=99)
+    unknown = Problem(problem.y, problem.factors)
+    for scaling in ("data", "none"):
+        solver = solvers.create("bpdn", epsilon=0.3, scaling=scaling, **EXACT)
+        x = solver.solve(unknown).x
+        for row in range(2):
+            a, y = kron_all([f[row] for f in problem.factors]), problem.y[row].reshape(-1)
+            epsilon = 0.3 * np.linalg.norm(y) if scaling == "data" else 0.3
+            residual = np.linalg.norm(y - a @ x[row].reshape(-1))
+            assert residual == pytest.approx(epsilon, rel=1e-6)
+    assert not solvers.create("bpdn", epsilon=1.5).solve(unknown).x.any()
+
+
+def test_bound_that_no_x_keeps():
+    """More measurements than unknowns and less noise than there is: as near as it gets."""
+    problem, _ = sparse_problem(2, (8, 7), (3, 2), seed=100)
+    estimate = solvers.create("bpdn", epsilon=0.0, **EXACT).solve(problem)
+    for row in range(2):
+        a = kron_all([f[row] for f in problem.factors])
+        expected = np.linalg.lstsq(a, problem.y[row].reshape(-1), rcond=None)[0]
+        assert_close(estimate.x[row], expected)
+
+
+def test_cost_of_bpdn_has_no_units():
+    problem, _ = sparse_problem(2, (3, 4), (4, 5), seed=101)
+    other = Problem(problem.y * 3.7, [problem.factors[0] * 50, problem.factors[1]])
+    traces = []
+    for p in (Problem(problem.y, problem.factors), other):
+        traces.append(solvers.Trace(batch=2))
+        solvers.create("bpdn", epsilon=0.1).solve(p, watch=traces[-1])
+    np.testing.assert_allclose(traces[0].cost, traces[1].cost, rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["flat_a", "flat_f"])
+def test_bpdn_reference(case):
+    problem, reference = reviewers_case(case)
+    estimate = solvers.create("bpdn", scaling="none", **EXACT).solve(problem)
+    assert_close(estimate.x, reference["ours_bpdn"])
+
+
 @pytest.mark.parametrize("debias", [1, "yes"])
 def test_debias_is_true_or_false(debias):
     with pytest.raises(ValueError, match="debias must be true or false"):

@@ -37,7 +37,7 @@ PATTERNED = {"pc_krosbl", "pc_sbl"}
 RANK_ONE = {"svd_krosbl", "dkrosbl", "domp", "dlasso"}
 """One rank-one approximation is symmetric in the factors, several in a row are not."""
 
-NOISE_PER_MEASUREMENT = {"omp", "komp", "domp"}
+NOISE_PER_MEASUREMENT = {"omp", "komp", "domp", "bpdn"}
 """They end where the residual is the noise that so many measurements have."""
 
 REAL_NOISE = {"lasso", "dlasso"}
