@@ -16,6 +16,7 @@ from solvers.decomposition import DOMP, DKroSBL, DLasso
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
 from solvers.l1 import BPDN, Lasso
+from solvers.msbl import Multistage
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
 from solvers.sbl import ClassicSBL
@@ -150,6 +151,7 @@ REGISTRY = SolverRegistry(
         "dlasso": DLasso,
         "lasso": Lasso,
         "bpdn": BPDN,
+        "multistage": Multistage,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

@@ -37,8 +37,8 @@ PATTERNED = {"pc_krosbl", "pc_sbl"}
 RANK_ONE = {"svd_krosbl", "dkrosbl", "domp", "dlasso"}
 """One rank-one approximation is symmetric in the factors, several in a row are not."""
 
-NOISE_PER_MEASUREMENT = {"omp", "komp", "domp", "bpdn"}
-"""They end where the residual is the noise that so many measurements have."""
+NOISE_PER_MEASUREMENT = {"omp", "komp", "domp", "bpdn", "multistage"}
+"""They end where the residual is the noise of so many measurements, or estimate the noise."""
 
 REAL_NOISE = {"lasso", "dlasso"}
 """Their λ is the largest of the noise's correlations, which is larger where these are real."""

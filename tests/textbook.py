@@ -370,3 +370,34 @@ def bpdn(factors, y, epsilon):
         else:
             low = middle
     return x
+
+
+def msbl(a, y, *, prune=1e-3, max_iterations=150, tolerance=1e-4):
+    """M-SBL of the columns of y with estimated noise; returns x, γ, iterations."""
+    m, r = len(a), y @ y.conj().T / y.shape[1]
+    gamma, noise_var = np.ones(a.shape[1]), 0.1 * np.var(y, ddof=1)
+    iteration = 0
+    while iteration < max_iterations:
+        iteration += 1
+        old, gamma = gamma, np.where(gamma < prune * gamma.max(), 0.0, gamma)
+        inverse = np.linalg.inv(noise_var * np.eye(m) + (a * gamma) @ a.conj().T)
+        power = np.einsum("mn,mk,kn->n", a.conj(), inverse @ r @ inverse, a).real
+        known = gamma * np.einsum("mn,mk,kn->n", a.conj(), inverse, a).real
+        gamma = gamma**2 * power + gamma - gamma * known
+        left = noise_var**2 * np.trace(inverse @ r @ inverse).real
+        noise_var = (left + noise_var * known.sum()) / m
+        if np.linalg.norm(gamma - old) <= tolerance * np.linalg.norm(old):
+            break
+    covariance = noise_var * np.eye(m) + (a * gamma) @ a.conj().T
+    return gamma[:, None] * (a.conj().T @ np.linalg.solve(covariance, y)), gamma, iteration
+
+
+def multistage(factors, y, modes):
+    """M-SBL along one mode after the other; returns x and the iterations of each."""
+    counts = []
+    for mode in modes:
+        moved = np.moveaxis(y, mode, 0)
+        x, _, count = msbl(factors[mode], moved.reshape(len(moved), -1))
+        y = np.moveaxis(x.reshape(-1, *moved.shape[1:]), 0, mode)
+        counts.append(count)
+    return y, counts
