@@ -16,6 +16,7 @@ from solvers.decomposition import DOMP, DKroSBL, DLasso
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
 from solvers.l1 import BPDN, Lasso
+from solvers.message_passing import UAMPSBL
 from solvers.msbl import Multistage
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
@@ -152,6 +153,7 @@ REGISTRY = SolverRegistry(
         "lasso": Lasso,
         "bpdn": BPDN,
         "multistage": Multistage,
+        "uamp_sbl": UAMPSBL,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

@@ -401,3 +401,33 @@ def multistage(factors, y, modes):
         y = np.moveaxis(x.reshape(-1, *moved.shape[1:]), 0, mode)
         counts.append(count)
     return y, counts
+
+
+def uamp_sbl(factors, y, noise_var, iterations, damping, *, estimate_noise=False, start=1.0):
+    """UAMP-SBL with a full dictionary, rotated by its singular vectors; returns x, σ²."""
+    a = kron_all(factors)
+    u, values, _ = np.linalg.svd(a)
+    spectrum = np.zeros(len(a))
+    spectrum[: len(values)] = values**2
+    r, phi = u.conj().T @ y.reshape(-1), u.conj().T @ a
+    m, n = phi.shape
+    tau_x, x, s = start, np.zeros(n, a.dtype), np.zeros(m, a.dtype)
+    gamma, beta = np.full(n, 1 / start), 1.0 if estimate_noise else 1 / noise_var
+    epsilon = 1e-3
+    for _ in range(iterations):
+        tau_p = tau_x * spectrum
+        p = phi @ x - tau_p * s
+        if estimate_noise:
+            h = (beta * tau_p * r + p) / (1 + beta * tau_p)
+            v = tau_p / (1 + beta * tau_p)
+            beta = m / (np.linalg.norm(r - h) ** 2 + v.sum())
+        tau_s = 1 / (tau_p + 1 / beta)
+        s = (1 - damping) * s + damping * tau_s * (r - p)
+        tau_q = n / np.sum(spectrum * tau_s)
+        q = x + tau_q * phi.conj().T @ s
+        d = 1 / (1 + tau_q * gamma)
+        tau_x = (1 - damping) * tau_x + damping * tau_q * d.mean()
+        x = (1 - damping) * x + damping * q * d
+        gamma = (2 * epsilon + 1) / (np.abs(x) ** 2 + tau_x)
+        epsilon = 0.5 * np.sqrt(np.log(gamma.mean()) - np.log(gamma).mean())
+    return x, 1 / beta
