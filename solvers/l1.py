@@ -30,6 +30,9 @@ ADAPT = 10
 MOST = 5.0
 """Most that ρ changes by at once."""
 
+LEAST = 1e-12
+"""Smallest λ, as a share of the least that makes x 0."""
+
 LOOSE = 0.1
 """KKT residual, as a share of λ, at which the next λ of a path is taken."""
 
@@ -59,7 +62,7 @@ def universal(problem: Problem) -> Array:
 def soft(x: Array, threshold: Array) -> Array:
     """Shrink the modulus of every entry by a threshold, to no less than 0."""
     size = np.abs(x)
-    return x * np.maximum(1.0 - threshold / np.where(size > 0, size, 1.0), 0.0)
+    return x * np.maximum(1.0 - threshold / _or_one(size), 0.0)
 
 
 def optimality(x: Array, gradient: Array, penalty: Array) -> Array:
@@ -74,7 +77,7 @@ def optimality(x: Array, gradient: Array, penalty: Array) -> Array:
         λ.
     """
     size = np.abs(x)
-    on = np.abs(gradient - penalty * x / np.where(size > 0, size, 1.0))
+    on = np.abs(gradient - penalty * x / _or_one(size))
     off = np.abs(gradient) - penalty
     return np.where(size > 0, on, off).reshape(len(x), -1).max(axis=1, initial=0.0)
 
@@ -102,14 +105,17 @@ def least_squares_on_support(problem: Problem, x: Array) -> Array:
         if not going.any():
             break
         seen = kron_apply(problem.factors, ahead)
-        step = _wide(np.where(going, power / np.where(going, total(abs2(seen)), 1.0), 0.0), x)
+        step = _wide(np.where(going, power / _or_one(total(abs2(seen))), 0.0), x)
         x = x + step * ahead
         gradient = gradient - step * (mask * kron_apply(adjoints, seen))
         before, power = power, total(abs2(gradient))
-        ahead = (
-            gradient + _wide(np.where(going, power / np.where(going, before, 1.0), 0.0), x) * ahead
-        )
+        ahead = gradient + _wide(np.where(going, power / _or_one(before), 0.0), x) * ahead
     return x
+
+
+def _or_one(values: Array) -> Array:
+    """Values to divide by; 1 where they are 0."""
+    return np.where(values > 0, values, 1.0)
 
 
 def _wide(values: Array, like: Array) -> Array:
@@ -206,12 +212,13 @@ class _Descent:
         self.gradient = kron_apply(self.adjoints, problem.y)
         self.x = np.zeros_like(self.gradient)
         self.residual = problem.y
-        self.greatest = np.abs(self.gradient).reshape(batch, -1).max(axis=1)
-        self.last = penalties(problem, self.greatest)
+        self.greatest = _or_one(np.abs(self.gradient).reshape(batch, -1).max(axis=1))
+        # Without noise λ would be 0, which no path leads to.
+        self.last = np.maximum(penalties(problem, self.greatest), LEAST * self.greatest)
         self.kkt = np.full(batch, np.inf)
         self.stage, self.momentum = np.zeros(batch, int), np.ones(batch)
         norms2 = [np.linalg.norm(a, 2, axis=(-2, -1)) ** 2 for a in problem.factors]
-        self.rate = 1.0 / np.broadcast_to(math.prod(norms2), (batch,))
+        self.rate = 1.0 / _or_one(np.broadcast_to(math.prod(norms2), (batch,)))
         self.x_step, self.gradient_step = np.zeros_like(self.x), np.zeros_like(self.x)
 
     @property
@@ -341,7 +348,7 @@ class _Splitting:
         self.radius = np.sqrt(np.maximum(bound2 - missed2, 0.0))
         self.unit = atoms_of(problem)[0] / np.sqrt(total(abs2(problem.y)))
         pull = np.abs(kron_apply([adjoint(a) for a in self.factors], self.y))
-        self.rho = 1.0 / pull.reshape(len(pull), -1).max(axis=1)
+        self.rho = 1.0 / _or_one(pull.reshape(len(pull), -1).max(axis=1))
         self.w = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
         self.z = np.zeros_like(self.y)
         self.u_w, self.u_z = np.zeros_like(self.w), np.zeros_like(self.z)
@@ -362,12 +369,12 @@ class _Splitting:
         self.w = soft(ahead_x + self.u_w, _wide(1.0 / self.rho, w))
         off = ahead_s + self.u_z - self.y
         far = np.sqrt(total(abs2(off)))
-        within = np.minimum(1.0, self.radius / np.where(far > 0, far, 1.0))
+        within = np.minimum(1.0, self.radius / _or_one(far))
         self.z = self.y + _wide(within, z) * off
         self.u_w = self.u_w + ahead_x - self.w
         self.u_z = self.u_z + ahead_s - self.z
-        primal = _norm(x - self.w, s - self.z) / _norm(self.w, self.z)
-        dual = _norm(self.w - w, self.z - z) / _norm(self.u_w, self.u_z)
+        primal = _norm(x - self.w, s - self.z) / _or_one(_norm(self.w, self.z))
+        dual = _norm(self.w - w, self.z - z) / _or_one(_norm(self.u_w, self.u_z))
         self.change = np.maximum(primal, dual)
         if adapt:
             ratio = np.clip(np.sqrt(primal / np.maximum(dual, 1e-300)), 1.0 / MOST, MOST)
@@ -392,4 +399,4 @@ class _Splitting:
 
 def _norm(first: Array, second: Array) -> Array:
     """Norm of both together, (B,)."""
-    return np.maximum(np.sqrt(total(abs2(first)) + total(abs2(second))), np.finfo(float).tiny)
+    return np.sqrt(total(abs2(first)) + total(abs2(second)))

@@ -22,6 +22,9 @@ from solvers.units import atom_norms2, data_unit
 ABSURD = 100.0
 """‖y − Ax̂‖²/‖y‖² beyond which a row that ends has diverged, without the time to overflow."""
 
+TINY = 1e-300
+"""What is put in place of 0 where it is divided by."""
+
 FIRST_SHAPE = 1e-3
 """Shape parameter of the precisions' prior in the first iteration."""
 
@@ -118,7 +121,7 @@ class _Messages:
         self.atoms = total(self.live)
         if solver.noise == "known":
             assert problem.noise_var is not None
-            self.beta = 1.0 / np.maximum(problem.noise_var, np.finfo(float).tiny)
+            self.beta = 1.0 / np.maximum(problem.noise_var, TINY)
         elif solver.scaling == "data":
             self.beta = 1.0 / first_noise_var(problem.y, solver.scaling)
         else:
@@ -150,7 +153,7 @@ class _Messages:
             self.beta = self.y[0].size / left
         tau_s = 1.0 / (tau_p + self._wide(1.0 / self.beta))
         self.s = rest * self.s + damping * tau_s * (self.y - p)
-        tau_q = self._wide(self.atoms / total(self.power * tau_s))
+        tau_q = self._wide(self.atoms / np.maximum(total(self.power * tau_s), TINY))
         q = self.x + tau_q * kron_apply([adjoint(a) for a in self.factors], self.s)
         shrink = 1.0 / (1.0 + tau_q * self.precision)
         self.variance = tau_q * shrink
@@ -161,7 +164,9 @@ class _Messages:
         )
         gap = np.log(self._mean(self.precision)) - self._mean(np.log(self.precision))
         self.shape = 0.5 * np.sqrt(np.maximum(gap, 0.0))
-        self.change = np.sqrt(total(abs2(self.x - before)) / total(abs2(self.x))) / damping
+        self.change = (
+            np.sqrt(total(abs2(self.x - before)) / np.maximum(total(abs2(self.x)), TINY)) / damping
+        )
 
     @property
     def misfit(self) -> Array:

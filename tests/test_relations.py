@@ -24,12 +24,17 @@ ORDERED = {"pc_sbl", "pc_krosbl"}
 ONE_FACTOR_AFTER_THE_OTHER = {"ksbl", "pc_krosbl", "pc_sbl"}
 """What they find depends on the order of the factors."""
 
-OPTIONS = {"komp": {"stop": "noise"}}
+OPTIONS = {
+    "komp": {"stop": "noise"},
+    "lasso": {"tolerance": 1e-2},
+    "bpdn": {"tolerance": 1e-3},
+}
 """As published, Kronecker OMP goes on below the noise until sets of atoms span whole factors, where
-rounding decides which atom is next."""
+rounding decides which atom is next. The others are to be quick."""
 
-EXTRA_UP_TO = {"komp": 0.1}
-"""An atom as large as the others competes with them, and Kronecker OMP takes whole slices."""
+EXTRA_UP_TO = {"komp": 0.1, "uamp_sbl": 0.01}
+"""An atom as large as the others competes with them, and Kronecker OMP takes whole slices. UAMP-SBL
+has one variance for all messages, in which an atom of another size has its share."""
 
 PATTERNED = {"pc_krosbl", "pc_sbl"}
 """An extra atom is a neighbour, to one atom here and to many once they are flattened."""
