@@ -56,7 +56,8 @@ def solved(solver, scenario, problem, truth):
     seconds = (time.perf_counter() - start) / problem.batch
     nmse = scenario.nmse(truth, problem, found.x)
     cost = solvers.cost(problem, found.gamma, found.noise_var)
-    return np.stack([nmse, found.iterations, found.status, cost, np.full(len(nmse), seconds)])
+    evaluations = found.iterations + found.diagnostics["refused_leaps"]
+    return np.stack([nmse, evaluations, found.status, cost, np.full(len(nmse), seconds)])
 
 
 def measure(configuration, table, realizations):

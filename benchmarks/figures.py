@@ -33,6 +33,7 @@ def build(path, shape):
         "srr": (rng.random(shape, chunks=chunks), {"better": "higher"}),
         "status": (da.where(failed, 16, 1).astype("u1"), {}),
         "runtime": (rng.gamma(3, 1e-3, shape, chunks=chunks), {}),
+        "signal_energy": (rng.gamma(5, 1, shape, chunks=chunks), {}),
         "iterations": (rng.integers(5, 150, shape, chunks=chunks).astype("i4"), {}),
     }
     labels = np.array([f"s{i}" for i in range(shape[0])], np.dtypes.StringDType())

@@ -1,6 +1,6 @@
-"""SQUAREM: EM in long steps, extrapolated from two plain ones, taken back where the cost rises.
+"""Acceleration of EM: plain steps are extrapolated, and taken as they are where the cost rises.
 
-Eqs. `eq:squarem` and `eq:squarem-guard` of docs/numbers.md.
+Eqs. `eq:momentum` to `eq:leap-guard` of docs/numbers.md.
 """
 
 from __future__ import annotations
@@ -14,28 +14,20 @@ from solvers.kron import normalize, split
 from solvers.options import option
 from solvers.problem import Array
 
-LONGEST = 64.0
-"""Cap on the step length, in units of the plain step."""
-
-GROWTH = 4.0
-"""Factor by which a row's bound on the step length grows or shrinks."""
-
-MOST = 200
-"""Leaps of a realization, after which it goes on as plain EM: where steps keep to a constraint that
-leaps do not know, as those of PC-KroSBL, the two may undo each other for ever."""
-
 SETTLED = 0.05
-"""Relative change of γ from which on steps are extrapolated. (Departure from Varadhan and Roland,
-who do so from the start: which minimum is reached is decided in the first steps, and leaps among
-them end in a poorer one more often than in a better one.)"""
+"""Relative change of γ from which on steps are extrapolated: which minimum is reached is decided in
+the first steps, and leaps among them end in a poorer one more often than in a better one."""
 
 SLACK = 1e-10
 """Share of the cost by which it may rise: near convergence rounding alone must not decide."""
 
+LONGEST = 64.0
+"""Cap on the step length of SQUAREM, in units of the plain step."""
+
 LEAPS = MappingProxyType(
     {
         "leaps": ("1", "extrapolated steps of EM that were kept"),
-        "refused_leaps": ("1", "extrapolated steps of EM that were taken back"),
+        "refused_leaps": ("1", "extrapolated steps of EM that were replaced by plain ones"),
     }
 )
 """Diagnostics of solvers that can be accelerated: units and long names."""
@@ -45,8 +37,8 @@ def acceleration(default: str) -> Any:
     """The option of that name, with a solver's own default."""
     return option(
         default,
-        "take plain EM steps, or extrapolate from pairs of them where the cost does not rise",
-        choices=("none", "squarem"),
+        "take plain EM steps, or extrapolate them where the cost does not rise",
+        choices=("none", "momentum", "squarem"),
         kw_only=True,
     )
 
@@ -61,103 +53,116 @@ class Point(NamedTuple):
         """Those of some rows (indices)."""
         return Point(tuple(g[rows] for g in self.gamma), self.noise_var[rows])
 
-    def where(self, rows: Array, other: Point) -> Point:
-        """Take `rows` (a mask) from this point, the others from the other one."""
-        gamma = zip(self.gamma, other.gamma, strict=True)
-        return Point(
-            tuple(np.where(rows[:, None], mine, theirs) for mine, theirs in gamma),
-            np.where(rows, self.noise_var, other.noise_var),
-        )
 
-
-class Squarem(NamedTuple):
-    """Rows of a batch in their cycle of a plain step, another one, and a leap from the two.
+class Memory(NamedTuple):
+    """What acceleration remembers of each row.
 
     Attributes
     ----------
-    begin : Point or None
-        Where the cycle began; None before its first step.
+    history : tuple of Points
+        Earlier points that the next leap is made from, the oldest first.
     cost : array, (B,)
-        SBL cost there, which a leap must not exceed.
-    longest : array, (B,)
-        Bound on the step length: it grows when it was reached, and shrinks when a leap was refused.
+        SBL cost at the last E-step, which a leap must not exceed.
+    age : int array, (B,)
+        Iterations since the row settled, or a leap was refused.
     accepted, refused : int arrays, (B,)
         Leaps so far.
     """
 
-    begin: Point | None
+    history: tuple[Point, ...]
     cost: Array
-    longest: Array
+    age: Array
     accepted: Array
     refused: Array
 
     @classmethod
-    def of(cls, batch: int) -> Squarem:
-        """Before the first step."""
+    def of(cls, batch: int) -> Memory:
+        """Before the first iteration."""
         count = np.zeros(batch, int)
-        return cls(None, np.full(batch, np.inf), np.ones(batch), count, count)
+        return cls((), np.full(batch, np.inf), count, count, count)
 
-    def take(self, rows: Array) -> Squarem:
-        """The cycles of some rows (indices)."""
-        begin = None if self.begin is None else self.begin.take(rows)
-        return Squarem(begin, *(part[rows] for part in self[1:]))
+    def take(self, rows: Array) -> Memory:
+        """That of some rows (indices)."""
+        history = tuple(point.take(rows) for point in self.history)
+        return Memory(history, *(part[rows] for part in self[1:]))
 
-    def leap(self, first: Point, second: Point, allowed: Array) -> tuple[Point, Array]:
-        """Extrapolate from the two plain steps of a cycle.
-
-        Parameters
-        ----------
-        first, second
-            Where they led.
-        allowed : bool array, (B,)
-            Rows that may leap. The others are given the second step.
-
-        Returns
-        -------
-        Point
-        array, (B,)
-            Step length; 1 is the second step itself.
-        """
-        assert self.begin is not None
-        begin, *steps = (_joined(point) for point in (self.begin, first, second))
-        in_use = (begin > 0) & (steps[0] > 0) & (steps[1] > 0)
-        logs = [np.log(np.where(in_use, values, 1.0)) for values in (begin, *steps)]
-        step, bend = logs[1] - logs[0], logs[2] - 2.0 * logs[1] + logs[0]
-        step2, bend2 = np.vecdot(step, step), np.vecdot(bend, bend)
-        length = np.sqrt(np.divide(step2, bend2, out=np.ones(len(step)), where=bend2 > 0))
-        length = np.where(allowed, np.clip(length, 1.0, self.longest), 1.0)
-        by = length[:, None]
-        leapt = np.where(in_use, begin * np.exp(2.0 * by * step + by**2 * bend), steps[1])
-        point = Point(normalize(split(leapt[:, :-1], second.gamma)), leapt[:, -1])
-        return point.where(length > 1.0, second), length
-
-    def judged(self, length: Array, cost: Array) -> tuple[Squarem, Array]:
-        """The cycle to come, and which rows (a mask) have to take their leap back.
+    def judged(
+        self, history: tuple[Point, ...], cost: Array, leapt: Array, settled: Array
+    ) -> tuple[Memory, Array]:
+        """The memory to go on with, and which rows (indices) must not keep their leap.
 
         Parameters
         ----------
-        length : array, (B,)
-            Step lengths.
+        history
+            Points to remember.
         cost : array, (B,)
-            SBL cost where they led.
-
-        Notes
-        -----
-        A step of length 1 is a plain one and stays: EM does not raise the cost, but pruning may.
+            SBL cost after the iteration.
+        leapt, settled : bool arrays, (B,)
+            Rows that were extrapolated, and rows that may be from now on.
         """
-        leapt = length > 1.0
         refused = leapt & ~(cost <= self.cost + SLACK * np.abs(self.cost))
-        longer = np.where(length >= self.longest, self.longest * GROWTH, self.longest)
-        bound = np.where(refused, length / GROWTH, longer)
-        bound[self.accepted + self.refused >= MOST] = 1.0
-        cycle = Squarem(
-            begin=None,
-            cost=cost,
-            longest=np.clip(bound, 1.0, LONGEST),
-            accepted=self.accepted + (leapt & ~refused),
-            refused=self.refused + refused,
+        memory = Memory(
+            history,
+            cost.copy(),
+            np.where(settled & ~refused, self.age + 1, 0),
+            self.accepted + (leapt & ~refused),
+            self.refused + refused,
         )
-        return cycle, refused
+        return memory, np.flatnonzero(refused)
+
+
+def leap(kind: str, points: tuple[Point, ...], age: Array) -> tuple[Point, Array]:
+    """Extrapolate from the newest points, the last of which is a plain step.
+
+    Parameters
+    ----------
+    kind
+        "momentum", which needs two points, or "squarem", which needs three.
+    points
+        Where to leap from.
+    age : int array, (B,)
+        Age of each row's memory; those of age 0 take the plain step.
+
+    Returns
+    -------
+    Point
+    bool array, (B,)
+        Rows that leapt.
+    """
+    size, further = {"momentum": (2, _momentum), "squarem": (3, _squarem)}[kind]
+    step = points[-1]
+    if len(points) < size or not age.any():
+        return step, np.zeros(len(age), bool)
+    joined = [_joined(point) for point in points[-size:]]
+    in_use = np.all([values > 0 for values in joined], axis=0)
+    logs = [np.log(np.where(in_use, values, 1.0)) for values in joined]
+    by = further(logs, age)
+    leapt = (by != 0).any(axis=1)
+    far = joined[-1] * np.exp(by)
+    gamma = normalize(split(far[:, :-1], step.gamma))
+    return Point(gamma, far[:, -1]), leapt
+
+
+def _momentum(logs: list[Array], age: Array) -> Array:
+    """Nesterov's: a growing share of the step just made, once more."""
+    return (age / (age + 3.0))[:, None] * (logs[1] - logs[0])
+
+
+def _squarem(logs: list[Array], age: Array) -> Array:
+    """Varadhan and Roland's squared extrapolation, whose bound on the length grows with age."""
+    step, bend = logs[1] - logs[0], logs[2] - 2.0 * logs[1] + logs[0]
+    step2, bend2 = np.vecdot(step, step), np.vecdot(bend, bend)
+    length = np.sqrt(np.divide(step2, bend2, out=np.ones(len(age)), where=bend2 > 0))
+    bound = np.minimum(4.0 ** np.minimum(age // 2, 8), LONGEST)
+    length = np.where(age > 0, np.clip(length, 1.0, bound), 1.0)[:, None]
+    return 2.0 * (length - 1.0) * step + (length**2 - 1.0) * bend
+
+
+def remembered(kind: str, points: tuple[Point, ...], now: Point) -> tuple[Point, ...]:
+    """Points to leap from next: the plain step, or for SQUAREM those of a cycle of two steps."""
+    if kind == "momentum":
+        return points[-1:]
+    return (*points[:-1], now) if len(points) < 3 else (now,)
 
 
 def _joined(point: Point) -> Array:

@@ -10,7 +10,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from solvers.acceleration import LEAPS, SETTLED, Point, Squarem, acceleration
+from solvers.acceleration import (
+    LEAPS,
+    SETTLED,
+    Memory,
+    Point,
+    acceleration,
+    leap,
+    remembered,
+)
 from solvers.core import Solver, Start
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, distance2, norm2, normalize, prune, total
@@ -41,16 +49,14 @@ class _State(NamedTuple):
     """Iterations of all M-steps so far."""
     inner_capped: Array
     """Whether an M-step has ended at its cap."""
-    squarem: Squarem | None
-    """Their cycles, where EM is accelerated."""
+    memory: Memory | None
+    """Where EM is accelerated, what is remembered for it."""
 
     def take(self, rows: Array) -> _State:
         """The state of some of them (indices)."""
-        parts = {name: part for name, part in self._asdict().items() if part is not None}
-        objects = {
-            name: parts.pop(name).take(rows) for name in ("posterior", "squarem") if name in parts
-        }
-        return self._replace(**{name: part[rows] for name, part in parts.items()}, **objects)
+        memory = None if self.memory is None else self.memory.take(rows)
+        taken: Any = [self.posterior.take(rows), *(values[rows] for values in self[1:-1]), memory]
+        return _State(*taken)
 
 
 def initial_gamma(default: float) -> Any:
@@ -169,7 +175,7 @@ class EMSolver(Solver):
             broken=np.zeros(problem.batch, bool),
             inner_iterations=np.zeros(problem.batch, int),
             inner_capped=np.zeros(problem.batch, bool),
-            squarem=Squarem.of(problem.batch) if self.acceleration == "squarem" else None,
+            memory=None if self.acceleration == "none" else Memory.of(problem.batch),
         )
 
     def _first_gamma(self, problem: Problem) -> Gamma:
@@ -220,8 +226,8 @@ class EMSolver(Solver):
             inner_iterations=state.inner_iterations + update.inner_iterations,
             inner_capped=state.inner_capped | update.inner_capped,
         )
-        if state.squarem is not None:
-            return self._accelerated(after, state.squarem, Point(gamma, noise_var), ends), ends
+        if state.memory is not None:
+            return self._accelerated(after, state.memory, Point(gamma, noise_var), ends), ends
         # A row that ends keeps the γ it ended with: it is not pruned again.
         posterior, removed = self._e_step(before.model, gamma, noise_var, ~ends)
         if self.stops_on == "mean":
@@ -230,53 +236,50 @@ class EMSolver(Solver):
             ends |= change <= self.tolerance
         return after._replace(posterior=posterior, norm2=size, removed=removed, change=change), ends
 
-    def _accelerated(self, state: _State, squarem: Squarem, step: Point, ends: Array) -> _State:
-        """The state after a plain step, or where it is the second of a cycle after a leap.
+    def _accelerated(self, state: _State, memory: Memory, step: Point, ends: Array) -> _State:
+        """The state after an E-step where acceleration leads from a plain step.
 
         Parameters
         ----------
         state
             Before the E-step.
-        squarem
-            Its cycles.
+        memory
+            Of its rows.
         step
             Where the M-step led.
         ends : bool array, (B,)
             Rows that end there.
         """
-        before, settled = state.posterior, state.change <= SETTLED
-        model, bounds = before.model, self.prune_bounds(len(step.gamma))
-        if squarem.begin is None:
-            # Until leaps begin this is plain EM; then atoms are dropped once in a cycle only.
-            prunable = ~(ends | settled)
-            gamma, _ = prune(step.gamma, *bounds, prunable, model.shares, model.unit)
-            model, gamma, begin = model.compact(gamma, before.gamma)
-            posterior = model.posterior(gamma, step.noise_var)
-            squarem = squarem._replace(begin=Point(begin, before.noise_var))
-        else:
-            first = Point(before.gamma, before.noise_var)
-            leap, length = squarem.leap(first, step, settled & ~ends)
-            gamma = self._pruned_leap(model, leap.gamma, step.gamma, ~ends)
-            noise_var = leap.noise_var
-            if self.noise == "estimate":
-                noise_var = np.maximum(noise_var, noise_floor(model.y, self.scaling))
-            posterior = model.posterior(gamma, noise_var)
-            squarem, refused = squarem.judged(length, posterior.cost)
-            rows = np.flatnonzero(refused)
-            if rows.size:
-                # Back to the first step, whose posterior is at hand, rather than to the second.
-                back = before.take(rows)
-                squarem.cost[rows] = back.cost
-                posterior.put(rows, back)
+        model, settled = state.posterior.model, ~ends & (state.change <= SETTLED)
+        points = (*memory.history, step)
+        far, leapt = leap(self.acceleration, points, np.where(settled, memory.age, 0))
+        noise_var = step.noise_var
+        if self.noise == "estimate":
+            noise_var = np.maximum(far.noise_var, noise_floor(model.y, self.scaling))
+        gamma = self._pruned_leap(model, far.gamma, step.gamma, ~ends)
+        model, gamma, *kept = model.compact(gamma, *(point.gamma for point in points))
+        posterior = model.posterior(gamma, noise_var)
+        *history, step = map(Point, kept, (point.noise_var for point in points))
+        points = remembered(self.acceleration, (*history, step), Point(gamma, noise_var))
+        memory, refused = memory.judged(points, posterior.cost, leapt, settled)
+        if refused.size:
+            plain = step.take(refused)
+            used = [
+                np.where(g[refused] > 0, new, 0.0)
+                for g, new in zip(gamma, plain.gamma, strict=True)
+            ]
+            again = model.take(refused).posterior(tuple(used), plain.noise_var)
+            memory.cost[refused] = again.cost
+            posterior.put(refused, again)
         return state._replace(
             posterior=posterior,
             norm2=norm2(posterior.gamma),
             removed=np.zeros(len(ends)),
-            squarem=squarem,
+            memory=memory,
         )
 
     def _pruned_leap(
-        self, model: Model, leap: tuple[Array, ...], step: tuple[Array, ...], prunable: Array
+        self, model: Model, far: tuple[Array, ...], step: tuple[Array, ...], prunable: Array
     ) -> tuple[Array, ...]:
         """γ after a leap, pruned.
 
@@ -284,10 +287,10 @@ class EMSolver(Solver):
         that plain EM keeps. So atoms that would go are where the plain step led instead, and go if
         they are to go from there.
         """
-        bounds = self.prune_bounds(len(leap))
-        far, _ = prune(leap, *bounds, prunable, model.shares, model.unit)
-        near, _ = prune(normalize(step), *bounds, prunable, model.shares, model.unit)
-        return tuple(np.where(f > 0, f, n) for f, n in zip(far, near, strict=True))
+        bounds = self.prune_bounds(len(far))
+        by_leap, _ = prune(far, *bounds, prunable, model.shares, model.unit)
+        by_step, _ = prune(normalize(step), *bounds, prunable, model.shares, model.unit)
+        return tuple(np.where(f > 0, f, s) for f, s in zip(by_leap, by_step, strict=True))
 
     def _settling(self, before: Array, after: Array) -> Array:
         """Relative change of an estimated noise variance, which has to come to rest as well.
@@ -332,7 +335,7 @@ class EMSolver(Solver):
             variance=posterior.model.expand(posterior.variance),
             gamma=posterior.model.expand_gamma(posterior.gamma),
             noise_var=posterior.noise_var if self.noise == "estimate" else None,
-            diagnostics=_leaps(state.squarem, len(x)),
+            diagnostics=_leaps(state.memory, len(x)),
         )
 
     def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
@@ -353,10 +356,10 @@ class EMSolver(Solver):
         )
 
 
-def _leaps(squarem: Squarem | None, batch: int) -> Mapping[str, Array]:
+def _leaps(memory: Memory | None, batch: int) -> Mapping[str, Array]:
     """Diagnostics of how EM was accelerated."""
-    squarem = squarem or Squarem.of(batch)
-    return dict(zip(LEAPS, (squarem.accepted, squarem.refused), strict=True))
+    memory = memory or Memory.of(batch)
+    return dict(zip(LEAPS, (memory.accepted, memory.refused), strict=True))
 
 
 def _seen(state: _State) -> IterationState:

@@ -133,7 +133,7 @@ class AlternatingSBL(KroneckerSBL):
         choices=("absolute", "relative"),
     )
     inner_max_iterations: int = option(500, "cap on inner iterations", at_least=1)
-    acceleration: str = acceleration("squarem")
+    acceleration: str = acceleration("momentum")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         KroneckerSBL, inner_tolerance=1e-5, inner_criterion="absolute", inner_max_iterations=500
@@ -182,7 +182,7 @@ class KSBL(KroneckerSBL):
     solver was checked against the corrected version.
     """
 
-    acceleration: str = acceleration("squarem")
+    acceleration: str = acceleration("momentum")
 
     source: ClassVar[str] = "the Kronecker SBL that He and Joseph, arXiv 2307.14719, compare with"
 

@@ -15,6 +15,7 @@ from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, adjoint, kron_apply, total
 from solvers.options import option
 from solvers.problem import Array, Problem
+from solvers.rows import keep_rows
 from solvers.status import Status
 from solvers.units import atom_norms2
 
@@ -131,7 +132,25 @@ class L1Solver(Solver):
     max_iterations: int = option(2000, "cap on iterations", at_least=1)
     debias: bool = option(False, "least squares on the support (at most M/2 atoms) at the end")
 
-    def _finish(self, problem: Problem, x: Array, status: Array, iterations: Array) -> Estimate:
+    def _minimize(
+        self, problem: Problem, descent: _Descent | _Splitting, rows: Array, watch: Watch
+    ) -> Estimate:
+        """Step until every one of `rows` (indices) stands still; the others have the estimate 0."""
+        batch = problem.batch
+        x = np.zeros((batch, *problem.dims), problem.y.dtype)
+        status, iterations = np.full(batch, Status.CONVERGED), np.zeros(batch, int)
+        status[rows] = Status.MAX_ITERATIONS
+        for iteration in range(1, self.max_iterations + 1):
+            descent.step(iteration, self)
+            x[rows], iterations[rows] = descent.x, iteration
+            watch(iteration, rows, descent.seen())
+            far = ~(descent.change <= self.tolerance)
+            status[rows[~far]] = Status.CONVERGED
+            rows = rows[far]
+            if not rows.size:
+                break
+            if not far.all():
+                keep_rows(descent, far)
         if self.debias:
             x = least_squares_on_support(problem, x)
         broken = ~np.isfinite(total(abs2(x)))
@@ -181,23 +200,8 @@ class Lasso(L1Solver):
         return np.minimum(self.penalty, 1.0) * greatest
 
     def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
-        batch = problem.batch
-        x = np.zeros((batch, *problem.dims), problem.y.dtype)
-        status, iterations = np.full(batch, Status.MAX_ITERATIONS), np.zeros(batch, int)
         descent = _Descent(problem, self._penalties, self.path)
-        for iteration in range(1, self.max_iterations + 1):
-            descent.step()
-            rows = descent.rows
-            x[rows], iterations[rows] = descent.x, iteration
-            looks = iteration % LOOK == 0 or iteration == self.max_iterations
-            far = descent.advance(self.tolerance) if looks else np.ones(rows.size, bool)
-            watch(iteration, rows, descent.seen())
-            status[rows[~far]] = Status.CONVERGED
-            if not far.any():
-                break
-            if not far.all():
-                descent.keep(far)
-        return self._finish(problem, x, status, iterations)
+        return self._minimize(problem, descent, np.arange(problem.batch), watch)
 
 
 class _Descent:
@@ -207,7 +211,7 @@ class _Descent:
         self, problem: Problem, penalties: Callable[[Problem, Array], Array], path: int
     ) -> None:
         batch = problem.batch
-        self.problem, self.rows, self.path = problem, np.arange(batch), path
+        self.problem, self.path = problem, path
         self.adjoints = [adjoint(a) for a in problem.factors]
         self.gradient = kron_apply(self.adjoints, problem.y)
         self.x = np.zeros_like(self.gradient)
@@ -215,7 +219,7 @@ class _Descent:
         self.greatest = _or_one(np.abs(self.gradient).reshape(batch, -1).max(axis=1))
         # Without noise λ would be 0, which no path leads to.
         self.last = np.maximum(penalties(problem, self.greatest), LEAST * self.greatest)
-        self.kkt = np.full(batch, np.inf)
+        self.change = np.full(batch, np.inf)
         self.stage, self.momentum = np.zeros(batch, int), np.ones(batch)
         norms2 = [np.linalg.norm(a, 2, axis=(-2, -1)) ** 2 for a in problem.factors]
         self.rate = 1.0 / _or_one(np.broadcast_to(math.prod(norms2), (batch,)))
@@ -227,8 +231,8 @@ class _Descent:
         left = 1.0 - (self.stage + 1) / self.path
         return self.last * (self.greatest / self.last) ** left
 
-    def step(self) -> None:
-        """One step from the point ahead, and whether to go on with the momentum."""
+    def step(self, iteration: int, solver: L1Solver) -> None:
+        """One step from the point ahead, with a look at how good it is every now and then."""
         t = self.momentum
         self.momentum = (1.0 + np.sqrt(1.0 + 4.0 * t**2)) / 2.0
         ahead = _wide((t - 1.0) / self.momentum, self.x)
@@ -242,33 +246,24 @@ class _Descent:
         self.x, self.gradient = new, gradient
         turned = total(((start - new).conj() * self.x_step).real) > 0
         self.momentum[turned] = 1.0
+        if iteration % LOOK == 0 or iteration == solver.max_iterations:
+            self._advance(solver.tolerance)
 
-    def advance(self, tolerance: float) -> Array:
-        """Go on to the next λ where this one is solved; tell which rows are still to go on."""
-        penalty = self.penalty
-        last = self.stage == self.path - 1
-        self.kkt = optimality(self.x, self.gradient, _wide(penalty, self.x)) / penalty
-        solved = self.kkt <= np.where(last, tolerance, np.maximum(tolerance, LOOSE))
-        self.stage = self.stage + (solved & ~last)
+    def _advance(self, tolerance: float) -> None:
+        """Measure the KKT residual, and go on to the next λ where this one is solved."""
+        penalty, last = self.penalty, self.stage == self.path - 1
+        kkt = optimality(self.x, self.gradient, _wide(penalty, self.x)) / penalty
+        solved = (kkt <= max(tolerance, LOOSE)) & ~last
+        self.change = np.where(last, kkt, np.inf)
+        self.stage = self.stage + solved
         self.momentum[solved] = 1.0
-        return ~(solved & last)
 
     def seen(self) -> IterationState:
         """The state of the rows as a watch sees it."""
-        return IterationState(x=self.x, cost=self._cost, change=self.kkt)
+        return IterationState(x=self.x, cost=self._cost, change=self.change)
 
     def _cost(self) -> Array:
         return 0.5 * total(abs2(self.residual)) + self.last * total(np.abs(self.x))
-
-    def keep(self, rows: Array) -> None:
-        """Go on with some of the rows only (a mask)."""
-        self.problem = self.problem.take(rows)
-        self.adjoints = [adjoint(a) for a in self.problem.factors]
-        for name in (
-            "rows", "x", "kkt", "gradient", "residual", "greatest", "last", "stage", "momentum",
-            "rate", "x_step", "gradient_step",
-        ):  # fmt: skip
-            setattr(self, name, getattr(self, name)[rows])
 
 
 @dataclass(frozen=True)
@@ -312,27 +307,11 @@ class BPDN(L1Solver):
         return self.epsilon**2 * power
 
     def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
-        batch = problem.batch
-        x = np.zeros((batch, *problem.dims), problem.y.dtype)
-        status, iterations = np.full(batch, Status.CONVERGED), np.zeros(batch, int)
         bound2 = self._bound2(problem)
         rows = np.flatnonzero(total(abs2(problem.y)) > bound2)
         if not rows.size:
-            return self._finish(problem, x, status, iterations)
-        status[rows] = Status.MAX_ITERATIONS
-        splitting = _Splitting(problem.take(rows), bound2[rows])
-        for iteration in range(1, self.max_iterations + 1):
-            splitting.step(adapt=iteration % ADAPT == 0 and iteration <= self.max_iterations // 2)
-            x[rows], iterations[rows] = splitting.x, iteration
-            watch(iteration, rows, splitting.seen())
-            far = splitting.change > self.tolerance
-            status[rows[~far]] = Status.CONVERGED
-            rows = rows[far]
-            if not rows.size:
-                break
-            if not far.all():
-                splitting.keep(far)
-        return self._finish(problem, x, status, iterations)
+            return Estimate(np.zeros((problem.batch, *problem.dims), problem.y.dtype))
+        return self._minimize(problem, _Splitting(problem.take(rows), bound2[rows]), rows, watch)
 
 
 class _Splitting:
@@ -359,8 +338,8 @@ class _Splitting:
         """The sparse iterate, in the units of the problem."""
         return self.w / _wide(self.size, self.w)
 
-    def step(self, *, adapt: bool) -> None:
-        """One iteration; `adapt` says whether ρ follows the residuals after it."""
+    def step(self, iteration: int, solver: L1Solver) -> None:
+        """One iteration, after which ρ follows the residuals every now and then."""
         w, z = self.w, self.z
         v, q = w - self.u_w, z - self.u_z
         s = (kron_apply(self.factors, v) + self.power * q) / (1.0 + self.power)
@@ -376,7 +355,7 @@ class _Splitting:
         primal = _norm(x - self.w, s - self.z) / _or_one(_norm(self.w, self.z))
         dual = _norm(self.w - w, self.z - z) / _or_one(_norm(self.u_w, self.u_z))
         self.change = np.maximum(primal, dual)
-        if adapt:
+        if iteration % ADAPT == 0 and iteration <= solver.max_iterations // 2:
             ratio = np.clip(np.sqrt(primal / np.maximum(dual, 1e-300)), 1.0 / MOST, MOST)
             self.rho = self.rho * ratio
             self.u_w, self.u_z = self.u_w / _wide(ratio, w), self.u_z / _wide(ratio, z)
@@ -387,14 +366,6 @@ class _Splitting:
 
     def _cost(self) -> Array:
         return self.unit * total(np.abs(self.x))
-
-    def keep(self, rows: Array) -> None:
-        """Go on with some of the rows only (a mask)."""
-        self.factors = [a if a.ndim == 2 else a[rows] for a in self.factors]
-        for name in (
-            "size", "power", "y", "radius", "unit", "rho", "w", "z", "u_w", "u_z", "change"
-        ):  # fmt: skip
-            setattr(self, name, getattr(self, name)[rows])
 
 
 def _norm(first: Array, second: Array) -> Array:

@@ -16,6 +16,7 @@ from solvers.kron import abs2, adjoint, kron_apply, outer, total
 from solvers.noise import first_noise_var
 from solvers.options import option, published
 from solvers.problem import Array, Problem
+from solvers.rows import keep_rows
 from solvers.status import Status
 from solvers.units import atom_norms2, data_unit
 
@@ -93,7 +94,7 @@ class UAMPSBL(Solver):
             if ends.all():
                 break
             if ends.any():
-                messages.keep(~ends)
+                keep_rows(messages, ~ends)
                 rows = rows[~ends]
         for found in (x, variance, gamma, noise_var):
             found[status == Status.DIVERGED] = np.nan
@@ -182,12 +183,3 @@ class _Messages:
             noise_var=lambda: 1.0 / self.beta,
             change=self.change,
         )
-
-    def keep(self, rows: Array) -> None:
-        """Go on with some of the rows only (a mask)."""
-        self.factors = [a if a.ndim == 2 else a[rows] for a in self.factors]
-        for name in (
-            "y", "power", "live", "atoms", "beta", "spread", "x", "variance", "precision", "shape",
-            "s", "change",
-        ):  # fmt: skip
-            setattr(self, name, getattr(self, name)[rows])

@@ -48,7 +48,7 @@ class ClassicSBL(FlatSBL):
     prune: float = option(
         1e-3, "drop atoms below this share of the largest γ", at_least=0.0, below=1.0
     )
-    acceleration: str = acceleration("squarem")
+    acceleration: str = acceleration("momentum")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, prune=1e-3)
     source: ClassVar[str] = "Tipping, JMLR 1, 2001; Wipf and Rao, IEEE TSP 52(8), 2004"

@@ -1,4 +1,4 @@
-"""SQUAREM finds what plain EM finds: guarded by the cost, stationary, in fewer evaluations."""
+"""Accelerated EM finds what plain EM finds: guarded, stationary, in fewer evaluations."""
 
 import numpy as np
 import pytest
@@ -6,38 +6,40 @@ import pytest
 import solvers
 from solvers import Status, Trace
 from tests.problems import sparse_problem
-from tests.textbook import squarem_sbl
+from tests.textbook import momentum_sbl
 
 ACCELERATED = ("am_krosbl", "ksbl", "csbl")
 
 
-def both(name, problem, watch=None, **options):
-    """Estimates by plain EM and by SQUAREM."""
+def both(name, problem, watch=None, kind="momentum", **options):
+    """Estimates by plain EM and by accelerated EM."""
     options = {"max_iterations": 5000} | options
     plain = solvers.create(name, acceleration="none", **options).solve(problem)
-    return plain, solvers.create(name, acceleration="squarem", **options).solve(
-        problem, watch=watch
-    )
+    return plain, solvers.create(name, acceleration=kind, **options).solve(problem, watch=watch)
 
 
 @pytest.mark.parametrize("name", ACCELERATED)
 @pytest.mark.parametrize("noise", ["known", "estimate"])
+@pytest.mark.parametrize("kind", ["momentum", "squarem"])
 @pytest.mark.parametrize("complex_valued", [False, True])
-def test_the_cost_never_rises_from_cycle_to_cycle(name, noise, complex_valued):
+def test_the_cost_never_rises(name, noise, kind, complex_valued):
     problem, x = sparse_problem(8, seed=31, complex_valued=complex_valued)
     trace = Trace(x)
-    both(name, problem, trace, noise=noise, prune=0.0, max_iterations=60, tolerance=0.0)
-    cost = trace.cost[:, 1::2]  # every second iteration ends a cycle
+    options = {"prune": 0.0, "max_iterations": 60, "tolerance": 0.0}
+    both(name, problem, trace, kind, noise=noise, **options)
+    cost = trace.cost
     assert (np.diff(cost, axis=1) <= 1e-8 * np.abs(cost[:, 1:])).all()
 
 
 @pytest.mark.parametrize("name", ACCELERATED)
 @pytest.mark.parametrize("noise", ["known", "estimate"])
-def test_converged_is_stationary_after_fewer_evaluations(name, noise):
+@pytest.mark.parametrize("kind", ["momentum", "squarem"])
+def test_converged_is_stationary_after_fewer_evaluations(name, noise, kind):
     problem, _ = sparse_problem(20, seed=32, snr_db=20.0)
-    plain, fast = both(name, problem, noise=noise, tolerance=1e-5)
+    plain, fast = both(name, problem, kind=kind, noise=noise, tolerance=1e-5)
     assert (fast.status == Status.CONVERGED).mean() >= 0.9
-    assert fast.iterations.sum() < 0.7 * plain.iterations.sum()
+    evaluations = fast.iterations + fast.diagnostics["refused_leaps"]
+    assert evaluations.sum() < 0.7 * plain.iterations.sum()
     one_more = solvers.create(
         name, noise=noise, acceleration="none", tolerance=0.0, max_iterations=1, prune=0.0
     )
@@ -49,7 +51,7 @@ def test_converged_is_stationary_after_fewer_evaluations(name, noise):
     one_more.solve(problem, initial=(fast.gamma, fast.noise_var), watch=watch)
     converged = np.flatnonzero(fast.status == Status.CONVERGED)
     change = np.array([watched[row] for row in converged])
-    assert (change <= 1.5e-5).mean() >= 0.95  # of the step after the last one
+    assert (change <= 3e-5).mean() >= 0.95  # of the step after the last one
 
 
 @pytest.mark.parametrize("name", ACCELERATED)
@@ -71,7 +73,7 @@ def test_the_textbook_says_the_same(noise):
     found = solver.solve(problem)
     for row in range(3):
         factors = [a if a.ndim == 2 else a[row] for a in problem.factors]
-        x, iterations, leaps = squarem_sbl(
+        x, iterations, leaps = momentum_sbl(
             factors,
             problem.y[row],
             problem.noise_var[row],
@@ -88,14 +90,15 @@ def test_leaps_are_counted():
     plain, fast = both("am_krosbl", problem)
     leaps, refused = (fast.diagnostics[name] for name in ("leaps", "refused_leaps"))
     assert (leaps > 0).all()
-    assert (2 * (leaps + refused) <= fast.iterations).all()
+    assert (leaps + refused < fast.iterations).all()
     assert not plain.diagnostics["leaps"].any()
 
 
+@pytest.mark.parametrize("kind", ["momentum", "squarem"])
 @pytest.mark.parametrize("name", ["svd_krosbl", "pc_sbl"])
-def test_what_does_not_descend_is_not_accelerated(name):
+def test_what_does_not_descend_is_not_accelerated(name, kind):
     with pytest.raises(ValueError, match="needs an M-step that does not raise the SBL cost, and"):
-        solvers.create(name, acceleration="squarem")
+        solvers.create(name, acceleration=kind)
     assert solvers.create(name).acceleration == "none"
 
 

@@ -379,3 +379,9 @@ def test_an_snr_of_infinity_is_a_value_like_any_other(tiny):
     assert Campaign.from_tables(campaign.tables()) == campaign
     keys = {block.files[0] for block in campaign.blocks()}
     assert len(keys) == 2 * 3 * 2
+
+
+def test_a_grid_that_cannot_be_meant_is_refused_at_once(tiny):
+    tiny["sweep"] = {"snr_db": list(range(600_000))}
+    with pytest.raises(InputError, match="sweep: 1200000 configurations, at most 1000000"):
+        Campaign.from_tables(tiny)

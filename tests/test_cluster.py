@@ -22,7 +22,7 @@ from pipeline import Campaign, InputError, Store
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import check_workers, connect
 from pipeline.cluster.credentials import private_folder
-from pipeline.errors import WrongWorker
+from pipeline.errors import ClusterLost, WrongWorker
 from pipeline.fanout.task import Task
 from tests.storm import OwnCluster
 
@@ -173,7 +173,7 @@ def test_cluster_without_workers(tiny, tmp_path):
         nanny.wait()
     tiny["cluster"] = {"start_timeout": 2.0}
     try:
-        with pytest.raises(InputError, match="no worker came within 2 s"):
+        with pytest.raises(ClusterLost, match="no worker came within 2 s"):
             pipeline.run(
                 Campaign.from_tables(tiny), tmp_path / "store", cluster=str(scheduler.file)
             )

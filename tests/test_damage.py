@@ -114,11 +114,14 @@ def test_damaged_blocks_are_moved_aside_and_computed_again(filled, tmp_path, cli
     store, rng = Store.open(path), random.Random(3)
     victims = rng.sample([e.path for e in store.block_files()], 3)
     for victim in victims:
-        data = bytearray(Path(victim).read_bytes())
-        data[len(data) // 2] ^= 1
-        Path(victim).write_bytes(data)
-    verdict = pipeline.verify(store, blocks=0)
-    assert (verdict.read, len(verdict.damaged), verdict.ok) == (8, 3, False)
+        data = Path(victim).read_bytes()
+        Path(victim).write_bytes(data[: len(data) // 2])
+    left = pipeline.verify(store, blocks=0)
+    assert (left.read, len(left.damaged), left.ok) == (8, 3, False)
+    assert all("3 of 8 at once" in sentence for sentence in left.damaged)
+    assert not (path / "damaged").exists()
+    verdict = pipeline.verify(store, blocks=0, move_all=True)
+    assert len(verdict.damaged) == 3
     assert len(list((path / "damaged").iterdir())) == 3
     result = pipeline.run(store.last_campaign(), store, client)
     assert result.ok
@@ -158,7 +161,9 @@ def test_verify_tells_other_numbers(filled, tmp_path):
     assert len(verdict.differing) == 1
     assert "nmse of row 1" in verdict.differing[0]
     assert verdict.exact == verdict.solved == len(blocks)
-    # On another machine that much is forgiven.
+    # On another machine that much is forgiven, or where Numba compiled for another processor.
+    store.write(blocks[0], BlockData(cells, {**data.meta, "target": "generic"}), replace=True)
+    assert pipeline.verify(store, blocks=len(blocks)).ok
     elsewhere = {**data.meta, "host": "elsewhere"}
     store.write(blocks[0], BlockData(cells, elsewhere), replace=True)
     assert pipeline.verify(store, blocks=len(blocks)).ok

@@ -478,3 +478,22 @@ class TestNumbers:
 
     def test_every_solver_is_explained(self):
         assert [n for n in REGISTRY._built_in if f"**`{n}`**" not in self.TEXT] == []
+
+
+class TestPromises:
+    """Every promise of docs/design.md names the tests that attack it, and they are there."""
+
+    ROWS = (DOCS / "design.md").read_text(encoding="utf-8").partition("how it is tested\n")[2]
+    NAMED = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", ROWS)
+
+    def test_each_has_some(self):
+        rows = [line for line in self.ROWS.splitlines() if line.startswith("| ")][1:]
+        assert len(rows) > 15
+        for row in rows:
+            assert "`test_" in row.rpartition("|")[0].rpartition("|")[2], row
+
+    @pytest.mark.parametrize(("file", "name"), NAMED)
+    def test_is_there(self, file, name):
+        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+        names = [getattr(node, "name", "") for node in tree.body]
+        assert not name or name in names

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from benchmarks import coverage
-from pipeline.analysis import intervals
+from pipeline.analysis import intervals, tails
 
 DOCS = Path(__file__).parent.parent / "docs" / "uncertainty.md"
 
@@ -24,7 +24,11 @@ samples = hnp.arrays(float, st.tuples(st.integers(1, 3), st.integers(1, 12)), el
     [
         intervals.mean,
         intervals.standard_error,
-        intervals.dominated,
+        tails.dominated,
+        tails.heavy_tailed,
+        tails.rests_on_few,
+        lambda v: np.stack(intervals.skewed_interval(v), axis=-1),
+        lambda v: np.stack(intervals.mean_interval(v, np.full(v.shape, 2.0)), axis=-1),
         lambda v: intervals.quantiles(v, (0.05, 0.5)),
         lambda v: np.stack(intervals.t_interval(v), axis=-1),
         lambda v: np.stack(intervals.median_interval(v), axis=-1),
@@ -104,45 +108,100 @@ def test_equal_values_are_certain():
 
 def test_what_dominates():
     rng = np.random.default_rng(1)
-    assert not intervals.dominated(rng.exponential(size=1000))
-    assert not intervals.dominated(np.zeros(10))
-    assert not intervals.dominated(np.full(10, np.nan))
-    assert intervals.dominated(rng.lognormal(0, 2.5, size=1000))
-    assert intervals.dominated(np.array([np.inf, 1.0, 1.0]))
+    assert not tails.dominated(rng.exponential(size=1000))
+    assert not tails.dominated(np.zeros(10))
+    assert not tails.dominated(np.full(10, np.nan))
+    assert tails.dominated(rng.lognormal(0, 2.5, size=1000))
+    assert tails.dominated(np.array([np.inf, 1.0, 1.0]))
     few = np.ones(100)
     few[:5] = 18.9  # five times 18.9 is less than 95 times 1
-    assert not intervals.dominated(few)
+    assert not tails.dominated(few)
     few[0] = 20
-    assert intervals.dominated(few)
+    assert tails.dominated(few)
+
+
+@pytest.mark.parametrize("size", [50, 300])
+def test_a_weighted_mean_is_a_ratio_of_sums_with_scipys_bca(size):
+    rng = np.random.default_rng(size)
+    top, bottom = rng.lognormal(size=size), rng.gamma(3, size=size)
+    found = intervals.mean_interval(top / bottom, bottom)
+    many = scipy.stats.bootstrap(
+        (top, bottom),
+        lambda t, b, axis: t.sum(axis) / b.sum(axis),
+        paired=True,
+        n_resamples=20_000,
+        rng=2,
+    ).confidence_interval
+    np.testing.assert_allclose(found, many, atol=0.15 * (many.high - many.low))
+    assert intervals.mean(top / bottom, bottom) == pytest.approx(top.sum() / bottom.sum())
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40))
+def test_the_sign_test_says_what_the_median_and_the_share_say(values):
+    values = np.array(values, float)
+    counts = [(values < 0).sum(), (values > 0).sum(), (values == 0).sum()]
+    p = float(intervals.sign_test(*map(np.asarray, counts)))
+    low, high = intervals.median_interval(values)
+    assert (p < 0.05) == bool(low > 0 or high < 0)
+    shares = [intervals.share_interval(np.asarray(n), np.asarray(len(values))) for n in counts[:2]]
+    assert (p < 0.05) == any(float(low) > 0.5 for low, _ in shares)
+    if not counts[2]:
+        assert p == pytest.approx(scipy.stats.binomtest(counts[0], len(values)).pvalue)
+
+
+def test_tails_without_a_variance_are_heavy():
+    rng = np.random.default_rng(3)
+    for size in (100, 1000):
+        assert tails.heavy_tailed(1 + rng.pareto(1.5, (300, size))).mean() > 0.98
+        assert tails.heavy_tailed(np.abs(rng.standard_t(2, (300, size)))).mean() > 0.98
+    assert tails.heavy_tailed(rng.gamma(9, size=(300, 200))).mean() < 0.05
+    assert not tails.rests_on_few(np.full(100, 0.5))
+    assert tails.rests_on_few(np.full(99, 0.5))
 
 
 def published():
     """Lines of the first table in the docs."""
-    row = re.compile(
-        r"^\| ([a-z0-9 ]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
-    )
+    row = re.compile(r"^\| ([a-z0-9 ]+) \| (\d+) \|" + r" ([\d.]+|–) \|" * 6 + "$")
     lines = [row.match(line) for line in DOCS.read_text(encoding="utf-8").splitlines()]
-    return [(m[1], int(m[2]), *map(float, m.groups()[2:])) for m in lines if m]
+    return [
+        (m[1], int(m[2]), [float(v.replace("–", "nan")) for v in m.groups()[2:]])
+        for m in lines
+        if m
+    ]
 
 
 def test_coverage_is_as_published():
     rows = published()
     assert len(rows) == len(coverage.POPULATIONS) * len(coverage.SIZES)
-    trials = 400
-    for name, size, *figures in rows:
+    trials = 100
+    for name, size, figures in rows:
         if size > 200:
             continue
         found = coverage.simulate(name, size, trials, seed=99).values()
         for promised, seen in zip(figures, found, strict=True):
-            error = np.sqrt(max(promised * (1 - promised), 0.005) / trials)
-            assert abs(promised - seen) < 4.5 * error, (name, size, promised, seen)
+            error = np.sqrt(max(promised * (1 - promised), 0.01) / trials)
+            assert not abs(promised - seen) > 4.5 * error, (name, size, promised, seen)
+
+
+def test_published_coverage_meets_the_goal():
+    """Of unmarked intervals at least 0.93 hold, unless hardly one in fifty goes unmarked."""
+    for name, size, figures in published():
+        population = coverage.POPULATIONS[name]
+        median, decibels, *means = figures
+        assert min(median, decibels) >= coverage.GOAL
+        for cover, marked in zip(means[::2], means[1::2], strict=True):
+            assert marked > 0.98 or cover >= coverage.GOAL, (name, size)
+            assert marked == 1 or population.variance, (name, size)
+            assert marked <= coverage.MOST_MARKED or not population.benign or size < 200
 
 
 def test_median_and_comparison_keep_their_promise():
     for name in coverage.POPULATIONS:
-        assert coverage.simulate(name, 50, 400)["median"] > 0.91
-        pairs = coverage.simulate_pairs(name, 50, 400)
-        assert min(pairs.values()) > 0.91
+        assert coverage.simulate(name, 50, 200)["median"] > 0.89
+    for name in coverage.PAIRS:
+        assert coverage.simulate_pairs(name, 200, 100)["median difference"] > 0.87
+    for share in (0.02, 0.5):
+        assert coverage.simulate_rates(share, 50, 200)["mean"] > 0.89
     speed = coverage.simulate_speed(200, 400)
     assert speed["from batches"] > 0.91
     assert speed["as if independent"] < 0.75

@@ -26,6 +26,7 @@ from solvers import option
 from tests import two_measures
 from tests.cubes import cube
 from tests.small_studies import campaign_with, cube_of, with_latency
+from tests.test_analysis import bounded, picky
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def curves_of(figure, panel=0):
 
 def test_curves_show_mean_and_interval_of_every_solver(cubes):
     cube = cubes["plain"]
-    figure = plots.draw(cube)
+    figure = plots.draw(cube, statistic="mean")
     ax = figure.axes[0]
     assert ax.get_yscale() == "log"
     assert ax.get_xlabel() == "SNR (dB)"
@@ -82,11 +83,12 @@ def test_curves_show_mean_and_interval_of_every_solver(cubes):
     said = texts(figure)
     for word in ("tiny", "6 realizations", "sparsity 2", "5×5×5", "svd", "oracle", "bootstrap"):
         assert word in said
+    assert "means not to be trusted (see the median): svd; oracle" in said
     assert "unfinished" not in said
 
 
-def test_median_says_so(cubes):
-    figure = plots.draw(cubes["plain"], statistic="median")
+def test_the_median_is_the_default_and_says_so(cubes):
+    figure = plots.draw(cubes["plain"])
     medians = cubes["plain"].nmse.median("realization").values
     for line, median in zip(curves_of(figure).values(), medians, strict=True):
         np.testing.assert_allclose(line.get_ydata(), median)
@@ -146,11 +148,12 @@ def test_two_parameters_give_heat_maps_and_curves_once_one_is_fixed(cubes):
     figure = plots.draw(cube)
     assert [ax.get_title(loc="left") for ax in figure.axes[:2]] == ["svd", "oracle"]
     image = figure.axes[0].images[0].get_array()
-    expected = cube.nmse.sel(solver="svd").mean("realization").transpose("measurements_0", "snr_db")
+    expected = cube.nmse.sel(solver="svd").median("realization")
+    expected = expected.transpose("measurements_0", "snr_db")
     np.testing.assert_allclose(image, expected)
     summary = summarize(cube).sel(solver="svd", snr_db=10, measurements_0=3)
     level, low, high = (
-        10 * np.log10(float(summary[f"mean{end}"])) for end in ("", "_low", "_high")
+        10 * np.log10(float(summary[f"median{end}"])) for end in ("", "_low", "_high")
     )
     assert f"{level:.1f} ±{(high - low) / 2:.1f}".replace("-", "−") in texts(figure)
     assert "numbers in dB, ± half of the 95 % interval" in texts(figure)
@@ -173,10 +176,48 @@ def test_missing_and_failed_cells_are_told(cubes):
     failing = cubes["failing"]
     failed = int((failing.status.sel(solver="trouble") >= 4).sum())
     assert 0 < failed < 12
-    assert f"failed: trouble {failed} of 12 realizations; they are left out" in texts(
-        plots.draw(failing)
-    )
-    assert "count as never reached" in texts(plots.draw(failing, "cdf"))
+    for statistic, words in (("median", "count as the worst outcome"), ("mean", "are left out")):
+        said = texts(plots.draw(failing, statistic=statistic))
+        assert f"failed: trouble {failed} of 12 realizations; they {words}" in said
+    assert "count as the worst outcome" in texts(plots.draw(failing, "cdf"))
+
+
+def test_bounds_are_dashed_and_drawn_with_means_only():
+    cube = bounded()
+    energy = np.ones(cube.nmse.shape)
+    cube["signal_energy"] = (cube.nmse.dims, energy)
+    for statistic in ("mean", "pooled"):
+        figure = plots.draw(cube, statistic=statistic)
+        (bound,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+        assert bound.get_marker() in ("", "None")
+        np.testing.assert_allclose(bound.get_ydata(), cube.nmse[2].mean("realization"))
+        assert "(SBL may lie below; not on medians): crb" in texts(figure)
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == ["svd", "oracle", "crb"]
+    for kind in ("curves", "cdf", "tradeoff"):
+        figure = plots.draw(cube, kind)
+        assert len(curves_of(figure)) == 2
+        assert not [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert "not on medians): crb" in texts(plots.draw(cube))
+
+
+def test_no_figure_profits_from_failures():
+    cube = picky()
+    for statistic in ("median", "mean"):
+        figure = plots.draw(cube, statistic=statistic)
+        am, other, _ = (line.get_ydata() for line in curves_of(figure).values())
+        said = texts(figure)
+        assert "failed: picky 160 of 400 realizations" in said
+        assert (other >= am).all() or "means not to be trusted (see the median): am; picky" in said
+
+
+def test_half_of_the_realizations_failed_leaves_a_figure(cubes):
+    cube = cubes["plain"].copy()
+    worst = (cube.solver == "svd") & (cube.realization > 0)
+    cube["status"] = xr.where(worst, 17, cube.status).transpose(*cube.status.dims)
+    cube["srr"].attrs |= {"valid_min": 0.0, "valid_max": 1.0}
+    for measure in ("nmse", "srr"):
+        plots.draw(cube, measure=measure).draw_without_rendering()
 
 
 def test_failed_cells_hold_the_distribution_below_one(cubes):
@@ -396,7 +437,11 @@ def test_kinds_that_break_are_one_clear_line(cubes, how, says):
 def test_options_belong_to_kinds(cubes):
     for kind, option_, says in (
         ("cdf", {"statistic": "mean"}, "cdf has no option 'statistic'; known: measure"),
-        ("curves", {"statistic": "mode"}, "curves: statistic must be one of 'mean', 'median'"),
+        (
+            "curves",
+            {"statistic": "mode"},
+            "curves: statistic must be one of 'median', 'mean', 'pooled'",
+        ),
         ("curves", {"measure": 3}, "curves: measure must be of type str"),
     ):
         with pytest.raises(InputError, match=says):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 import tomli_w
 import xarray as xr
 from click.testing import CliRunner
@@ -47,9 +48,12 @@ def test_the_same_numbers_are_consistent(cube, tmp_path):
     published = write(tmp_path / "p.csv", cube, lambda v, _: v, digits=3)
     assert "Somebody" in published.attrs["source"]
     verdicts = compare_published(cube, published)
-    assert len(verdicts) == 4
-    assert all(v.consistent and abs(v.apart) < 0.01 for v in verdicts)
-    assert all(v.p_value == 1.0 for v in verdicts)
+    assert len(verdicts) == 6  # two points of two solvers, and both points together
+    assert all(v.consistent and abs(v.shift) < 0.01 for v in verdicts)
+    assert all(v.shift_low < 0 < v.shift_high and v.detectable > 0 for v in verdicts)
+    assert all(v.text.startswith("agrees: ") and "dB [" in v.text for v in verdicts)
+    assert all(v.p_value == pytest.approx(1.0) for v in verdicts)
+    assert [v.point for v in verdicts[2::3]] == [{"snr_db": "all"}] * 2
 
 
 def test_other_numbers_are_off(cube, tmp_path):
@@ -57,7 +61,10 @@ def test_other_numbers_are_off(cube, tmp_path):
     verdicts = compare_published(cube, published)
     assert {v.solver for v in verdicts if not v.consistent} == {"svd"}
     off = [v for v in verdicts if v.solver == "svd"]
-    assert all(v.apart < -3 and v.text.startswith("off by -") for v in off)
+    for v in off:
+        assert v.shift == pytest.approx(-10 * np.log10(4), abs=1.5)
+        assert v.shift_high < 0
+        assert v.text.startswith("off by −")
 
 
 def test_printed_zeros_are_ties(cube, tmp_path):
@@ -71,10 +78,10 @@ def test_a_single_trial_tells_little(cube, tmp_path):
     published = write(tmp_path / "p.csv", cube, lambda v, _: v[:1])
     verdicts = compare_published(cube, published)
     assert not any(v.telling or v.consistent for v in verdicts)
-    assert all(np.isfinite(v.apart) for v in verdicts)
-    published = write(tmp_path / "p.csv", cube, lambda v, _: v[:2])  # 4 · 2 / 861 < 0.01
+    assert all(np.isfinite(v.shift) for v in verdicts)
+    published = write(tmp_path / "p.csv", cube, lambda v, _: v[:3])  # 6 · 2 / 12341 < 0.01
     assert all(v.telling for v in compare_published(cube, published))
-    few = cube.isel(realization=slice(38))  # 4 · 2 / 780 > 0.01, though 2 / 780 is not
+    few = cube.isel(realization=slice(16))  # 6 · 2 / 969 > 0.01, though 2 / 969 is not
     assert not any(v.telling for v in compare_published(few, published))
 
 
@@ -84,13 +91,46 @@ def test_equal_trials_are_not_apart(cube, tmp_path):
     same["nmse"] = xr.ones_like(cube.nmse)
     study = Study("same", "", same, published, compare_published(same, published))
     table = verdict_table(study)
-    apart = table.columns.index("apart")
-    assert {row[apart].text for row in table.rows} == {"–"}
+    verdict = table.columns.index("verdict")
+    assert {row[verdict] for row in table.rows} == {"agrees: +0.00 dB [+0.00, +0.00]"}
 
 
 def test_points_that_are_not_in_the_cube_are_left_out(cube, tmp_path):
     published = write(tmp_path / "p.csv", cube, lambda v, _: v)
     assert len(compare_published(cube.sel(snr_db=[20]), published)) == 2
+
+
+def test_draws_of_what_trials_share_widen_intervals(cube, tmp_path):
+    rng, same = np.random.default_rng(1), cube.load().copy(deep=True)
+    draw = np.repeat(np.arange(8), 5)
+    factor = 10 ** (0.5 * rng.normal(size=8))[draw]
+    noise = factor * rng.lognormal(0, 0.3, same.nmse.shape)
+    means = same.nmse.mean("realization").expand_dims(realization=40, axis=2)
+    same["nmse"] = (same.nmse.dims, means.values * noise, same.nmse.attrs)
+    published = write(tmp_path / "p.csv", cube, lambda v, _: v)
+    plain = compare_published(same, published)
+    told = compare_published(same.assign_coords(draw=("realization", draw)), published)
+    for one, other in zip(plain, told, strict=True):
+        assert one.shift == other.shift
+        assert other.shift_high - other.shift_low > 1.3 * (one.shift_high - one.shift_low)
+        assert other.p_value >= one.p_value
+
+
+def test_the_shift_is_that_of_the_rank_test(cube, tmp_path):
+    published = write(tmp_path / "p.csv", cube, lambda v, _: 1.7 * v[::-1])
+    for v in compare_published(cube, published)[:2]:
+        ours = cube.nmse.sel(solver=v.solver, **v.point).values
+        theirs = published.nmse.sel(solver=v.solver, **v.point).values
+        for end, low in ((v.shift_low, True), (v.shift_high, False)):  # the edge of rejection
+            steps = [end - 0.02, end + 0.02] if low else [end + 0.02, end - 0.02]
+            p = [
+                scipy.stats.mannwhitneyu(
+                    ours, theirs * 10 ** (step / 10), method="asymptotic"
+                ).pvalue
+                for step in steps
+            ]
+            assert p[0] < 0.056
+            assert p[1] > 0.044
 
 
 @pytest.mark.parametrize("text", ["", "solver,trial,nmse\nsvd,1,0.5\n", "solver,snr_db,trial\n"])
@@ -118,7 +158,7 @@ def test_paper_command(tiny, tmp_path):
     assert done.exit_code == 0, done.output
     assert "published numbers are consistent with ours" in done.output
     page = (tmp_path / "page.html").read_text()
-    for said in ("Figure 1: NMSE of everything.", "Published: NMSE, median", "verdict"):
+    for said in ("Figure 1: NMSE of everything.", "Published: median NMSE", "verdict"):
         assert said in page
     assert (tmp_path / "paper-first.png").stat().st_size > 5000
     assert (tmp_path / "paper-first-published.png").stat().st_size > 5000

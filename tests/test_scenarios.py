@@ -144,6 +144,47 @@ def test_scores():
     assert np.isnan(SMALL.score(truth, problem, broken)["srr"]).all()
 
 
+SCORES = ("precision", "recall", "f1")
+
+
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_a_perfect_estimate_scores_one_in_every_measure_of_the_support(complex_valued):
+    rng = np.random.default_rng(3)
+    truth = np.zeros((50, 4, 5)) * (1j if complex_valued else 1)
+    small = 10.0 ** rng.uniform(-6, 0, (50, 2, 3))  # some are below the threshold
+    truth[:, :2, :3] = small * rng.choice([-1, 1], small.shape)
+    assert min(metrics.support_recovery(truth, truth)) < 1  # the paper's has a ceiling
+    for scale in (1.0, 1e-200):
+        found = metrics.support_scores(scale * truth, truth)
+        assert all((found[name] == 1).all() for name in SCORES)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "truth", "scores"),
+    [
+        ([1, 0, 0, 0], [1, 1, 0, 0], (1, 1 / 2, 2 / 3)),  # missed
+        ([1, 1, 1, 0], [1, 0, 0, 0], (1 / 3, 1, 1 / 2)),  # spurious
+        ([1, 1, 0, 0], [1, 1e-6, 0, 0], (1, 1, 1)),  # right, though not worth finding
+        ([1, 0, 0, 0], [1, 1e-6, 0, 0], (1, 1, 1)),  # not worth finding
+        ([0, 0, 0, 0], [1, 0, 0, 0], (0, 0, 0)),
+        ([0, 0, 1, 0], [1, 1, 0, 0], (0, 0, 0)),
+        ([0, 0, 0, 0], [0, 0, 0, 0], (1, 1, 1)),
+        ([1, 0, 0, 0], [0, 0, 0, 0], (0, 1, 0)),
+        ([np.nan, 0, 0, 0], [1, 0, 0, 0], (np.nan,) * 3),
+    ],
+)
+def test_precision_and_recall_of_the_support(estimate, truth, scores):
+    found = metrics.support_scores(np.array([estimate]), np.array([truth]))
+    assert [float(found[name][0]) for name in SCORES] == pytest.approx(scores, nan_ok=True)
+
+
+def test_oracles_have_no_spurious_entries():
+    problem, truth = SMALL.draw(range(20), 1)
+    scores = SMALL.score(truth, problem, solvers.create("oracle_ls").solve(problem))
+    assert (scores["precision"] == 1).all()
+    assert (scores["f1"] > scores["srr"] - 1e-12).all()
+
+
 @pytest.mark.parametrize(
     ("estimate", "rate"),
     [

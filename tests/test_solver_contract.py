@@ -67,7 +67,7 @@ def test_a_batch_is_its_rows(solver, measurements, dims, complex_valued, shared)
     assert_contract(problem, whole)
     for row in range(problem.batch):
         alone = solver.solve(problem.take([row]))
-        assert_close(answer(alone)[0], answer(whole)[row], 1e-8)
+        assert_close(answer(alone)[0], answer(whole)[row], 1e-10)
         assert alone.iterations[0] == whole.iterations[row]
         assert alone.status[0] == whole.status[row]
 
@@ -81,7 +81,7 @@ def test_a_large_batch_is_its_rows(solver):
     assert_contract(problem, whole)
     for row in range(0, problem.batch, 9):
         alone = solver.solve(problem.take([row]))
-        assert_close(answer(alone)[0], answer(whole)[row], 1e-8)
+        assert_close(answer(alone)[0], answer(whole)[row], 1e-10)
         assert alone.iterations[0] == whole.iterations[row]
 
 
@@ -89,7 +89,7 @@ def test_order_of_the_rows_does_not_matter(solver):
     problem, _ = sparse_problem(5, seed=22)
     order = np.array([3, 0, 4, 2, 1])
     straight, shuffled = solver.solve(problem), solver.solve(problem.take(order))
-    assert_close(answer(shuffled), answer(straight)[order], 1e-8)
+    assert_close(answer(shuffled), answer(straight)[order], 1e-10)
 
 
 def test_same_batch_same_bits(solver):
@@ -131,7 +131,7 @@ def test_zero_measurements_give_zero(estimator):
     estimate = estimator.solve(zeroed)
     assert_contract(zeroed, estimate)
     assert (estimate.x[1] == 0).all()
-    assert_close(estimate.x[[0, 2]], estimator.solve(problem).x[[0, 2]], 1e-8)
+    assert_close(estimate.x[[0, 2]], estimator.solve(problem).x[[0, 2]], 1e-10)
 
 
 def test_zero_column_is_never_selected(estimator):

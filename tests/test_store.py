@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import pipeline
 from pipeline import Campaign, InputError, Store
 from pipeline.campaign.request import Request
 from pipeline.solving.outcome import solve_block
 from pipeline.store.block_file import BlockData, DamagedBlock, read_block
 from pipeline.store.files import temporary_beside
+from pipeline.store.state import state_of
 from solvers import Status
 
 
@@ -139,7 +141,7 @@ def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
     bad["status"][0] = Status.RAISED
     store.write(block, BlockData(bad, {**data.meta, "failures": {"bad day": 1}}))
     assert store.failures().keys() == {block.key}
-    store.set_aside(block.key)
+    store.set_aside({block.files[-1]: "a flipped bit"})
     store.write(block, data)
     assert store.failures() == {}
 
@@ -168,3 +170,27 @@ def test_solver_options_are_in_the_block(store, campaign):
     )
     with pytest.raises(DamagedBlock):
         read_block(store.block_path(block.files[-1]), spec="something else")
+
+
+ODD_NAMES = ["a::b", "with space", "Grüße", "#1%20:$HOME", "-q", "two\nlines", "x" * 200]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_paths(tiny, tmp_path, name):
+    filled = filled_store(tmp_path / name / "store", tiny)
+    pipeline.publish(filled)
+    ds = pipeline.open_results(tmp_path / name / "store")
+    assert ds.attrs["complete"]
+    assert np.isfinite(ds.nmse).all()
+    assert state_of(filled).complete
+    assert pipeline.verify(filled, blocks=1).ok
+
+
+def filled_store(path, tables):
+    campaign = Campaign.from_tables(tables)
+    store = Store.create(path, campaign)
+    store.add_request(Request.of(campaign, {}))
+    assert state_of(store).bytes == {"blocks": 0, "cubes": 0}, "there are no such folders yet"
+    for block in campaign.blocks():
+        store.write(block, solve_block(block))
+    return store

@@ -16,7 +16,7 @@ from pipeline.cli import main, tables
 from solvers import Status
 from tests import two_measures
 from tests.cubes import cube
-from tests.test_analysis import timed
+from tests.test_analysis import bounded, picky, timed
 
 
 def shown(parts, width=165):
@@ -39,16 +39,18 @@ def store(tiny, tmp_path, client):
     return tmp_path / "store"
 
 
-def test_a_finished_cube_needs_one_table_that_fits():
+def test_a_finished_cube_needs_a_table_of_its_measure_and_one_of_the_others():
     text = shown(tables.summary(cube(), "nmse"))
     assert "…" not in text
+    text, others = text.split("Means of the other measures")
+    assert others.splitlines()[2].split() == ["solver", "snr_db", "cells", "ser"]
     rows = [line.split() for line in text.splitlines() if line.startswith("s")]
     assert [row[:3] for row in rows[1:]] == [
         [f"s{i}", snr, "30"] for i in range(3) for snr in ("0", "10")
     ]
     assert "unfinished" not in text
     assert "failed" not in text
-    for column in ("median nmse, dB", "mean nmse, dB", "mean of nmse in dB", "ms, batched"):
+    for column in ("median nmse, dB", "dB of the mean nmse", "mean of nmse in dB", "ms, batched"):
         assert column in text
 
 
@@ -64,15 +66,18 @@ def test_nothing_missing_is_passed_over():
     assert "The cube is unfinished: 10 of 180 cells" in text
     assert "1 cells ended well, but their nmse is NaN" in text
     ds["nmse"][:] = [[[1.0]], [[2.0]], [[4.0]]]
+    text = shown(tables.summary(ds, "nmse"))
+    assert "Ranking by the mean differs at snr_db = 0: s2, s0 over all cells; s0, s2" in text
+    ds["status"][0, 0, :5] = Status.NOT_RUN
     assert "rank the solvers alike" in shown(tables.summary(ds, "nmse"))
 
 
 def test_a_dominated_mean_is_marked():
-    ds = cube(1, 1)
+    ds = cube(1, 1, 100)
     ds["nmse"][0, 0, 0] = 50.0
     text = shown(tables.summary(ds, "nmse"))
     assert "]*" in text
-    assert "* a few trials make this mean" in text
+    assert "* a mean not to be trusted" in text
     ds["nmse"][:] = 1.0
     assert "*" not in shown(tables.summary(ds, "nmse"))
 
@@ -81,7 +86,7 @@ def test_brackets_are_no_markup():
     ds = cube(2, 1).assign_coords(solver=["[red]am[/red]", "b"])
     ds["nmse"][0] = np.inf
     text = shown(tables.summary(ds, "nmse")) + shown(tables.comparison(ds, compare(ds, "b")))
-    assert text.count("[red]am[/red]") == 2
+    assert text.count("[red]am[/red]") == 3  # a row of each table
     assert "inf [inf, inf]" in text
 
 
@@ -98,13 +103,41 @@ def test_latencies_are_a_table_by_host():
     assert [row[:4] for row in rows if row[:1] == ["old"]] == [
         ["old", f"s{i}", snr, "8"] for i in range(3) for snr in ("0", "10")
     ]
-    assert "3 MB" in text
+    assert "peak memory, MB" in text
     assert "Latency" not in shown(tables.summary(cube(), "nmse"))
 
 
 def test_a_long_table_is_cut_with_a_word():
     text = shown(tables.summary(cube(2, 400, 6), "nmse"))
     assert f"The first {tables.MOST_ROWS} of 800 rows" in text
+
+
+def test_failures_stand_beside_every_statistic_and_speak_in_words():
+    ds = picky()
+    parts = tables.summary(ds, "nmse", wide=True)
+    for part in parts:
+        if not isinstance(part, str) and "cells" in (words := shown([part])):
+            assert "failed" in words or "120" in words  # or the table of the common cells
+    text = shown(parts)
+    assert "Failed realizations count as the worst outcome" in text
+    text = shown(tables.comparison(ds, compare(ds, "am")))
+    assert "80 / 0" in text
+    assert "am better in 40 %, p = 1" in text
+    assert "am better in 100 %, p = 5e-60" in text
+
+
+def test_a_p_value_is_never_zero():
+    ds = cube(2, 1, 1200)
+    ds["nmse"][1] = ds.nmse[0].values * 2
+    text = shown(tables.comparison(ds, compare(ds, "s0")))
+    assert "s0 better in 100 %, p <1e-300" in text
+
+
+def test_bounds_have_a_table_of_gaps():
+    text = shown(tables.summary(bounded(), "nmse"))
+    assert "SBL is biased and may lie below" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["crb", "svd", "0", "150", "6.02", "[6.02,", "6.02]"] in [row[:7] for row in rows]
 
 
 def test_summary_for_programs(store):

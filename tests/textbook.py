@@ -258,6 +258,51 @@ def komp(factors, y, caps, bound2):
             return x, iteration
 
 
+def momentum_sbl(
+    factors, y, noise_var, *, prune=1e-3, max_iterations=500, tolerance=1e-4, estimate_noise=False
+):
+    """Classic SBL from γ = 1 with guarded momentum; returns x, iterations, leaps."""
+    a, y = kron_all(factors), y.reshape(-1)
+
+    def em(gamma, s2):
+        use = gamma > 0
+        post = Dense.of(a[:, use], y, gamma[use], s2)
+        new = np.zeros(len(gamma))
+        new[use] = np.abs(post.mean) ** 2 + post.variance
+        if estimate_noise:
+            s2 = (post.residual + s2 * np.sum(1 - post.variance / gamma[use])) / len(y)
+        return new, s2, np.linalg.norm(new - gamma) / np.linalg.norm(gamma)
+
+    gamma = np.ones(a.shape[1])
+    s2 = 0.1 * np.var(y, ddof=1) if estimate_noise else noise_var
+    before, bound, age, leaps = None, np.inf, 0, 0
+    for iteration in range(1, max_iterations + 1):
+        step, step_s2, change = em(gamma, s2)
+        if change <= tolerance or iteration == max_iterations:
+            break
+        settled = change <= 0.05
+        gamma, s2, leapt = step, step_s2, settled and age > 0
+        if leapt:
+            use = (step > 0) & (before[0] > 0)
+            share = age / (age + 3)
+            gamma = step.copy()
+            gamma[use] *= (step[use] / before[0][use]) ** share
+            s2 = step_s2 * (step_s2 / before[1]) ** share
+        plain = np.where(step < prune * step.max(), 0.0, step)
+        gamma = np.where(gamma < prune * gamma.max(), plain, gamma)
+        cost = Dense.of(a, y, gamma, s2).cost
+        refused = leapt and cost > bound + 1e-10 * abs(bound)
+        before = step, step_s2
+        if refused:
+            gamma, s2 = np.where(gamma > 0, step, 0.0), step_s2
+            cost = Dense.of(a, y, gamma, s2).cost
+        age = age + 1 if settled and not refused else 0
+        leaps += leapt and not refused
+        bound = cost
+    mean = Dense.of(a, y, step, step_s2).mean
+    return mean.reshape([f.shape[1] for f in factors]), iteration, leaps
+
+
 def decomposed(y, noise_var):
     """Vectors whose product is near y, by SVDs, the last with its norm; and their noise."""
     vectors, rest = [], y
@@ -271,66 +316,6 @@ def decomposed(y, noise_var):
 
 def product(vectors):
     return kron_all([v[:, None] for v in vectors])[:, 0]
-
-
-def squarem_sbl(
-    factors, y, noise_var, *, prune=1e-3, max_iterations=500, tolerance=1e-4, estimate_noise=False
-):
-    """Classic SBL from γ = 1, every second step a guarded leap; returns x, iterations, leaps."""
-    a, y = kron_all(factors), y.reshape(-1)
-
-    def em(gamma, s2):
-        use = gamma > 0
-        post = Dense.of(a[:, use], y, gamma[use], s2)
-        new = np.zeros(len(gamma))
-        new[use] = np.abs(post.mean) ** 2 + post.variance
-        if estimate_noise:
-            s2 = (post.residual + s2 * np.sum(1 - post.variance / gamma[use])) / len(y)
-        return new, s2, np.linalg.norm(new - gamma) / np.linalg.norm(gamma)
-
-    def cost(gamma, s2):
-        return Dense.of(a, y, gamma, s2).cost
-
-    def finished(gamma, s2):
-        return Dense.of(a, y, gamma, s2).mean.reshape([f.shape[1] for f in factors])
-
-    at = np.ones(a.shape[1]), 0.1 * np.var(y, ddof=1) if estimate_noise else noise_var
-    bound, longest, iterations, leaps = np.inf, 1.0, 0, 0
-    while True:
-        points = [at]
-        for _ in range(2):
-            *point, change = em(*points[-1])
-            points.append(tuple(point))
-            iterations += 1
-            if change <= tolerance or iterations == max_iterations:
-                return finished(*point), iterations, leaps
-            if len(points) == 2 and change > 0.05:  # not yet settled: pruned in every step
-                gamma, s2 = point
-                points[1] = np.where(gamma < prune * gamma.max(), 0.0, gamma), s2
-        use = points[2][0] > 0
-        with np.errstate(divide="ignore"):
-            logs = [np.log(np.append(gamma[use], s2)) for gamma, s2 in points]
-        r, v = logs[1] - logs[0], logs[2] - 2 * logs[1] + logs[0]
-        length = min(max(1.0, np.linalg.norm(r) / np.linalg.norm(v)), longest)
-        if change > 0.05:
-            length = 1.0
-        leapt = np.exp(logs[0] + 2 * length * r + length**2 * v)
-        gamma = np.zeros(len(use))
-        gamma[use] = leapt[:-1]
-        plain = points[2][0]
-        gone = (gamma < prune * gamma.max()) & (plain < prune * plain.max())
-        held = (gamma < prune * gamma.max()) & ~gone
-        gamma = np.where(gone, 0.0, np.where(held, plain, gamma))
-        at = gamma, leapt[-1] if estimate_noise else noise_var
-        new_cost = cost(*at)
-        refused = length > 1.0 and new_cost > bound + 1e-10 * abs(bound)
-        if refused:
-            at = points[1]
-            new_cost, longest = cost(*at), max(length / 4, 1.0)
-        elif length >= longest:
-            longest = min(4 * longest, 64.0)
-        leaps += length > 1.0 and not refused
-        bound = new_cost
 
 
 def shrink(x, threshold):

@@ -83,3 +83,14 @@ class Slow:
     def solve(self, problem, *, initial=None, watch=None):
         time.sleep(self.seconds)
         return plain_estimate(problem)
+
+
+@dataclass(frozen=True)
+class Sluggish:
+    """Takes half a second in ten iterations, which it lets be watched."""
+
+    def solve(self, problem, *, initial=None, watch=None):
+        for iteration in range(1, 11):
+            time.sleep(0.05)
+            watch(iteration, np.arange(problem.batch), None)
+        return plain_estimate(problem)

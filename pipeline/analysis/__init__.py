@@ -1,5 +1,6 @@
 """From cells to statistics: how good, how certain, and better than which."""
 
+from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import Caveat, caveats, shares
 from pipeline.analysis.cells import (
     axes_of,
@@ -12,14 +13,11 @@ from pipeline.analysis.cells import (
 )
 from pipeline.analysis.comparison import compare
 from pipeline.analysis.intervals import CONFIDENCE, share_interval, to_db
+from pipeline.analysis.rankings import Ranking, best_solver, changed_rankings, ranking_lines
 from pipeline.analysis.rows import records, row_dimensions, rows_of
 from pipeline.analysis.summaries import (
-    Ranking,
-    changed_rankings,
     has_gaps,
     latencies,
-    means_of,
-    ranking_lines,
     summarize,
 )
 
@@ -28,16 +26,17 @@ __all__ = [
     "Caveat",
     "Ranking",
     "axes_of",
+    "best_solver",
     "caveats",
     "changed_rankings",
     "check",
     "compare",
     "default_measure",
     "finished",
+    "gaps",
     "has_gaps",
     "is_power",
     "latencies",
-    "means_of",
     "measures_of",
     "ran",
     "ranking_lines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,15 +86,53 @@ def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
 def common(results: xr.Dataset, measure: str) -> xr.DataArray:
     """True for the realizations that every solver has finished, by grid point.
 
-    Solvers that have finished nothing at a point have no say there.
+    Solvers that have finished nothing at a point have no say there, nor have bounds.
     """
     good = usable(results, measure)
-    return (good | ~good.any("realization")).all("solver") & good.any("solver")
+    solvers = good.sel(solver=~is_kind(results, "bound"))
+    return (solvers | ~solvers.any("realization")).all("solver") & solvers.any("solver")
+
+
+def is_kind(results: xr.Dataset, *kinds: str) -> xr.DataArray:
+    """True for the solvers of some kinds: "estimator", "oracle", "bound"."""
+    known = json.loads(results.attrs.get("solvers", "{}"))
+    found = [known.get(str(s), {}).get("kind", "estimator") in kinds for s in results.solver.values]
+    return xr.DataArray(found, dims="solver", coords={"solver": results.solver})
+
+
+def labels_of(results: xr.Dataset, *kinds: str) -> list[str]:
+    """Labels of the solvers of some kinds."""
+    return [str(s) for s in results.solver.values[is_kind(results, *kinds).values]]
+
+
+def lower_is_better(measure: xr.DataArray) -> bool:
+    """Whether a measure is an error, and not a rate of success."""
+    return bool(measure.attrs.get("better", "lower") == "lower")
+
+
+def limits_of(measure: xr.DataArray) -> tuple[float, float]:
+    """The least and the largest value that a measure can take; infinite where none is known."""
+    least, most = (measure.attrs.get(f"valid_{end}", np.nan) for end in ("min", "max"))
+    return float(np.nan_to_num(least, nan=-np.inf)), float(np.nan_to_num(most, nan=np.inf))
+
+
+def outcomes(results: xr.Dataset, measure: str) -> xr.DataArray:
+    """A measure of every cell that has been run, failed ones being the worst that there can be.
+
+    So statistics of their order, as medians, take no profit from failures. Bounds have no
+    outcome: they hold for means.
+    """
+    values = results[measure]
+    least, most = limits_of(values)
+    counted = values.where(finished(results)).where(
+        ~failed(results), most if lower_is_better(values) else least
+    )
+    return counted.where(~is_kind(results, "bound"))
 
 
 def over_realizations(
-    function: Callable[..., Any], *inputs: xr.DataArray, dimension: str, labels: Sequence[str]
-) -> xr.DataArray:
+    function: Callable[..., Any], *inputs: xr.DataArray, names: Sequence[str]
+) -> xr.Dataset:
     """Apply a function of samples to every solver and point; lazily where the inputs are lazy.
 
     Parameters
@@ -102,20 +141,20 @@ def over_realizations(
         Takes one array (…, n) per input, gives (…, k).
     *inputs
         With a dimension ``realization``.
-    dimension, labels
-        Name and the k labels of the last dimension of what comes out.
+    names
+        Of the k statistics that it gives, which become the variables of the dataset.
     """
     whole = [x.chunk(realization=-1) if x.chunks is not None else x for x in inputs]
     found: xr.DataArray = xr.apply_ufunc(
         function,
         *whole,
         input_core_dims=[["realization"]] * len(inputs),
-        output_core_dims=[[dimension]],
+        output_core_dims=[["statistic"]],
         dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {dimension: len(labels)}},
+        dask_gufunc_kwargs={"output_sizes": {"statistic": len(names)}},
         output_dtypes=[float],
     )
-    return found.assign_coords({dimension: list(labels)})
+    return found.assign_coords(statistic=list(names)).to_dataset("statistic")
 
 
 def json_scalar(value: Any) -> Any:

@@ -11,13 +11,26 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import axes_of, cells
+from pipeline.analysis import axes_of, cells, is_power, tails
 from pipeline.analysis.caveats import caveats
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
+MARKED = (
+    f"a mean not to be trusted, whatever its interval: fewer than {tails.FEWEST} realizations, "
+    "some failed, a few hold half of the sum, the tail is heavy, or unseen failures could add 3 dB"
+)
+DIFFERENCE_MARKED = (
+    f"a mean difference not to be trusted: of fewer than {tails.FEWEST} pairs, or without some in "
+    "which a solver failed"
+)
+FAILED_RANKED = "count as the worst outcome"
+FAILED_LEFT_OUT = "are left out of means"
+GAP = "Gap between the mean and that of a bound (ratio of means; SBL is biased and may lie below)"
+
 STATISTIC_TEXTS = {
     "mean": "mean, 95 % bootstrap interval",
+    "pooled": "pooled: sum of squared errors over sum of energies, 95 % bootstrap interval",
     "median": "median, 95 % distribution-free interval",
     "quartiles": "mean, and quartiles",
 }
@@ -26,6 +39,38 @@ STATISTIC_TEXTS = {
 def statistic_text(statistic: str, cells: str) -> str:
     """Words that say which statistic a curve is, and what its band."""
     return STATISTIC_TEXTS[statistic] + cells_text(cells)
+
+
+def statistic_names(measure: str) -> dict[str, str]:
+    """The statistics of a measure as headings: every mean says which it is."""
+    if not is_power(measure):
+        return {"median": f"median {measure}", "mean": f"mean {measure}"}
+    return {
+        "median": f"median {measure}, dB",
+        "mean": f"dB of the mean {measure}",
+        "db_mean": f"mean of {measure} in dB",
+        "pooled": f"pooled {measure}, dB",
+    }
+
+
+def failed_text(statistic: str) -> str:
+    """What became of failed realizations in a statistic, to follow "they"."""
+    return FAILED_RANKED if statistic == "median" else FAILED_LEFT_OUT
+
+
+def p_text(p: float) -> str:
+    """A p-value; one that is too small for a number says so."""
+    return "–" if p != p else "<1e-300" if p < 1e-300 else f"{p:.2g}"
+
+
+def sign_text(one: Mapping[str, Any], reference: str) -> str:
+    """The sign test of a row of `compare` in words: which of the two is better, and how often."""
+    p = p_text(float(one["p_holm"]))
+    if p == "–":
+        return p
+    sign = "" if p[0] == "<" else "= "
+    ahead = max((float(one["won"]), str(one["solver"])), (float(one["lost"]), reference))
+    return f"{ahead[1]} better in {ahead[0]:.0%}, p {sign}{p}".replace("%", " %")
 
 
 def cells_text(cells: str) -> str:
@@ -164,7 +209,7 @@ def realizations(results: xr.Dataset) -> str:
     return f"unfinished: {span} of {asked} realizations"
 
 
-def notes(results: xr.Dataset, failed_cells: str = "are left out") -> list[str]:
+def notes(results: xr.Dataset, failed_cells: str = FAILED_LEFT_OUT) -> list[str]:
     """Notes on cells that are missing, failed or ended at a cap; none where all is well.
 
     Parameters
@@ -218,15 +263,14 @@ def _listed(parts: Any, names: list[str]) -> str:
     return "; ".join([*parts, *(["…"] if len(names) > 10 else [])])
 
 
-def dominated(summary: xr.Dataset) -> list[str]:
-    """A note on means that rest on a few realizations."""
-    if not bool(summary.dominated.any()):
+def marked(summary: xr.Dataset, statistic: str) -> list[str]:
+    """A note on means that are not to be trusted; none of medians."""
+    marks = summary.get(f"{statistic}_marked")
+    if marks is None or not bool(marks.any()):
         return []
-    over = [d for d in summary.dominated.dims if d != "solver"]
-    at = summary.dominated.sum(over)
-    names = [str(s) for s in summary.solver.values if int(at.sel(solver=s))]
-    shown = _listed(_few(names), names)
-    return [f"means that rest on a few realizations (see the median): {shown}"]
+    over = [d for d in marks.dims if d != "solver"]
+    names = [str(s) for s in summary.solver.values if bool(marks.sel(solver=s).any(over))]
+    return [f"means not to be trusted (see the median): {_listed(_few(names), names)}"]
 
 
 def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis.cells import finished, ran
+from pipeline.analysis.cells import failed, finished, lower_is_better, ran
 from pipeline.analysis.intervals import CONFIDENCE, quantiles
 
 STEPS = 400
@@ -31,17 +31,19 @@ def empirical_cdf(sample: xr.Dataset, measure: str) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``share`` over ``value``, a step from 0 at the smallest, with ``low`` and ``high``: the
+        ``share`` over ``value``, a step at the smallest, with ``low`` and ``high``: the
         95 % band of Dvoretzky, Kiefer and Wolfowitz with Massart's constant, which holds for the
-        whole curve at once. Failed realizations count, and reach no value; so the curve ends below
-        1 where there are some.
+        whole curve at once. Failed realizations are the worst outcome: of an error they reach no
+        value, so that the curve ends below 1, and of a rate all, so that it begins above 0.
     """
     trials = int(ran(sample).sum())
     values = sample[measure].where(finished(sample)).values
     values = np.sort(values[~np.isnan(values)])
     count = max(trials, 1)
+    below = 0 if lower_is_better(sample[measure]) else int(failed(sample).sum())
     at = np.unique(np.linspace(0, len(values) - 1, min(STEPS, len(values))).round().astype(int))
-    share, values = np.r_[0.0, (at + 1) / count], np.r_[values[:1], values[at]]
+    share, values = np.r_[0.0, at + 1.0], np.r_[values[:1], values[at]]
+    share = (share + below) / count
     share = share[: len(values)]
     margin = math.sqrt(math.log(2 / (1 - CONFIDENCE)) / (2 * count))
     bands = {"low": share - margin, "high": share + margin}

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 999
-LARGEST_SHARE = 0.05
-"""The share of the trials, the largest ones, that `dominated` looks at."""
 
 Array = NDArray[Any]
 Interval = tuple[Array, Array]
@@ -43,9 +41,11 @@ def count(values: Array) -> NDArray[np.int64]:
 
 
 @_quiet
-def mean(values: Array) -> Array:
-    """Mean, (…)."""
-    return np.asarray(np.where(np.isnan(values), 0.0, values).sum(axis=-1) / count(values))
+def mean(values: Array, weights: Array | None = None) -> Array:
+    """Mean, (…), weighted where there are weights (as many as values, each at least 0)."""
+    there = ~np.isnan(values)
+    heavy = there if weights is None else np.where(there, weights, 0.0)
+    return np.asarray(np.where(there, values * heavy, 0.0).sum(axis=-1) / heavy.sum(axis=-1))
 
 
 @_quiet
@@ -63,6 +63,28 @@ def t_interval(values: Array) -> Interval:
     half = standard_error(values) * scipy.stats.t.isf(_TAIL, count(values) - 1.0)
     middle = mean(values)
     return middle - half, middle + half
+
+
+@_quiet
+def skewed_interval(values: Array) -> Interval:
+    """Interval of the mean of a skewed sample, (…) each; NaN for fewer than two values.
+
+    The hull of Student's interval and of Hall's, which transforms Student's statistic so that its
+    skewness is gone (Hall 1992, J. R. Statist. Soc. B 54, 221).
+    """
+    number, middle = count(values), mean(values)
+    low, high = t_interval(values)
+    residuals = np.where(np.isnan(values), 0.0, values - middle[..., np.newaxis])
+    variance = (residuals**2).sum(axis=-1) / number
+    skewness = (residuals**3).sum(axis=-1) / number / variance**1.5
+    shift = np.where(variance > 0, skewness, 0.0) / np.sqrt(number)
+    error = standard_error(values)
+
+    def untransformed(end: Array) -> Array:
+        root = np.cbrt(1.0 + shift * ((middle - end) / error - shift / 6.0)) - 1.0
+        return np.where(np.abs(shift) > 1e-6, middle - error * 3.0 * root / shift, end)
+
+    return np.minimum(low, untransformed(low)), np.maximum(high, untransformed(high))
 
 
 def quantiles(values: Array, levels: Sequence[float]) -> Array:
@@ -113,8 +135,15 @@ def share_interval(hits: Array, number: Array) -> Interval:
     return np.where(number > 0, low, np.nan), np.where(number > 0, high, np.nan)
 
 
-def mean_interval(values: Array) -> Interval:
-    """Bootstrap interval of the mean, bias-corrected and accelerated (BCa).
+def mean_interval(values: Array, weights: Array | None = None) -> Interval:
+    """Bootstrap interval of a mean or of a ratio of sums, bias-corrected and accelerated (BCa).
+
+    Parameters
+    ----------
+    values : array, (…, n)
+    weights : array, (…, n), optional
+        At least 0. The weighted mean of ratios t/b with weights b is the ratio Σt/Σb; trials are
+        drawn in pairs (t, b).
 
     Returns
     -------
@@ -125,11 +154,12 @@ def mean_interval(values: Array) -> Interval:
     Notes
     -----
     Efron (1987). The same as `scipy.stats.bootstrap` but for the resamples: samples with equally
-    many values share theirs, so that resampling is one matrix product. The acceleration of a mean
-    has a closed form. Samples of more than 2000 values are summed up in 2000 groups first, which
-    are independent as the values are, and whose sum varies as the values' sum does.
+    many values share theirs, so that resampling is one matrix product. The acceleration is that of
+    the mean's influence values. Samples of more than 2000 values are summed up in 2000 groups
+    first, which are independent as the values are, and whose sum varies as the values' sum does.
     """
     rows = values.reshape(-1, values.shape[-1])
+    heavy = None if weights is None else np.broadcast_to(weights, values.shape).reshape(rows.shape)
     bounds = np.full((len(rows), 2), np.nan)
     number = np.where(np.isinf(rows).any(axis=-1), 0, count(rows))
     at_once = max(1, _RESAMPLED_AT_ONCE // RESAMPLES)
@@ -137,25 +167,24 @@ def mean_interval(values: Array) -> Interval:
         alike = np.flatnonzero(number == size)
         for first in range(0, len(alike), at_once):
             chosen = alike[first : first + at_once]
-            sample = rows[chosen]
-            bounds[chosen] = _bca(sample[~np.isnan(sample)].reshape(len(chosen), size))
+            there, shape = ~np.isnan(rows[chosen]), (len(chosen), size)
+            weight = None if heavy is None else heavy[chosen][there].reshape(shape)
+            bounds[chosen] = _bca(rows[chosen][there].reshape(shape), weight)
     low, high = bounds.reshape(*values.shape[:-1], 2).transpose(-1, *range(values.ndim - 1))
     return low, high
 
 
-@_quiet
-def dominated(values: Array) -> NDArray[np.bool_]:
-    """Whether few trials make the mean, (…).
+def sign_test(better: Array, worse: Array, tied: Array) -> Array:
+    """P-value of the exact sign test that the median of paired differences is 0, (…).
 
-    True where the largest 5 % of the values (at least one) hold more than half of the sum of
-    magnitudes: then the mean is that of some rare events, of which the sample has seen few.
+    Ties speak for neither side. So it is below 0.05 exactly where the interval of the median
+    (`median_interval`) leaves out 0, and where one side's share (`share_interval`) is above ½.
+    NaN for no pairs.
     """
-    ordered, number = np.sort(np.abs(values)), count(values)[..., np.newaxis]
-    few = np.ceil(LARGEST_SHARE * number)
-    at = np.arange(values.shape[-1])
-    largest = np.where((at >= number - few) & (at < number), ordered, 0.0).sum(axis=-1)
-    total = np.where(at < number, ordered, 0.0).sum(axis=-1)
-    return np.where(np.isinf(total), np.isinf(largest), largest > 0.5 * total)
+    number = better + worse + tied
+    fewer = number - np.maximum(better, worse)
+    p = np.minimum(2.0 * scipy.stats.binom.cdf(fewer, number, 0.5), 1.0)
+    return np.where(number > 0, p, np.nan)
 
 
 @_quiet
@@ -170,18 +199,22 @@ def _interpolated(ordered: Array, at: Array) -> Array:
 
 
 @_quiet
-def _bca(samples: Array) -> Array:
-    """Bounds of the means of samples without gaps, (rows, n) -> (rows, 2)."""
-    middle = samples.mean(axis=-1, keepdims=True)
-    residuals = samples - middle
+def _bca(samples: Array, weights: Array | None) -> Array:
+    """Bounds of the (weighted) means of samples without gaps, (rows, n) -> (rows, 2)."""
     size = samples.shape[-1]
+    middle = mean(samples, weights)[:, np.newaxis]
+    residuals = samples - middle
+    if weights is not None:
+        weights = weights / weights.mean(axis=-1, keepdims=True)
+        residuals = residuals * weights
     if size > _GROUPS:
-        edges = np.linspace(0, size, _GROUPS, endpoint=False).astype(int)
-        residuals = np.add.reduceat(residuals, edges, axis=-1) * (_GROUPS / size)
+        residuals, weights = _grouped(residuals), None if weights is None else _grouped(weights)
     spread = np.abs(residuals).max(axis=-1, keepdims=True)
     residuals = residuals / spread  # cubes of very small numbers would vanish
     number = residuals.shape[-1]
-    shifts = np.sort(residuals @ (_resamples(number) / number))
+    drawn = _resamples(number) / number
+    shifts = residuals @ drawn
+    shifts = np.sort(shifts if weights is None else shifts / (weights @ drawn))
     shifts[np.abs(shifts) < 1e-13] = 0.0  # ties are no matter of rounding
     below = ((shifts < 0).mean(axis=-1) + (shifts <= 0).mean(axis=-1)) / 2.0
     bias = scipy.stats.norm.ppf(below)[:, np.newaxis]
@@ -193,6 +226,12 @@ def _bca(samples: Array) -> Array:
     bounds = middle + spread * _interpolated(shifts, known * (RESAMPLES - 1))
     bounds = np.clip(bounds, *(f(samples, axis=-1, keepdims=True) for f in (np.min, np.max)))
     return np.where(spread == 0.0, middle, np.where(np.isnan(levels), np.nan, bounds))
+
+
+def _grouped(values: Array) -> Array:
+    size = values.shape[-1]
+    edges = np.linspace(0, size, _GROUPS, endpoint=False).astype(int)
+    return np.add.reduceat(values, edges, axis=-1) * (_GROUPS / size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.analysis import intervals
-from pipeline.analysis.cells import axes_of, is_power, measures_of, usable
+from pipeline.analysis.cells import axes_of, is_power, measures_of, outcomes
 from pipeline.analysis.comparison import holm
 from pipeline.errors import InputError
 from solvers import Status
@@ -50,13 +50,16 @@ class Verdict(NamedTuple):
     ----------
     measure, solver : str
     point : dict
-        The swept parameters.
+        The swept parameters; each of them "all" where trials are means over all points.
     ours, theirs : Sample
-    apart : float
-        Difference of the means (ours − theirs; of a mean squared error in dB) in standard errors
-        of the difference, from the Monte Carlo error of both.
+    unit : str
+        Of the shift: dB for mean squared errors.
+    shift, shift_low, shift_high : float
+        By how much ours lie above theirs (Hodges and Lehmann), with its 95 % interval.
     p_value : float
         P-value of Mann and Whitney's rank test, after Holm's correction over the study.
+    detectable : float
+        The shift that this test, so corrected, finds with a chance of 80 %.
     telling : bool
         Whether there are trials enough for the corrected test to find any difference.
     """
@@ -66,8 +69,12 @@ class Verdict(NamedTuple):
     point: dict[str, Any]
     ours: Sample
     theirs: Sample
-    apart: float
+    unit: str
+    shift: float
+    shift_low: float
+    shift_high: float
     p_value: float
+    detectable: float = np.nan
     telling: bool = False
 
     @property
@@ -77,10 +84,13 @@ class Verdict(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The verdict in words."""
+        """The verdict in words: the shift with its interval, and what would have been found."""
         if not self.telling:
             return "too few trials"
-        return "consistent" if self.consistent else f"off by {self.apart:+.1f} standard errors"
+        form = "{:+.2f}" if self.unit else "{:+.2g}"
+        shown = [form.format(v) for v in (self.shift, self.shift_low, self.shift_high)]
+        text = f"{shown[0]}{self.unit} [{shown[1]}, {shown[2]}]".replace("-", "−")
+        return f"agrees: {text}" if self.consistent else f"off by {text}"
 
 
 def read_published(path: Path, results: xr.Dataset) -> xr.Dataset:
@@ -166,7 +176,12 @@ def compare_published(results: xr.Dataset, published: xr.Dataset) -> list[Verdic
     NMSE is heavy-tailed, so a rank test decides: it compares all trials of both sides, not two
     means that a few of them make. One's own values are rounded to the digits that were printed,
     and, where zeros were (errors counted in a finite number of symbols), to 0 below the smallest
-    number of the study that was; otherwise ties would count as differences.
+    number of the study that was; otherwise ties would count as differences. A last verdict on each
+    solver is on trials averaged over the points, which have the same channels at all of them.
+
+    Where one's own realizations come in draws of what the published trials share, as a coordinate
+    ``draw`` tells, p-values and intervals are widened by the design effect of such clusters, for
+    both sides alike.
     """
     found = []
     axes = axes_of(results)
@@ -175,23 +190,91 @@ def compare_published(results: xr.Dataset, published: xr.Dataset) -> list[Verdic
         *(published[a].values.tolist() for a in axes),
     ]
     for measure in [m for m in measures_of(results) if m in published]:
-        good = results[measure].where(usable(results, measure))
+        good = outcomes(results, measure)
         printed = published[measure].values
         resolution = printed[printed > 0].min() if (printed == 0).any() else 0.0
-        for solver, *point in itertools.product(*places):
-            at = dict(zip(axes, point, strict=True))
-            theirs = _values(published[measure].sel(solver=solver, **at))
-            if not theirs.size or any(v not in results[a].values for a, v in at.items()):
-                continue
-            ours = _values(good.sel(solver=solver, **at))
-            ours = _rounded(ours, published[measure].attrs["digits"])
-            ours[ours < resolution] = 0.0
-            found.append(_verdict(measure, str(solver), at, ours, theirs))
+        for solver in places[0]:
+            samples = []
+            for point in itertools.product(*places[1:]):
+                at = dict(zip(axes, point, strict=True))
+                if any(v not in results[a].values for a, v in at.items()):
+                    continue
+                ours = good.sel(solver=solver, **at).squeeze(drop=True)
+                theirs = published[measure].sel(solver=solver, **at).squeeze(drop=True)
+                ours = ours.copy(data=_rounded(ours.values, published[measure].attrs["digits"]))
+                samples.append((at, ours.where(~(ours < resolution), 0.0), theirs))
+            found += _verdicts(measure, str(solver), [s for s in samples if s[2].notnull().any()])
     corrected = holm(np.array([v.p_value for v in found]))
+    level = scipy.stats.norm.isf(SIGNIFICANCE / 2 / max(len(found), 1))
+    reach = (level + scipy.stats.norm.isf(0.2)) / scipy.stats.norm.isf(0.025)
     return [
-        v._replace(p_value=float(p), telling=_smallest_p(v) * len(found) < SIGNIFICANCE)
+        v._replace(
+            p_value=float(p),
+            telling=_smallest_p(v) * len(found) < SIGNIFICANCE,
+            detectable=reach * (v.shift_high - v.shift_low) / 2,
+        )
         for v, p in zip(found, corrected, strict=True)
     ]
+
+
+Pair = tuple[dict[str, Any], xr.DataArray, xr.DataArray]
+"""A point of the sweep, with our trials there and theirs."""
+
+
+def _verdicts(measure: str, solver: str, samples: list[Pair]) -> list[Verdict]:
+    """A verdict at each point, and one on the trials' means over the points."""
+    in_db = is_power(measure)
+    scale: Any = intervals.to_db if in_db else np.positive  # the same value, and dims
+    points = [at for at, _, _ in samples]
+    ours, theirs = ([scale(pair[side]) for pair in samples] for side in (1, 2))
+    # One point tells little of how much draws differ; all of them tell more.
+    effects = [float(np.mean(list(map(_design_effect, ours))))] * len(points)
+    if len(points) > 1:
+        points.append(dict.fromkeys(points[0], "all"))
+        for side in (ours, theirs):
+            side.append(sum(side) / len(side))
+        effects.append(_design_effect(ours[-1]))
+    found = []
+    for at, *pair, effect in zip(points, ours, theirs, effects, strict=True):
+        a, b = map(_values, pair)
+        one, other = (_sample(10 ** (v / 10) if in_db else v) for v in (a, b))
+        shift, p_value = _shift(a, b, effect), _p_value(a, b, effect)
+        unit = " dB" if in_db else ""
+        found.append(Verdict(measure, solver, at, one, other, unit, *shift, p_value))
+    return found
+
+
+def _design_effect(levels: xr.DataArray) -> float:
+    """By how much draws of several realizations widen a variance: 1 + (size − 1)·ICC of ranks."""
+    if "draw" not in levels.coords:
+        return 1.0
+    ranks = levels.copy(data=scipy.stats.rankdata(levels.values))
+    draws = [part.values for _, part in ranks.groupby("draw")]
+    size, number = ranks.size / len(draws), len(draws)
+    within = sum(part.var() * part.size for part in draws) / (ranks.size - number)
+    between = size * np.var([part.mean() for part in draws], ddof=1)
+    correlation = (between - within) / (between + (size - 1) * within)
+    return float(1.0 + (size - 1) * max(correlation, 0.0))
+
+
+def _p_value(ours: NDArray[Any], theirs: NDArray[Any], effect: float) -> float:
+    if not ours.size or not theirs.size:
+        return np.nan
+    score = scipy.stats.norm.isf(scipy.stats.mannwhitneyu(ours, theirs).pvalue / 2)
+    return float(2 * scipy.stats.norm.sf(score / np.sqrt(effect)))
+
+
+def _shift(ours: NDArray[Any], theirs: NDArray[Any], effect: float) -> tuple[float, float, float]:
+    """Median of all differences, and the ones between which the rank test's interval lies."""
+    first, second = ours[:, np.newaxis], theirs[np.newaxis]
+    with np.errstate(invalid="ignore"):  # of two zeros, or failures
+        differences = np.sort(np.where(first == second, 0.0, first - second), axis=None)
+    if not differences.size:
+        return np.nan, np.nan, np.nan
+    spread = np.sqrt(differences.size * (ours.size + theirs.size + 1) / 12 * effect)
+    rank = math.floor(differences.size / 2 - scipy.stats.norm.isf(0.025) * spread)
+    low, high = (differences[rank], differences[-1 - rank]) if rank >= 0 else (-np.inf, np.inf)
+    return float(np.median(differences)), float(low), float(high)
 
 
 def _smallest_p(verdict: Verdict) -> float:
@@ -208,22 +291,6 @@ def _values(sample: xr.DataArray) -> NDArray[Any]:
 def _rounded(values: NDArray[Any], digits: int) -> NDArray[Any]:
     """Values rounded to so many significant digits."""
     return np.array([float(f"{value:.{digits - 1}e}") for value in values])
-
-
-def _verdict(
-    measure: str, solver: str, point: dict[str, Any], ours: NDArray[Any], theirs: NDArray[Any]
-) -> Verdict:
-    p_value = scipy.stats.mannwhitneyu(ours, theirs).pvalue if ours.size else np.nan
-    scale = intervals.to_db if is_power(measure) else np.asarray
-    a, b = scale(ours), scale(theirs)
-    with np.errstate(invalid="ignore"):  # zeros have no level in dB
-        # A single trial varies as ours do.
-        spread = [np.std(v if v.size > 1 else w, ddof=1) for v, w in ((a, b), (b, a))]
-        error = np.hypot(
-            *(s / np.sqrt(max(v.size, 1)) for s, v in zip(spread, (a, b), strict=True))
-        )
-        apart = float((a.mean() - b.mean()) / error) if error > 0 else np.nan
-    return Verdict(measure, solver, point, _sample(ours), _sample(theirs), apart, float(p_value))
 
 
 def _sample(values: NDArray[Any]) -> Sample:

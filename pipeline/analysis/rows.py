@@ -13,9 +13,9 @@ from pipeline.analysis.cells import json_scalar
 
 
 def row_dimensions(statistics: xr.Dataset) -> list[str]:
-    """Dimensions that tell the rows of a table apart: hosts, then solvers, then the others."""
+    """Dimensions that tell rows of a table apart: hosts or bounds, solvers, then the others."""
     dims = [str(d) for d in statistics.dims if d != "quantile"]
-    return sorted(dims, key=lambda d: {"timing_host": 0, "solver": 1}.get(d, 2))
+    return sorted(dims, key=lambda d: {"timing_host": 0, "bound": 0, "solver": 1}.get(d, 2))
 
 
 def rows_of(statistics: xr.Dataset) -> Iterator[dict[str, Any]]:

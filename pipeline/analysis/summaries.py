@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import intervals
+from pipeline.analysis import intervals, tails
 from pipeline.analysis.caveats import doubtful
 from pipeline.analysis.cells import (
     axes_of,
     check,
     common,
+    failed,
     finished,
+    is_kind,
     is_power,
-    json_scalar,
+    labels_of,
+    limits_of,
+    lower_is_better,
     not_run,
+    outcomes,
     over_realizations,
     ran,
     usable,
@@ -26,11 +32,14 @@ from pipeline.errors import InputError
 from solvers import Status
 
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
+LEVELS = tuple(map(str, QUANTILES))
+MEANS = ("mean", "db_mean", "pooled")
 STATISTICS = (
-    *("mean", "mean_se", "mean_low", "mean_high"),
+    *("mean", "mean_low", "mean_high", "mean_marked"),
+    *("db_mean", "db_mean_low", "db_mean_high", "db_mean_marked"),
+    *("pooled", "pooled_low", "pooled_high", "pooled_marked"),
     *("median", "median_low", "median_high"),
-    *("db_mean", "db_low", "db_high"),
-    *("used", "dominated"),
+    *("mean_se", "used"),
 )
 WHICH_CELLS = ("all", "common")
 
@@ -54,28 +63,34 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
     xarray.Dataset
         Over the cube's dimensions without ``realization``:
 
-        ``mean``, ``mean_se``, ``mean_low``, ``mean_high``
-            Mean, standard error, bootstrap interval. See ``dominated`` before trusting them.
         ``median``, ``median_low``, ``median_high``
-            Median, and its interval between two order statistics.
-        ``db_mean``, ``db_low``, ``db_high``
-            Mean of 10 log10 of the values, and Student's interval; NaN unless the measure is a
-            mean squared error and all values are positive and finite.
+            Median, and its interval between two order statistics. Failed realizations count as
+            the worst outcome.
+        ``mean``, ``mean_se``, ``mean_low``, ``mean_high``
+            Mean of the realizations with an estimate, standard error, bootstrap interval.
+        ``db_mean``, ``db_mean_low``, ``db_mean_high``
+            Mean of 10 log10 of the values, Student's and Hall's interval; NaN unless the measure
+            is a mean squared error and all values are positive and finite.
+        ``pooled``, ``pooled_low``, ``pooled_high``
+            Σ‖e‖²/Σ‖x‖²: ``nmse`` weighted by ``signal_energy``, bootstrap interval; NaN for other
+            measures.
+        ``mean_marked``, ``db_mean_marked``, ``pooled_marked``
+            Whether not to trust that mean, however narrow its interval: see `pipeline.analysis.
+            tails` and docs/uncertainty.md.
         ``quantiles``
-            Over the dimension ``quantile``: 0.05, 0.25, 0.75, 0.95.
-        ``dominated``
-            Whether the largest 5 % of the trials hold more than half of the sum.
+            Over the dimension ``quantile``: 0.05, 0.25, 0.75, 0.95; failures as in the median.
         ``cells``, ``missing``, ``failed``, ``unconverged``, ``undefined``, ``used``
             Numbers of cells that have been run, that have not, that have no estimate, that ended
             at the maximum of iterations, whose measure is NaN in spite of an estimate, and that
-            the statistics are made of: ``used = cells − failed − undefined``.
+            the means are made of: ``used = cells − failed − undefined``.
         ``doubtful``
             Whether more than 5 % of the cells ended at a cap, collapsed or failed; see `caveats`.
         ``runtime``, ``iterations``, ``runtime_quantile``, ``iterations_quantile``
-            Means and quantiles of the cells with an estimate. A runtime is a share of the time of
+            Means and quantiles of the cells that have one. A runtime is a share of the time of
             a batch; for the latency of a realization alone see `latencies`.
 
-        All intervals are of 95 % confidence.
+        All intervals are of 95 % confidence. Those of means allow for failures that have not been
+        seen yet, unless the solver is an oracle or a bound. Bounds have means only.
 
     Raises
     ------
@@ -89,69 +104,111 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
     if cells == "common":
         shared = common(results, measure)
         there, good = there & shared, good & shared
-    values = results[measure].where(good)
+    samples = [results[measure].where(good), outcomes(results, measure).where(there)]
+    if measure == "nmse" and "signal_energy" in results:
+        samples.append(results.signal_energy)
     found = over_realizations(
-        _statistics_of_power if is_power(measure) else _statistics,
-        values,
-        dimension="statistic",
-        labels=(*STATISTICS, *map(str, QUANTILES)),
+        functools.partial(_statistics, power=is_power(measure)),
+        *samples,
+        names=(*STATISTICS, "largest", *LEVELS),
     )
-    used = found.sel(statistic="used", drop=True)
-    variables = {name: found.sel(statistic=name, drop=True) for name in STATISTICS}
-    variables |= {
-        "quantiles": _as_quantiles(found.isel(statistic=slice(len(STATISTICS), None))),
-        "dominated": variables["dominated"] > 0,
-        "used": used.astype(int),
+    used = found.used.astype(int)
+    variables = {**found.drop_vars(LEVELS).data_vars} | {
+        "quantiles": _as_quantiles(found),
+        "used": used,
         "cells": there.sum("realization"),
         "missing": not_run(results).sum("realization"),
         "failed": (there & ~good).sum("realization"),
         "unconverged": (there & (results.status == Status.MAX_ITERATIONS)).sum("realization"),
-        "undefined": (good.sum("realization") - used).astype(int),
+        "undefined": good.sum("realization") - used,
         "doubtful": doubtful(results, there),
     }
     for name in ("runtime", "iterations"):
         spread = over_realizations(
             _mean_and_quantiles,
-            results[name].where(good),
-            dimension="statistic",
-            labels=("mean", *map(str, QUANTILES)),
+            results[name].where(there if name == "runtime" else good),
+            names=("mean", *LEVELS),
         )
-        variables[name] = spread.sel(statistic="mean", drop=True)
-        variables[f"{name}_quantile"] = _as_quantiles(spread.isel(statistic=slice(1, None)))
-    about = {**results[measure].attrs, "measure": measure, "confidence": intervals.CONFIDENCE}
-    summary = xr.Dataset(variables, attrs={**about, "cells": cells}).compute()
+        variables |= {name: spread["mean"], f"{name}_quantile": _as_quantiles(spread)}
+    about = {
+        **results[measure].attrs,
+        **{"measure": measure, "confidence": intervals.CONFIDENCE, "cells": cells},
+    }
+    summary = xr.Dataset(variables, attrs=about).compute()
+    silent = is_kind(results, "bound") & (
+        summary.used.sum(set(summary.used.dims) - {"solver"}) == 0
+    )
+    summary, results = (part.sel(solver=~silent) for part in (summary, results))
+    summary.attrs["bounds"] = labels_of(results, "bound")
+    summary = _allowing_for_failures(summary, results, measure)
     return _described(summary, results, measure)
 
 
-def _statistics(values: NDArray[Any]) -> NDArray[Any]:
-    """The k values that `STATISTICS` and `QUANTILES` name, (…, n) -> (…, k); decibels are NaN."""
-    undefined = np.full(values.shape[:-1], np.nan)
-    return _stacked(values, (undefined, undefined, undefined))
-
-
-def _statistics_of_power(values: NDArray[Any]) -> NDArray[Any]:
-    """`_statistics` of a mean squared error, for which decibels make sense."""
-    levels = intervals.to_db(values)
-    odd = (np.isinf(levels) | (np.isnan(levels) & ~np.isnan(values))).any(axis=-1, keepdims=True)
-    levels = np.where(odd, np.nan, levels)
-    return _stacked(values, (intervals.mean(levels), *intervals.t_interval(levels)))
-
-
-def _stacked(values: NDArray[Any], decibels: tuple[Any, Any, Any]) -> NDArray[Any]:
-    ordered = np.sort(values)  # once; sorting it again is cheap
-    middle, *spread = np.moveaxis(intervals.quantiles(ordered, (0.5, *QUANTILES)), -1, 0)
+def _statistics(
+    values: NDArray[Any],
+    ranked: NDArray[Any],
+    energy: NDArray[Any] | None = None,
+    *,
+    power: bool,
+) -> NDArray[Any]:
+    """The k values that `STATISTICS`, "largest" and `QUANTILES` name, (…, n) each -> (…, k)."""
+    nothing = np.full(values.shape[:-1], np.nan)
+    decibels: tuple[Any, ...] = (nothing,) * 4
+    pooled: tuple[Any, ...] = (nothing,) * 4
+    if power:
+        levels = intervals.to_db(values)
+        odd = (np.isinf(levels) | (np.isnan(levels) & ~np.isnan(values))).any(-1, keepdims=True)
+        decibels = _of_levels(np.where(odd, np.nan, levels))
+    if energy is not None:
+        energy = np.broadcast_to(energy, values.shape)
+        values_pooled = np.where(energy >= 0, values, np.nan)
+        few = tails.rests_on_few(values_pooled * energy) | tails.rests_on_few(energy)
+        bounds = intervals.mean_interval(values_pooled, energy)
+        pooled = (intervals.mean(values_pooled, energy), *bounds, few)
+    ranked = np.sort(ranked)  # once; sorting it again is cheap
+    middle, *spread = np.moveaxis(intervals.quantiles(ranked, (0.5, *QUANTILES)), -1, 0)
     found = (
-        intervals.mean(values),
-        intervals.standard_error(values),
-        *intervals.mean_interval(values),
-        middle,
-        *intervals.median_interval(ordered),
+        *(intervals.mean(values), *intervals.mean_interval(values), tails.rests_on_few(values)),
         *decibels,
-        intervals.count(values),
-        intervals.dominated(ordered),
-        *spread,
+        *pooled,
+        *(middle, *intervals.median_interval(ranked)),
+        *(intervals.standard_error(values), intervals.count(values)),
+        *(np.fmax.reduce(values, axis=-1), *spread),
     )
     return np.stack(np.broadcast_arrays(*found), axis=-1).astype(float)
+
+
+def _of_levels(levels: NDArray[Any]) -> tuple[Any, ...]:
+    """Mean, interval and mark of values in dB: skewed, but with tails that are light."""
+    return intervals.mean(levels), *intervals.skewed_interval(levels), np.array(False)
+
+
+def _allowing_for_failures(found: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dataset:
+    """Statistics whose means allow for what has not been seen yet, in intervals and marks."""
+    values = results[measure]
+    errors, zero = lower_is_better(values), values.attrs.get("zero_estimate", np.nan)
+    careful, limits = is_kind(results, "estimator"), limits_of(values)
+    for name in (name for name in MEANS if name in found):
+        middle, low, high = (found[name + end] for end in ("", "_low", "_high"))
+        if name == "mean":
+            low, high = xr.apply_ufunc(
+                functools.partial(tails.opened_at, least=limits[0], most=limits[1]),
+                *(low, high, found.used),
+                output_core_dims=[[], []],
+            )
+        marked = found.failed > 0
+        if errors:
+            worst = zero
+            if name == "db_mean":  # in which failures that are worse weigh little more
+                worst = intervals.to_db(np.maximum(zero, found.largest))
+            unseen = tails.with_unseen(middle, found.used, worst).where(careful)
+            high = high.where(~(unseen > high), unseen)
+        if errors and name != "db_mean":  # whose tail is light: its interval tells all
+            far = (unseen > tails.FACTOR * middle) | (careful & (found.largest > zero))
+            marked = marked | far | (found[f"{name}_marked"] > 0)
+        marked = marked & middle.notnull()
+        found = found.assign({f"{name}_low": low, f"{name}_high": high, f"{name}_marked": marked})
+    return found.drop_vars("largest")
 
 
 def _mean_and_quantiles(values: NDArray[Any]) -> NDArray[Any]:
@@ -159,8 +216,9 @@ def _mean_and_quantiles(values: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([intervals.mean(values)[..., np.newaxis], spread], axis=-1)
 
 
-def _as_quantiles(found: xr.DataArray) -> xr.DataArray:
-    return found.rename(statistic="quantile").assign_coords(quantile=list(QUANTILES))
+def _as_quantiles(found: xr.Dataset) -> xr.DataArray:
+    levels = found[list(LEVELS)].to_dataarray("quantile").assign_coords(quantile=list(QUANTILES))
+    return levels.transpose(..., "quantile")
 
 
 def _described(summary: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dataset:
@@ -181,97 +239,31 @@ def _described(summary: xr.Dataset, results: xr.Dataset, measure: str) -> xr.Dat
 
 
 def means_of(results: xr.Dataset, measures: list[str]) -> xr.Dataset:
-    """Means of some measures over their finished cells, and standard errors as ``NAME_se``."""
+    """Means of some measures as ``NAME``, with ``NAME_low``, ``NAME_high`` and ``NAME_marked``."""
     check(results, *measures)
     good = finished(results)
-    found = {}
+    found: dict[str, xr.DataArray] = {}
+    labels = ("mean", "mean_low", "mean_high", "mean_marked", "used", "largest")
     for name in measures:
-        both = over_realizations(
-            lambda v: np.stack([intervals.mean(v), intervals.standard_error(v)], axis=-1),
-            results[name].where(good),
-            dimension="statistic",
-            labels=("mean", "se"),
-        )
-        found[name] = both.sel(statistic="mean", drop=True)
-        found[f"{name}_se"] = both.sel(statistic="se", drop=True)
-    return xr.Dataset(found).compute()
+        one = over_realizations(_of_values, results[name].where(good), names=labels)
+        one["failed"] = failed(results).sum("realization")
+        one = _allowing_for_failures(one.compute(), results, name)
+        found |= {name + end: one[f"mean{end}"] for end in ("", "_low", "_high", "_marked")}
+    return xr.Dataset(found)
+
+
+def _of_values(values: NDArray[Any]) -> NDArray[Any]:
+    bounds = intervals.mean_interval(values)
+    largest = np.fmax.reduce(values, axis=-1)
+    found = (intervals.mean(values), *bounds, tails.rests_on_few(values))
+    return np.stack([*found, intervals.count(values), largest], axis=-1)
 
 
 def has_gaps(results: xr.Dataset, measure: str) -> bool:
     """Whether solvers have cells at some point that not all of them have finished."""
     check(results, measure)
-    return bool((usable(results, measure) & ~common(results, measure)).any().compute())
-
-
-RANKINGS_SHOWN = 10
-
-
-class Ranking(NamedTuple):
-    """A point where the order of the solvers depends on which cells are looked at.
-
-    Attributes
-    ----------
-    point : dict
-        Values of the swept parameters.
-    statistic : str
-        ``median`` or ``mean``: what the solvers were ordered by.
-    all, common : list of str
-        Solvers, best first, over their own cells and over the common ones.
-    """
-
-    point: dict[str, Any]
-    statistic: str
-    all: list[str]
-    common: list[str]
-
-
-def changed_rankings(everything: xr.Dataset, shared: xr.Dataset) -> list[Ranking]:
-    """Points where the ranking over common cells is another than over all.
-
-    Parameters
-    ----------
-    everything, shared
-        Summaries from `summarize` with ``cells="all"`` and with ``cells="common"``.
-    """
-    found = []
-    sign = -1.0 if everything.attrs.get("better") == "higher" else 1.0
-    solvers = everything.solver.values
-    for name in ("median", "mean"):
-        points = everything[name].isel(solver=0, drop=True)
-        a, b = (
-            sign * one[name].transpose("solver", ...).values.reshape(len(solvers), -1)
-            for one in (everything, shared)
-        )
-        unknown = np.isnan(a) | np.isnan(b)
-        orders = [np.argsort(np.where(unknown, np.nan, v), axis=0, kind="stable") for v in (a, b)]
-        for number in np.flatnonzero((orders[0] != orders[1]).any(axis=0)):
-            place = np.unravel_index(number, points.shape)
-            known = len(solvers) - np.count_nonzero(unknown[:, number])
-            names = [[str(solvers[i]) for i in order[:known, number]] for order in orders]
-            at = {
-                str(d): json_scalar(points[d].values[i])
-                for d, i in zip(points.dims, place, strict=True)
-                if d in points.coords
-            }
-            found.append(Ranking(at, name, *names))
-    return found
-
-
-def ranking_lines(everything: xr.Dataset, shared: xr.Dataset) -> list[str]:
-    """Lines that say where the ranking over the common cells differs; see `changed_rankings`."""
-    changes = changed_rankings(everything, shared)
-    if not changes:
-        return ["All cells and the common ones rank the solvers alike, at every point."]
-    lines = []
-    for change in changes[:RANKINGS_SHOWN]:
-        where = ", ".join(f"{k} = {v}" for k, v in change.point.items()) or "the only point"
-        lines.append(
-            f"Ranking by the {change.statistic} differs at {where}: {', '.join(change.all)} "
-            f"over all cells; {', '.join(change.common)} over the common ones (best first)."
-        )
-    if len(changes) > RANKINGS_SHOWN:
-        lines.append(f"So it does at {len(changes) - RANKINGS_SHOWN} more; --json names them.")
-    return lines
+    lone = usable(results, measure) & ~common(results, measure)
+    return bool((lone & ~is_kind(results, "bound")).any().compute())
 
 
 def latencies(results: xr.Dataset) -> xr.Dataset | None:
@@ -295,10 +287,8 @@ def latencies(results: xr.Dataset) -> xr.Dataset | None:
         )
 
     names = ("latency", "latency_low", "latency_high", "timed")
-    found = over_realizations(statistics, results.latency, dimension="statistic", labels=names)
-    variables = {name: found.sel(statistic=name, drop=True) for name in names}
-    variables["timed"] = variables["timed"].astype(int)
+    found = over_realizations(statistics, results.latency, names=names)
+    found = found.assign(timed=found.timed.astype(int))
     if "peak_memory" in results:
-        variables["peak_memory"] = results.peak_memory
-    order = ("timing_host", "solver", *axes_of(results))
-    return xr.Dataset(variables).transpose(*order, ...).compute()
+        found["peak_memory"] = results.peak_memory
+    return found.transpose("timing_host", "solver", *axes_of(results), ...).compute()

@@ -19,7 +19,10 @@ RESERVED_DIMENSIONS = frozenset(
         *("trace_cost", "trace_change", "trace_nmse"),
         # Names of the statistics of a cube.
         *("statistic", "quantile", "quantiles", "mean", "mean_se", "mean_low", "mean_high"),
-        *("median", "median_low", "median_high", "db_mean", "db_low", "db_high", "dominated"),
+        *("median", "median_low", "median_high", "db_mean", "db_mean_low", "db_mean_high"),
+        *("pooled", "pooled_low", "pooled_high", "mean_marked", "db_mean_marked"),
+        *("pooled_marked", "bound", "gap", "gap_low", "gap_high", "gap_marked", "lost"),
+        *("difference_marked", "reference_failed"),
         *("cells", "missing", "failed", "unconverged", "undefined", "used", "doubtful"),
         *("runtime_quantile", "iterations_quantile", "latency_low", "latency_high", "timed"),
         *("difference", "difference_low", "difference_high", "median_difference"),

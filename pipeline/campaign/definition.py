@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,9 @@ from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Measure, Scenario
 from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
+
+MOST_CONFIGURATIONS = 10**6
+"""More is a slip, and would take hours to be written down."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,9 @@ class Campaign(Table):
             constants=self.constants,
             labels=self.solvers,
         )
+        size = math.prod(len(axis.values) for axis in self.axes) * len(self.solvers)
+        if size > MOST_CONFIGURATIONS:
+            raise ValueError(f"sweep: {size} configurations, at most {MOST_CONFIGURATIONS} will do")
         measures = self.measures  # checks every point of the grid as well
         others = [m.dimension for m in measures.values() if m.dimension is not None]
         for entry in self.entries:

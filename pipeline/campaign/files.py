@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,7 @@ def _what_folder(path: Path) -> str:
 def _where_from(store: Path) -> str:
     """Say where the campaign file of a store was, as far as the store knows."""
     try:
-        last = max((store / "requests").glob("[0-9]*.toml"))
+        last = max((store / "requests").glob("*.toml"), key=lambda path: int(path.stem))
         facts = tomllib.loads(last.read_text(encoding="utf-8"))["request"]
         return f"its campaign file is in {facts['folder']}"
     except (ValueError, OSError, KeyError, TypeError):
@@ -97,9 +98,11 @@ def make_importable(folder: Path, tables: Mapping[str, Any]) -> None:
     Raises
     ------
     InputError
-        The campaign names a module that lies there, but another of that name is imported.
+        The campaign names a module that lies there, but in a store, or another of that name is
+        imported.
     """
-    if str(folder) not in sys.path:
+    store = store_around(folder)
+    if store is None and str(folder) not in sys.path:
         sys.path.append(str(folder))
     for use in _uses(tables):
         module, colon, _ = use.partition(":")
@@ -107,12 +110,40 @@ def make_importable(folder: Path, tables: Mapping[str, Any]) -> None:
         own = [p for p in (folder / f"{name}.py", folder / name / "__init__.py") if p.is_file()]
         if not colon or not own:
             continue
+        if store is not None:
+            raise InputError(
+                f"use = {use!r}: {own[0]} is in the store {store}, of which nothing is run; "
+                "copy it elsewhere"
+            )
         found = _origin(name)
         if found is not None and found.resolve() not in {path.resolve() for path in own}:
             raise InputError(
                 f"use = {use!r}: {own[0]} has the name of {found}, which is imported in its "
                 "place; rename yours"
             )
+
+
+def why_not_importable(folder: Path, store: Path) -> str:
+    """Say why the folder that a store names as its campaign's is not to be imported from.
+
+    Empty where both are this user's own, and the folder lies outside of every store: else it is
+    somebody's store, who may have named any folder.
+    """
+    if not folder.is_absolute():
+        return "the store does not say where its code is"
+    if not folder.is_dir():
+        return f"its code was in {folder}, which is not here"
+    if store_around(folder) is not None:
+        return f"its code is said to be in {folder}, and nothing in a store is run"
+    if {path.stat().st_uid for path in (folder, store, store / "campaign.toml")} != {os.geteuid()}:
+        return f"the store or {folder} is another user's"
+    return ""
+
+
+def store_around(folder: Path) -> Path | None:
+    """The store that a folder is, or lies in."""
+    place = folder.resolve()
+    return next((path for path in (place, *place.parents) if is_store(path)), None)
 
 
 def _uses(tables: Mapping[str, Any]) -> Iterator[str]:

@@ -141,6 +141,11 @@ class Request:
         return str(self.record["scenario"]["use"])
 
     @property
+    def uses(self) -> list[str]:
+        """Names of the kind of scenario and of the solvers: what must be imported to solve."""
+        return [self.scenario_use, *(str(solver["use"]) for solver in self.solvers.values())]
+
+    @property
     def labels(self) -> list[str]:
         """Labels of the solvers, in the order of the campaign file."""
         return list(self.tables["solvers"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +17,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import ClusterLost, InputError, WrongWorker
+from pipeline.errors import ClusterLost, InputError, WrongWorker, in_one_line
 
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -52,8 +54,9 @@ class Commands(Command, click.Group):
             return super().invoke(ctx)
         except InputError as error:
             _end(str(error), BAD_INPUT)
-        except (OSError, ClusterLost, WrongWorker) as error:
-            _end(f"{error}; what was done is kept, the same command goes on", FAILED)
+        except (OSError, MemoryError, ClusterLost, WrongWorker) as error:
+            what = str(error) or in_one_line(error)
+            _end(f"{what}; what was done is kept, the same command goes on", FAILED)
         except Terminated:
             _end("terminated; the same command goes on where this one was", TERMINATED)
         except KeyboardInterrupt:
@@ -61,13 +64,28 @@ class Commands(Command, click.Group):
 
 
 def _end(message: str, status: int) -> NoReturn:
-    click.echo(f"kronsbl: {' '.join(message.split())}", err=True)
+    tell(message)
     sys.exit(status)
+
+
+class _Terminal(Console):
+    """Falls silent where nobody reads on (``| head``), which is no failure of the work."""
+
+    def on_broken_pipe(self) -> None:
+        """Send what else is printed to nowhere; rich's own would end the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def terminal() -> Console:
     """Standard output; not wrapped where it is no terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=200, highlight=False)
+    return _Terminal() if sys.stdout.isatty() else _Terminal(width=200, highlight=False)
+
+
+def tell(line: str) -> None:
+    """A line on standard error, if somebody reads it."""
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(f"kronsbl: {' '.join(line.split())}", err=True)
 
 
 def show(console: Console, *parts: Table | str) -> None:
@@ -194,6 +212,9 @@ STORE_OPTION = path_option("--store", help="Folder of the results; default resul
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), help="Worker processes; default one per core."
 )
+
+
+CODE = path_option("--code", help="Folder of solvers MODULE:CLASS, if the store is not your own.")
 
 
 class ClusterOption(click.Option):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) ->
     shell_complete=_kinds_that_begin,
 )
 @click.option("--measure", help="Of the cube, nmse say; for convergence nmse, cost or change.")
-@click.option("--statistic", help="mean (the default) or median, with its 95 % interval.")
+@click.option("--statistic", help="median (the default), mean or pooled, with its 95 % interval.")
 @click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
 @POINT
 def plot(
@@ -67,15 +66,16 @@ def plot(
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
-      kronsbl plot results/quickstart -o nmse.pdf --statistic median
+      kronsbl plot results/quickstart -o nmse.pdf --statistic mean
       kronsbl plot results/quickstart -o cdf.svg --kind cdf --snr_db 20
     """
     from pipeline import plots
     from pipeline.analysis import axes_of
+    from pipeline.campaign.files import make_importable
     from pipeline.results.publishing import open_results
 
-    if kind is not None and ":" in kind and "" not in sys.path:
-        sys.path.insert(0, "")  # a module in the current folder, as for ``python -m``
+    if kind is not None and ":" in kind:  # a module in the current folder
+        make_importable(Path.cwd(), {"scenario": {"use": kind}})
     results = open_results(store)
     where = point_of(point)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.base import (
+    CODE,
     FAILED,
     POINT,
     check_point,
@@ -23,6 +24,7 @@ from pipeline.cli.base import (
     output_option,
     point_of,
     show,
+    tell,
     terminal,
 )
 from pipeline.cli.terminal import add_row
@@ -80,7 +82,8 @@ def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
 
 
 def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
-    from pipeline.analysis import caveats, changed_rankings, has_gaps, latencies, records, summarize
+    from pipeline import analysis
+    from pipeline.analysis import records, summarize
 
     results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
@@ -90,15 +93,17 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
             for name in ("measure", "units", "better", "confidence")
         },
         "complete": not bool(statistics.missing.any()),
-        "caveats": [caveat._asdict() for caveat in caveats(results)],
+        "caveats": [caveat._asdict() for caveat in analysis.caveats(results)],
         "points": records(statistics),
     }
-    if has_gaps(results, measure):
+    if analysis.has_gaps(results, measure):
         shared = summarize(results, measure, cells="common")
         about["common"] = records(shared)
-        about["changed_rankings"] = [r._asdict() for r in changed_rankings(statistics, shared)]
-    timed = latencies(results)
-    return about if timed is None else about | {"latencies": records(timed)}
+        about["changed_rankings"] = [
+            r._asdict() for r in analysis.changed_rankings(statistics, shared)
+        ]
+    more = {"gaps": analysis.gaps(results, measure), "latencies": analysis.latencies(results)}
+    return about | {name: records(found) for name, found in more.items() if found is not None}
 
 
 @main.command()
@@ -109,22 +114,28 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
 def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
-    Differences of the same realization, their confidence, who won how often, a signed-rank test,
-    and the ratio of runtimes. An unfinished cube is compared where both solvers are done.
+    Differences of the same realization, their confidence, who won how often, the exact sign test,
+    and the ratio of runtimes. A failed realization is lost to any estimate. With a bound as the
+    reference, the gaps of the solvers' means. An unfinished cube is compared where both are done.
 
     Examples:
       kronsbl compare results/quickstart --reference svd
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
-    from pipeline.analysis import caveats, records
+    from pipeline.analysis import caveats, gaps, records
     from pipeline.analysis import compare as compare_solvers
+    from pipeline.analysis.cells import labels_of
     from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
     if reference is None:
         labels = ", ".join(map(str, results.solver.values))
         raise InputError(f"--reference is missing: one of the solvers {labels}")
-    statistics = compare_solvers(results, reference, measure)
+    to_bounds = gaps(results, measure) if reference in labels_of(results, "bound") else None
+    if to_bounds is None:
+        statistics = compare_solvers(results, reference, measure)
+    else:
+        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
     if as_json:
         about = {
             k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
@@ -132,7 +143,9 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
         click.echo(json.dumps(about | {"points": records(statistics)}))
     else:
-        show(terminal(), *tables.comparison(results, statistics))
+        is_bound = to_bounds is not None
+        parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)
+        show(terminal(), *parts)
 
 
 @main.command()
@@ -160,11 +173,10 @@ def export(store: Path, output: Path) -> None:
 @file_argument("store")
 @click.option("--solver", required=True, help="Label of the solver.")
 @click.option("--realization", required=True, type=int)
+@CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)
 @POINT
-def replay(
-    store: Path, solver: str, realization: int, output: Path | None, point: tuple[str, ...]
-) -> None:
+def replay(store: Path, output: Path | None, point: tuple[str, ...], **cell: Any) -> None:
     """Solve one cell of STORE again, and show what happened.
 
     POINT is one option per swept parameter, by its name in the cube.
@@ -181,13 +193,13 @@ def replay(
     where = point_of(point)
     check_point(where, [axis.dimension for axis in Store.open(store).asked().axes])
     try:
-        result = replay_cell(store, solver, realization, **where)
-    except (InputError, OSError):
+        result = replay_cell(store, **cell, **where)
+    except (InputError, OSError, MemoryError):
         raise
     except Exception as error:  # the solver's own; where it was raised is what one wants to see
         click.echo(_frames_below(error, replay_cell.__code__.co_filename), err=True, nl=False)
         reason = in_one_line(error)
-        click.echo(f"kronsbl: {solver}, realization {realization}: {reason}", err=True)
+        tell(f"{cell['solver']}, realization {cell['realization']}: {reason}")
         sys.exit(FAILED)
     click.echo(replay_text(result))
     if output is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,10 +41,9 @@ def paper(
     store: Path,
     output: Path,
     figures: Path | None,
-    workers: int | None,
-    cluster: str,
     realizations: int | None,
     quiet: bool,
+    **where: Any,
 ) -> None:
     """Run all studies of FOLDER and write one report, beside the published results.
 
@@ -80,10 +80,10 @@ def paper(
             done = run_campaign(
                 campaign,
                 store / file.stem,
-                workers=workers,
-                cluster=cluster,
                 progress=progress,
                 folder=file.resolve().parent,
+                dashboard=not quiet,
+                **where,
             )
         good = good and done.ok
         studies.append(Study.of(file, open_results(done.store)))

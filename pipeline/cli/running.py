@@ -14,6 +14,7 @@ import click
 
 from pipeline.cli.base import (
     CLUSTER,
+    CODE,
     FAILED,
     REALIZATIONS,
     STORE_OPTION,
@@ -23,10 +24,11 @@ from pipeline.cli.base import (
     point_words,
     set_up_logging,
     show,
+    tell,
     terminal,
 )
 from pipeline.cli.looking import show_summary
-from pipeline.cli.terminal import plan_lines, plan_table, status_lines, status_table
+from pipeline.cli.terminal import plan_lines, plan_table, size, status_lines, status_table
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,16 +58,12 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     callback=_shard,
     help="Compute only part I of N, counted from 0, and publish nothing.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress, no table.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no table, no dashboard.")
+@click.option(
+    "--dashboard/--no-dashboard", default=True, help="Dask's; all users of this machine see it."
+)
 def run(
-    campaign: Path,
-    store: Path | None,
-    workers: int | None,
-    cluster: str,
-    realizations: int | None,
-    retry: str | None,
-    shard: tuple[int, int] | None,
-    quiet: bool,
+    campaign: Path, realizations: int | None, retry: str, quiet: bool, dashboard: bool, **where: Any
 ) -> None:
     """Compute what the store lacks of CAMPAIGN, and publish the cube.
 
@@ -89,13 +87,11 @@ def run(
     with shown(console, quiet=quiet) as progress:
         result = run_campaign(
             study,
-            store,
-            workers=workers,
-            cluster=cluster,
             progress=progress,
             folder=campaign.resolve().parent,
             retry_failed=retry == "failed",
-            shard=shard,
+            dashboard=dashboard and not quiet,
+            **where,
         )
     if result.cube is None:
         if not quiet:
@@ -110,7 +106,7 @@ def run(
             f"Plot: kronsbl plot {shlex.quote(str(result.store))} -o {study.campaign.name}.png",
         )
     for line in _troubles(result):
-        click.echo(f"kronsbl: {line}", err=True)
+        tell(line)
     sys.exit(0 if result.ok else FAILED)
 
 
@@ -120,7 +116,7 @@ def _troubles(result: Run) -> Iterator[str]:
     from pipeline.store.failures import common_failures
 
     for message in result.damaged:
-        yield f"damaged block moved aside, run again: {message}"
+        yield f"damaged: {message}"
     for label, message in result.stopped.items():
         yield (
             f"solver {label!r} was stopped, its first blocks failed in every realization "
@@ -145,14 +141,7 @@ def _troubles(result: Run) -> Iterator[str]:
 @CLUSTER
 @REALIZATIONS
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(
-    campaign: Path,
-    store: Path | None,
-    workers: int | None,
-    cluster: str,
-    realizations: int | None,
-    as_json: bool,
-) -> None:
+def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) -> None:
     """Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
 
     Nothing is written. Each solver is tried for a few seconds.
@@ -165,7 +154,7 @@ def plan(
     from pipeline.driver.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
-    found = plan_campaign(study, store, workers=workers, cluster=cluster)
+    found = plan_campaign(study, **where)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
@@ -248,11 +237,14 @@ def status(store: Path, as_json: bool) -> None:
     help="How many to solve again.",
 )
 @click.option("--seed", type=int, help="Of the choice of blocks.")
-def verify(store: Path, blocks: int, seed: int | None) -> None:
+@CODE
+@click.option("--restore", is_flag=True, help="Put back what was moved aside and reads well now.")
+@click.option("--move-all", is_flag=True, help="Move aside also where it is more than 1 %.")
+def verify(store: Path, **options: Any) -> None:
     """Read all blocks of STORE, and solve a random sample of them again.
 
-    Damaged blocks are moved aside; the next run computes them. Exit status 1 where anything is
-    damaged or differs.
+    Damaged blocks are moved aside; the next run computes them. Where they are more than 1 % of
+    all, that takes --move-all. Exit status 1 where anything is damaged or differs.
 
     Example:
       kronsbl verify results/quickstart --blocks 20
@@ -260,9 +252,10 @@ def verify(store: Path, blocks: int, seed: int | None) -> None:
     from pipeline.solving.verification import verify as verify_store
     from pipeline.store import Store
 
-    verdict = verify_store(Store.open(store), blocks, seed)
+    verdict = verify_store(Store.open(store), **options)
     for what, messages in (
-        ("damaged, moved aside", verdict.damaged),
+        ("put back", verdict.restored),
+        ("damaged", verdict.damaged),
         ("differs", verdict.differing),
         ("not solved again", verdict.skipped),
     ):
@@ -283,12 +276,17 @@ def publish(store: Path, force: bool) -> None:
     from pipeline.results.publishing import publish as publish_cube
     from pipeline.store import Store
 
-    click.echo(publish_cube(Store.open(store), force=force).path)
+    published = publish_cube(Store.open(store), force=force)
+    click.echo(published.path)
+    for message in published.damaged:
+        tell(f"damaged: {message}")
+    sys.exit(FAILED if published.damaged else 0)
 
 
 @main.command()
 @file_argument("store")
-def rescore(store: Path) -> None:
+@CODE
+def rescore(store: Path, code: Path | None) -> None:
     """Compute the measures of STORE anew from the estimates that it keeps, without solving.
 
     For a scenario whose score has changed. Estimates are kept by campaigns with
@@ -302,7 +300,7 @@ def rescore(store: Path) -> None:
 
     set_up_logging(quiet=False)
     with click.progressbar(length=1000, label="scoring", file=sys.stderr) as bar:
-        done = rescore_store(store, lambda n, total: bar.update(1000 * n // total - bar.pos))
+        done = rescore_store(store, lambda n, of: bar.update(1000 * n // of - bar.pos), code=code)
     click.echo(f"{done.scored} blocks scored anew; {done.unsolved} must be solved again by a run")
     if done.scored:
         click.echo(publish_cube(store).path)
@@ -311,10 +309,16 @@ def rescore(store: Path) -> None:
 
 @main.command()
 @file_argument("store")
-def gc(store: Path) -> None:
-    """Drop old cubes of STORE and left-over temporary files."""
-    from pipeline.results.publishing import collect_garbage
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def gc(store: Path, dry_run: bool) -> None:
+    """Remove old cubes of STORE, and what killed processes have left behind.
+
+    The two newest cubes stay, and all that is younger than a day.
+    """
+    from pipeline.results.garbage import collect_garbage
     from pipeline.store import Store
 
-    for path in collect_garbage(Store.open(store)):
-        click.echo(path)
+    removed = collect_garbage(Store.open(store), dry_run=dry_run)
+    for path, count in removed.items():
+        click.echo(f"{path}  {size(count)}")
+    click.echo(f"{size(sum(removed.values()))} {'would be' if dry_run else 'were'} freed")

@@ -26,10 +26,11 @@ log = logging.getLogger("kronsbl")
 @contextmanager
 def connect(
     cluster: str = "local",
-    *,
     workers: int | None = None,
     settings: ClusterSettings | None = None,
     store: Path | None = None,
+    *,
+    dashboard: bool = True,
 ) -> Iterator[Any]:
     """Give a client of the cluster that is asked for, with at least one worker.
 
@@ -45,6 +46,8 @@ def connect(
         The campaign's table ``[cluster]``.
     store
         Where results go; jobs' logs and credentials go there as well.
+    dashboard
+        Whether what is started here has Dask's pages, which need no password.
 
     Yields
     ------
@@ -54,21 +57,25 @@ def connect(
     Raises
     ------
     InputError
-        There is no such cluster, it cannot be reached, it refuses its jobs, or no worker came.
+        There is no such cluster, it cannot be reached, it refuses its jobs, or workers have
+        too little memory.
+    ClusterLost
+        No worker came.
     """
     settings = settings or ClusterSettings()
     check_cluster(cluster, settings)
     system = SYSTEMS.get(cluster)
     if system is not None:
-        manager = batch.jobs(system, settings, store or Path.cwd())
+        manager = batch.jobs(system, settings, store or Path.cwd(), dashboard=dashboard)
     elif cluster == "local":
-        manager = local.processes(workers)
+        manager = local.processes(workers, patience=settings.start_timeout, dashboard=dashboard)
     else:
         manager = existing.scheduler(cluster if "://" in cluster else existing.address_in(cluster))
     with manager as client:
         jobs = client.cluster if system is not None else None
         wait_for_a_worker(client, settings.start_timeout, jobs)
-        log.info("dashboard: %s", client.dashboard_link)
+        if dashboard:
+            log.info("dashboard: %s", client.dashboard_link)
         yield client
 
 

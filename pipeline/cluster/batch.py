@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.campaign.settings import ClusterSettings, Jobs
-from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS
+from pipeline.cluster import common
+from pipeline.cluster.common import LOOPBACK, PRELOAD
 from pipeline.cluster.credentials import private_folder, security, write_credentials
 from pipeline.cluster.description import JOB_NAME, BatchSystem
 from pipeline.errors import InputError
@@ -79,7 +80,9 @@ def jobs_of(settings: ClusterSettings) -> tuple[int, int]:
 
 
 @contextmanager
-def jobs(system: BatchSystem, settings: ClusterSettings, store: Path) -> Iterator[Any]:
+def jobs(
+    system: BatchSystem, settings: ClusterSettings, store: Path, *, dashboard: bool = True
+) -> Iterator[Any]:
     """Give a client of workers in jobs; leaving the context cancels the jobs.
 
     Parameters
@@ -90,6 +93,8 @@ def jobs(system: BatchSystem, settings: ClusterSettings, store: Path) -> Iterato
         The table ``[cluster]`` of the campaign.
     store
         Folder for the run's credentials and, by default, the jobs' logs; visible on the nodes.
+    dashboard
+        Whether to have Dask's pages, which all users of this machine can look at.
 
     Yields
     ------
@@ -112,8 +117,8 @@ def jobs(system: BatchSystem, settings: ClusterSettings, store: Path) -> Iterato
     with (
         private_folder(store) as folder,
         # Around the cluster, whose scheduler reads them as it starts and as workers are lost.
-        dask.config.set(SETTINGS),
-        _cluster(system, settings, folder, store) as cluster,
+        dask.config.set(common.settings(dashboard)),
+        _cluster(system, settings, folder, store, dashboard) as cluster,
     ):
         from pipeline.cluster.jobs import Upkeep
 
@@ -129,7 +134,9 @@ def jobs(system: BatchSystem, settings: ClusterSettings, store: Path) -> Iterato
             yield client
 
 
-def _cluster(system: BatchSystem, settings: ClusterSettings, folder: Path, store: Path) -> Any:
+def _cluster(
+    system: BatchSystem, settings: ClusterSettings, folder: Path, store: Path, dashboard: bool
+) -> Any:
     """Start a Dask cluster that has no jobs yet."""
     with handlers_kept():
         from pipeline.cluster.jobs import Cluster
@@ -144,7 +151,7 @@ def _cluster(system: BatchSystem, settings: ClusterSettings, folder: Path, store
             system,
             **job_options(system, settings, folder, store),
             security=security(folder),
-            scheduler_options={"dashboard_address": LOOPBACK},
+            scheduler_options={"dashboard_address": LOOPBACK, "dashboard": dashboard},
         )
     except (ValueError, RuntimeError) as error:
         raise InputError(f"--cluster {system.name}: {error}") from None
@@ -195,7 +202,7 @@ def job_options(
         "local_directory": tempfile.gettempdir(),
         "protocol": "tls://",
         "worker_extra_args": [
-            *("--dashboard-address", LOOPBACK),
+            *("--no-dashboard", "--dashboard-address", LOOPBACK),
             *("--preload", PRELOAD),
             # Spread over the last tenth of the lifetime, so that not all leave at once.
             *("--lifetime", f"{0.95 * seconds:.0f}s"),

@@ -4,19 +4,68 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.errors import InputError
+from pipeline.cluster.common import check_memory
+from pipeline.errors import ClusterLost, InputError
 from pipeline.signals import signals_delivered
 from pipeline.solving.worker import inspect_worker
+from pipeline.store.files import TEMPORARY
 
-SECONDS_BETWEEN_WORDS = 60.0
+SECONDS_BETWEEN_WORDS = 50.0
+"""Whoever waits in vain is told so within a minute."""
+
 SECONDS_BETWEEN_LOOKS = 2.0
 """How soon it is noticed, while no worker is there, that no job was taken either."""
 
 log = logging.getLogger("kronsbl")
+
+
+@contextmanager
+def speaking_meanwhile(words: str) -> Iterator[None]:
+    """Say something about once a minute for as long as the context lasts."""
+    over = threading.Event()
+
+    def speak() -> None:
+        while not over.wait(SECONDS_BETWEEN_WORDS):
+            log.warning(words)
+
+    threading.Thread(target=speak, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def workers_at_work(client: Any) -> tuple[dict[str, int], str]:
+    """Threads of the workers that have work or would take some, and what is with the others.
+
+    Parameters
+    ----------
+    client : distributed.Client
+
+    Returns
+    -------
+    threads : dict
+        By address.
+    others : str
+        In words, for people.
+    """
+    threads, others = {}, dict[str, list[str]]()
+    for address, worker in client.sync(client.scheduler.identity)["workers"].items():
+        metrics, limit = worker["metrics"], worker["memory_limit"] or 0
+        if worker["status"] == "running" or metrics.get("task_counts", {}).get("executing"):
+            threads[address] = worker["nthreads"]
+        else:
+            used = f"{metrics.get('memory', 0) / 1e6:.0f} of {limit / 1e6:.0f} MB in use"
+            others.setdefault(worker["status"], []).append(f"{worker['host']}: {used}")
+    words = [f"{len(where)} {status}, as on {where[0]}" for status, where in others.items()]
+    return threads, "; ".join(words) or "none there"
 
 
 class WorkerJobs(Protocol):
@@ -44,7 +93,9 @@ def wait_for_a_worker(client: Any, seconds: float, jobs: WorkerJobs | None = Non
     Raises
     ------
     InputError
-        None has come, or none will, since every job is refused.
+        None will, since every job is refused.
+    ClusterLost
+        None has come.
     """
     end = time.monotonic() + seconds
     next_word = time.monotonic() + SECONDS_BETWEEN_WORDS
@@ -61,16 +112,17 @@ def wait_for_a_worker(client: Any, seconds: float, jobs: WorkerJobs | None = Non
             next_word += SECONDS_BETWEEN_WORDS
             words = f" (jobs: {jobs.in_words()})" if jobs else ""
             if left > SECONDS_BETWEEN_LOOKS:
-                log.info("waiting for a first worker%s", words)
+                log.warning("waiting for a first worker%s", words)
                 continue
-            raise InputError(
-                f"no worker came within {seconds:.0f} s{words}; look into the workers' logs, ask "
-                "for less, or raise start_timeout in the table [cluster]"
+            raise ClusterLost(
+                f"no worker came within {seconds:.0f} s{words}; look into the workers' logs (one "
+                "whose clock is off by more than a day is kept out by its certificate), ask for "
+                "less, or raise start_timeout in the table [cluster]"
             ) from None
 
 
 def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
-    """Make sure that the workers run this kronsbl, see the store, and may be ended.
+    """Make sure that the workers run this kronsbl, see the store, and may work and be ended.
 
     Logs a line if they will have to compile the solvers before they can begin.
 
@@ -86,12 +138,16 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
     Raises
     ------
     InputError
-        They run another kronsbl or Python, do not see the store, or live in this process although
-        they may have to be ended.
+        They run another kronsbl or Python, do not see the store, have too little memory to begin,
+        or live in this process although they may have to be ended.
     """
     if client.asynchronous:
         raise InputError("an asynchronous client: make one without asynchronous=True")
-    with tempfile.NamedTemporaryFile(prefix=".probe-", dir=store) as probe:
+    limits = [
+        w["memory_limit"] or 0 for w in client.sync(client.scheduler.identity)["workers"].values()
+    ]
+    check_memory(max(limits, default=0) if all(limits) else 0)
+    with tempfile.NamedTemporaryFile(prefix=".probe-", suffix=TEMPORARY, dir=store) as probe:
         try:
             found = client.run(inspect_worker, probe.name)
         except (ImportError, AttributeError) as error:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pipeline.errors import InputError
+
 LOOPBACK = "127.0.0.1:0"
 """Address of dashboards: they have no access control, so nobody else may reach them."""
 
@@ -21,11 +25,37 @@ have one thread each and there are as many as cores, so that further threads wou
 each other.
 """
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     # How many workers a task may lose before the driver hears of it and searches for the fault.
     "distributed.scheduler.allowed-failures": 1,
     # Others bring lost workers back: nannies on this machine, `pipeline.cluster.jobs` in a batch
     # system. Dask's cluster would close what is on its way back when this time is over.
     "distributed.deploy.lost-worker-timeout": "1000 days",
+    "distributed.worker.http.routes": [],  # nobody looks at workers' own pages
 }
 """Settings of Dask for schedulers and clusters."""
+
+WORKER_BASE_BYTES = 250e6
+"""Memory of a worker that has loaded everything and has nothing to do."""
+
+
+def settings(dashboard: bool) -> dict[str, Any]:
+    """Settings of Dask, with the scheduler's pages or without."""
+    return SETTINGS if dashboard else SETTINGS | {"distributed.scheduler.http.routes": []}
+
+
+def usable(limit: float) -> float:
+    """What a worker may use of its memory limit: with more, Dask gives it nothing more to do."""
+    import dask
+    import distributed  # noqa: F401  (has the default)
+
+    return limit * (dask.config.get("distributed.worker.memory.pause") or 1.0)
+
+
+def check_memory(limit: float) -> None:
+    """Raise InputError where workers with that memory limit would never begin; 0 is no limit."""
+    if 0 < usable(limit) < WORKER_BASE_BYTES:
+        raise InputError(
+            f"a worker needs {WORKER_BASE_BYTES / 1e6:.0f} MB with nothing to do, and may use "
+            f"{usable(limit) / 1e6:.0f} of its {limit / 1e6:.0f} MB: use fewer, or more memory"
+        )

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.cluster import main_guard
-from pipeline.cluster.common import LOOPBACK, PRELOAD, SETTINGS, WORKER_ENVIRONMENT
-from pipeline.errors import InputError
+from pipeline.cluster import common, main_guard
+from pipeline.cluster.checks import speaking_meanwhile
+from pipeline.cluster.credentials import temporary
+from pipeline.errors import ClusterLost, InputError, in_one_line
 from pipeline.signals import blocked_in_children
 
 
@@ -21,42 +22,59 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def processes(workers: int | None) -> Iterator[Any]:
+def processes(
+    workers: int | None, *, patience: float | None = None, dashboard: bool = True
+) -> Iterator[Any]:
     """Give a client of single-threaded worker processes, reachable from this machine only.
 
     Parameters
     ----------
     workers
         How many; by default one per core.
+    patience
+        Seconds that they may take to start.
+    dashboard
+        Whether to have Dask's pages, which all users of this machine can look at.
 
     Yields
     ------
     distributed.Client
         Leaving the context ends the processes.
+
+    Raises
+    ------
+    InputError
+        They would have too little memory, or the script that asks for them has no main guard.
+    ClusterLost
+        They do not start.
     """
     import dask
-    from distributed import Client, LocalCluster, Security
+    from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
-    settings = {**SETTINGS, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
-    with dask.config.set(settings):
+    workers = workers or usable_cores()
+    common.check_memory(MEMORY_LIMIT / workers)
+    settings = {"distributed.nanny.pre-spawn-environ": common.WORKER_ENVIRONMENT}
+    with dask.config.set(common.settings(dashboard) | settings):
         try:
-            with blocked_in_children():
+            with blocked_in_children(), speaking_meanwhile("waiting for the workers to start"):
                 started = LocalCluster(
-                    n_workers=workers or usable_cores(),
+                    n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
                     protocol="tls://",
-                    security=Security.temporary(),
-                    dashboard_address=LOOPBACK,
-                    worker_dashboard_address=LOOPBACK,
+                    security=temporary(),
+                    dashboard_address=common.LOOPBACK,
+                    scheduler_kwargs={"dashboard": dashboard},
+                    death_timeout=patience,
                     silence_logs=logging.CRITICAL,  # what matters is told by the run itself
-                    preload=[PRELOAD],
+                    preload=[common.PRELOAD],
                 )
-        except RuntimeError:
-            reason = main_guard.complaint()
-            if reason:
+        except (RuntimeError, TimeoutError, AssertionError) as error:  # the last, of a hasty nanny
+            if reason := main_guard.complaint():
                 raise InputError(reason) from None
-            raise
+            why = in_one_line(error.__cause__ or error.__context__ or error)
+            raise ClusterLost(f"the workers of this machine did not start: {why}") from None
         with started as cluster, Client(cluster) as client:
             yield client

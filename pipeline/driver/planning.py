@@ -14,6 +14,7 @@ from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.campaign.request import Request
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import SYSTEMS, batch, check_cluster
+from pipeline.cluster.common import WORKER_BASE_BYTES, usable
 from pipeline.cluster.local import usable_cores
 from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
 from pipeline.driver.preparation import default_store, dry_run, extended
@@ -30,9 +31,6 @@ CALIBRATION_POINTS = 3
 LONG_BLOCK_SECONDS = 30.0
 START_SECONDS = 5.0
 """Starting workers and publishing, of a small campaign."""
-
-WORKER_BASE_BYTES = 250e6
-"""A worker with nothing to do."""
 
 BLOCK_OVERHEAD_BYTES = 1500
 """Spec, facts and structure of a block file."""
@@ -271,10 +269,10 @@ def _bytes_per_cell(campaign: Campaign, request: Request) -> float:
 
 def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
     warnings = []
-    if found.worker_bytes > worker_memory:
+    if found.worker_bytes > usable(worker_memory):
         warnings.append(
-            f"a worker needs {found.worker_bytes / 1e9:.1f} GB and has "
-            f"{worker_memory / 1e9:.1f} GB: use fewer workers, or a smaller batch"
+            f"a worker needs {found.worker_bytes / 1e9:.2g} GB and may use "
+            f"{usable(worker_memory) / 1e9:.2g} GB: use fewer workers, or a smaller batch"
         )
     folder = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
     to_write = found.store_bytes * (1 - found.blocks_done / found.blocks)

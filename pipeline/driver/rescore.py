@@ -30,7 +30,10 @@ class Rescored(NamedTuple):
 
 
 def rescore(
-    store: str | Path | Store, progress: Callable[[int, int], None] | None = None
+    store: str | Path | Store,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    code: Path | None = None,
 ) -> Rescored:
     """Compute the measures of a store as its scenario has them now, from kept estimates.
 
@@ -40,6 +43,8 @@ def rescore(
         The store, or its path.
     progress
         Called with how many blocks have been looked at, and how many there are.
+    code
+        Folder of a solver or scenario named ``module:Class``; see `Store.allow_code`.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def rescore(
     """
     store = Store.of(store)
     folder = store.asked().facts.get("folder")
-    prepared = prepare(store.last_campaign(), store, Path(folder) if folder else None)
+    prepared = prepare(store.last_campaign(code), store, Path(folder) if folder else None)
     pending = pending_blocks(prepared.configurations, prepared.campaign.realizations, store.names())
     process.prepare()
     scored, seen, total = 0, 0, sum(len(part.todo) for part in pending)

@@ -22,7 +22,8 @@ from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
-from pipeline.store.heartbeat import Heartbeat
+from pipeline.store.files import entries
+from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Run:
     missing : int
         Cells still not done.
     damaged : list of str
-        What was wrong with block files, which were moved aside.
+        What was wrong with block files, and what was done about it.
     stopped : dict
         Solvers that were stopped because their first blocks all failed, and with what message.
     """
@@ -108,6 +109,7 @@ def run(
     folder: Path | None = None,
     retry_failed: bool = False,
     shard: tuple[int, int] | None = None,
+    dashboard: bool = True,
 ) -> Run:
     """Compute what a store lacks of a campaign, and publish the cube.
 
@@ -131,6 +133,8 @@ def run(
         Compute blocks with failed cells again, and replace them.
     shard : (i, N)
         Compute only the i-th of N parts, from 0, and publish nothing.
+    dashboard
+        See `pipeline.cluster.connect`.
 
     Returns
     -------
@@ -170,7 +174,7 @@ def run(
             log.info("computed again: %s", change)
         found: AbstractContextManager[Any]
         if client is None:
-            found = connect(cluster, workers=workers, settings=campaign.cluster, store=store.path)
+            found = connect(cluster, workers, campaign.cluster, store.path, dashboard=dashboard)
         else:
             found = nullcontext(client)
         try:
@@ -226,6 +230,9 @@ class _Computing:
         check_workers(client, self._store.path, limited=limit is not None)
         for part in self._pending:
             make_shippable(part.configuration)
+        if not any(run.alive for run in live_runs(self._store.path)):
+            for mark in entries(self._store.path / "in_progress", "*.txt"):
+                mark.unlink(missing_ok=True)  # of a run that was killed
         with Heartbeat(self._store.path) as heartbeat:
             self._queue = Queue(
                 self._store.path.resolve(),

@@ -1,16 +1,20 @@
-"""The monitor thread of a run: counts workers, keeps the heartbeat, gives up without any."""
+"""The monitor thread of a run: counts workers at work, keeps the heartbeat, gives up without."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from pipeline.cluster.checks import SECONDS_BETWEEN_WORDS, workers_at_work
 from pipeline.fanout.fan_out import FanOut
 from pipeline.fanout.queue import Queue
 
 SECONDS_BETWEEN_LOOKS = 2.0
+
+log = logging.getLogger("kronsbl")
 
 
 class Monitor(threading.Thread):
@@ -20,13 +24,13 @@ class Monitor(threading.Thread):
     ----------
     client : distributed.Client
     fan_out
-        Given up when there has been no worker for too long.
+        Given up when no worker has been at work for too long.
     queue
         Told how many threads there are, since it sizes tasks by them.
     tick
-        Called with the number of workers.
+        Called with the number of workers at work.
     patience
-        Seconds without any worker.
+        Seconds without any worker at work.
     """
 
     def __init__(
@@ -52,17 +56,24 @@ class Monitor(threading.Thread):
 
     def run(self) -> None:
         """Look, tell, wait."""
-        seen = time.monotonic()
+        seen = spoke = time.monotonic()
         while not self._over.is_set():
             try:
-                threads = self._client.nthreads()
+                threads, others = workers_at_work(self._client)
             except (OSError, ValueError, RuntimeError):
-                threads = {}  # the scheduler is on its way out; the fan-out will hear of it
+                # The scheduler is on its way out; the fan-out will hear of it.
+                threads, others = {}, "the scheduler does not answer"
+            now = time.monotonic()
             if threads:
-                seen = time.monotonic()
+                seen = spoke = now
                 self._queue.threads = sum(threads.values())
-            elif time.monotonic() - seen > self._patience:
-                self._fan_out.abandon(f"there has been no worker for {self._patience:.0f} s")
+            elif now - seen > self._patience:
+                self._fan_out.abandon(
+                    f"there has been no worker at work for {self._patience:.0f} s ({others})"
+                )
                 return
+            elif now - spoke > SECONDS_BETWEEN_WORDS:
+                spoke = now
+                log.warning("no worker is at work (%s)", others)
             self._tick(len(threads))
             self._over.wait(SECONDS_BETWEEN_LOOKS)

@@ -7,13 +7,8 @@ from collections.abc import Callable
 
 from pipeline.campaign.blocks import Block
 from pipeline.fanout.task import Task
-from pipeline.solving.outcome import Failure
+from pipeline.solving.outcome import ATTEMPTS, Failure
 from solvers import Status
-
-ATTEMPTS = 2
-"""Attempts on a single realization that must kill the worker before it is excluded. Each is made on
-as many workers as the scheduler allows, so that a worker lost by chance excludes nothing. One that
-left a traceback at the time limit needs no second attempt."""
 
 SAMPLE = 8
 """Realizations tried alone of the first block that kills its workers, where nothing of its solver
@@ -96,7 +91,7 @@ class Rescue:
             return self._halves(task, case, task.probe)
         [row] = task.probe
         case.attempts[row] = case.attempts.get(row, 0) + 1
-        if failure.status != Status.TIME_LIMIT and case.attempts[row] < ATTEMPTS:
+        if case.attempts[row] < ATTEMPTS:
             case.probes += 1
             return [task]
         case.excluded[row] = failure
@@ -158,10 +153,10 @@ class Rescue:
         path = task.marker(block)
         try:
             text = path.read_text()
-        except OSError:
+        except FileNotFoundError:
             return None
         path.unlink(missing_ok=True)
-        if not text:
+        if not text or task.limit is None:  # the text may be of a run that had a limit
             return Failure(Status.KILLED_WORKER, why)
         where = next((line.strip() for line in text.splitlines() if "File" in line), "")
         return Failure(Status.TIME_LIMIT, f"stuck for more than {task.limit:g} s each; {where}")

@@ -15,7 +15,7 @@ import cloudpickle
 from pipeline.campaign.blocks import Block
 from pipeline.errors import WrongWorker
 from pipeline.fanout.watchdog import deadline
-from pipeline.solving.outcome import Failure, outcome, solve_block
+from pipeline.solving.outcome import ATTEMPTS, Failure, outcome, solve_block
 from pipeline.solving.rescoring import rescored
 from pipeline.solving.worker import VERSION
 from pipeline.store import Store
@@ -118,8 +118,8 @@ def _accountable(task: Task, block: Block, rows: int) -> Iterator[None]:
         file = stack.enter_context(path.open("w"))
         stack.callback(path.unlink, missing_ok=True)
         if task.limit is not None:
-            # Twice: a batch over time is tried again row by row.
-            stack.enter_context(deadline(2 * task.limit * rows + GRACE_SECONDS, file))
+            # A batch over time is tried again row by row, and each of these once more.
+            stack.enter_context(deadline((1 + ATTEMPTS) * task.limit * rows + GRACE_SECONDS, file))
         yield
 
 

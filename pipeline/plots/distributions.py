@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.analysis import default_measure, describing
+from pipeline.analysis.cells import labels_of
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.errors import InputError
 from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Panel
@@ -33,10 +34,11 @@ class Cdf(FigureKind):
         return undrawable(results, self.measure)
 
     def describe(self, results: xr.Dataset) -> FigureData:
-        """Steps from 0 to the share of realizations that have an estimate."""
+        """Steps up to the share of realizations that have an estimate, or from those without."""
         measure = self.measure or default_measure(results)
         curves = []
-        for label in map(str, results.solver.values):
+        bounds = labels_of(results, "bound")
+        for label in (s for s in map(str, results.solver.values) if s not in bounds):
             found = empirical_cdf(describing.sample(results, label, {}), measure)
             if found.sizes["value"]:
                 rows: Any = (found[name].values for name in ("value", "share", "low", "high"))
@@ -51,7 +53,7 @@ class Cdf(FigureKind):
             [Panel(x, Axis("share of realizations", limits=(0, 1.02)), curves, "step")],
             "empirical distribution, 95 % band of the whole curve (DKW)",
             f"Distribution of {measure.upper()}",
-            failed="count as never reached, so that a curve ends below 1",
+            failed=f"{describing.FAILED_RANKED}: a curve of errors ends below 1",
         )
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from pipeline.analysis import check, describing
+from pipeline.analysis.cells import labels_of
 from pipeline.plots import kinds, static
 from pipeline.plots.base import FigureKind
-from pipeline.plots.looks import Looks, looks_of
+from pipeline.plots.looks import Looks, looks_of, with_bounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,9 +42,9 @@ def draw(
     looks
         Look of each solver; by default by place on the solver axis.
     **options
-        Options of the kind: for curves, tradeoff and heatmap ``statistic`` ("mean" or "median")
-        and ``cells`` ("all", or "common": at each point only the realizations that all solvers
-        have finished).
+        Options of the kind: for curves, tradeoff and heatmap ``statistic`` ("median", "mean" or
+        "pooled") and ``cells`` ("all", or "common": at each point only the realizations that all
+        solvers have finished).
 
     Returns
     -------
@@ -69,4 +70,5 @@ def draw(
     elif options:
         raise TypeError(f"{kind} has its options already; got {', '.join(options)} besides")
     data = kinds.describe(kind, results)
-    return static.render(data, results, looks or looks_of(results.solver.values))
+    looks = with_bounds(looks or looks_of(results.solver.values), labels_of(results, "bound"))
+    return static.render(data, results, looks)

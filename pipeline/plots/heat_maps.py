@@ -65,17 +65,18 @@ class Heatmap(MeasureKind):
             shown = texts if written else np.full_like(texts, "")
             at = np.array(said, object).reshape(texts.shape)
             maps.append(Map(_named(x), _named(y), colour, rows[0], shown, at, label, label))
-        legend = self.statistic + describing.cells_text(self.cells)
+        legend = self.worded(measure) + describing.cells_text(self.cells)
         if written:
             legend += f"\nnumbers{' in dB' if decibels else ''}, ± half of the 95 % interval"
-        notes = describing.dominated(summary) if self.statistic == "mean" else []
+        notes = self.told(summary)
         notes += ["hatched: no value there"] if bool((~np.isfinite(value)).any()) else []
-        return FigureData(maps, legend, f"{measure.upper()}, {self.statistic}", notes)
+        failed = describing.failed_text(self.statistic)
+        return FigureData(maps, legend, self.worded(measure), notes, failed)
 
     @classmethod
     def in_report(cls, results: xr.Dataset) -> Sequence[Self]:
         """The median of every measure."""
-        return [cls(name, "median") for name in drawable_measures(results)]
+        return [cls(name) for name in drawable_measures(results)]
 
 
 def _named(variable: xr.DataArray) -> Axis:

@@ -42,6 +42,12 @@ def looks_of(labels: Iterable[Any]) -> dict[str, Look]:
     return {str(label): _look(number) for number, label in enumerate(labels)}
 
 
+def with_bounds(looks: Looks, bounds: Iterable[str]) -> dict[str, Look]:
+    """The looks, those of bounds dashed and without markers."""
+    dashed = {label: looks[label]._replace(marker="", dashes="--") for label in bounds}
+    return {**looks, **dashed}
+
+
 def looks_across(studies: Iterable[Iterable[Any]]) -> dict[str, Look]:
     """A look for each label of several cubes, the same in all of them.
 

@@ -55,13 +55,34 @@ class MeasureKind(FigureKind):
     """Base class of the kinds that show a statistic of a measure."""
 
     measure: str | None = measure_option()
-    statistic: str = option("mean", "statistic over the realizations", choices=("mean", "median"))
+    statistic: str = option(
+        "median", "statistic over the realizations", choices=("median", "mean", "pooled")
+    )
     cells: str = cells_option()
 
     def applies(self, results: xr.Dataset) -> str | None:
         """Whether the cube has the measure, and one value of it per cell."""
-        return undrawable(results, self.measure)
+        measure = self.measure or default_measure(results)
+        if self.statistic == "pooled" and (measure != "nmse" or "signal_energy" not in results):
+            return "only nmse is pooled, in a cube that has signal_energy"
+        return undrawable(results, measure)
 
     def summary(self, results: xr.Dataset) -> xr.Dataset:
-        """Statistics of the measure, its name among their attributes."""
-        return summarize(results, self.measure or default_measure(results), cells=self.cells)
+        """Statistics of the measure, its name among their attributes; bounds have means only."""
+        summary = summarize(results, self.measure or default_measure(results), cells=self.cells)
+        hidden = summary.attrs["bounds"] if self.statistic == "median" else []
+        return summary.drop_sel(solver=hidden)
+
+    def told(self, summary: xr.Dataset) -> list[str]:
+        """Notes on means that are not to be trusted, and on bounds."""
+        bounds = ", ".join(summary.attrs["bounds"])
+        of_means = "bounds, on means of unbiased estimators (SBL may lie below; not on medians)"
+        return [
+            *describing.marked(summary, self.statistic),
+            *([f"{of_means}: {bounds}"] if bounds else []),
+        ]
+
+    def worded(self, measure: str) -> str:
+        """The statistic in a title: every mean says which it is."""
+        names = describing.statistic_names(measure)
+        return names[self.statistic].removesuffix(", dB").replace(measure, measure.upper())

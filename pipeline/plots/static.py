@@ -65,7 +65,7 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
         _label(axes, data.panels, 40 if count <= 2 else 28)
         if isinstance(data.panels[0], Map):
             _colour_bar(figure, axes[axes != None], image, data.panels[0].colour, data.legend)  # noqa: E711
-        notes = [*describing.notes(results, data.failed or "are left out"), *data.notes]
+        notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
         if handles:
             shown = {describing.solver_text(results, s): handles[s] for s in looks if s in handles}
             _legend(figure, shown, data.legend)

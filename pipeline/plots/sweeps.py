@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis import default_measure, describing, latencies, summarize
 from pipeline.analysis.caveats import LEGEND
+from pipeline.analysis.cells import labels_of
 from pipeline.plots import scales
 from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Panel
 from pipeline.plots.measures import MeasureKind, cells_option, drawable_measures, measure_axis
@@ -66,6 +67,7 @@ def over_sweep(
         True where a value means little, like the bounds; see `Curve`.
     """
     axes, labels = describing.free_axes(results), [str(label) for label in bounds[0].solver.values]
+    bounds = _within(bounds)
     x, at = Axis("", "categorical", ticks=list(enumerate(labels))), np.arange(len(labels))
     if axes:
         x, at = swept_axis(results[axes[0]])
@@ -78,6 +80,17 @@ def over_sweep(
         texts = [points[i] for i in order]
         curves.append(Curve(label, places, value, low, high, texts, little))
     return Panel(x, y, curves, "points" if axes else "dots", title)
+
+
+def _within(bounds: Bounds) -> Bounds:
+    """Bounds whose intervals can be drawn: what reaches to infinity ends with the others."""
+    value, low, high = bounds
+    ends = (low.where(low != -np.inf), high.where(high != np.inf))
+    return (
+        value,
+        low.where(low != -np.inf, ends[0].min()),
+        high.where(high != np.inf, ends[1].max()),
+    )
 
 
 def _bounds(summary: xr.Dataset, name: str) -> Bounds:
@@ -101,18 +114,20 @@ class Curves(MeasureKind):
         return FigureData(
             [panel],
             describing.statistic_text(self.statistic, self.cells),
-            f"{measure.upper()}, {self.statistic}",
+            self.worded(measure),
             [
-                *(describing.dominated(summary) if self.statistic == "mean" else []),
+                *self.told(summary),
                 *([f"open markers: {LEGEND}"] if bool(summary.doubtful.any()) else []),
             ],
+            describing.failed_text(self.statistic),
         )
 
     @classmethod
     def in_report(cls, results: xr.Dataset) -> Sequence[Self]:
-        """Mean and median of every measure."""
+        """Median and mean of every measure, and what is pooled where there are bounds."""
         names = drawable_measures(results)
-        return [cls(name, statistic) for name in names for statistic in ("mean", "median")]
+        found = [cls(name, statistic) for name in names for statistic in ("median", "mean")]
+        return [*found, *([cls("nmse", "pooled")] if labels_of(results, "bound") else [])]
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,9 @@ class Tradeoff(MeasureKind):
         measure = summary.attrs["measure"]
         bounds = _bounds(summary, self.statistic)
         points, curves = swept_points(results), []
+        summary = summary.drop_sel(
+            solver=[s for s in summary.attrs["bounds"] if s in summary.solver]
+        )
         for label in map(str, summary.solver.values):
             time = summary.runtime.sel(solver=label).values.reshape(-1)
             value, low, high = (bound.sel(solver=label).values.reshape(-1) for bound in bounds)
@@ -174,14 +192,15 @@ class Tradeoff(MeasureKind):
         return FigureData(
             [Panel(x, y, curves, "path")],
             "\n".join(legend),
-            f"{self.statistic.capitalize()} {measure.upper()} against runtime",
-            describing.runtime_notes(results),
+            f"{self.worded(measure)} against runtime",
+            [*describing.marked(summary, self.statistic), *describing.runtime_notes(results)],
+            describing.failed_text(self.statistic),
         )
 
     @classmethod
     def in_report(cls, results: xr.Dataset) -> Sequence[Self]:
         """The median, which no single slow realization moves."""
-        return [cls(statistic="median")]
+        return [cls()]
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
     drawn = {"color": look.colour, "line_dash": DASHES[look.dashes], "line_width": 2.0}
     thick = {"color": look.colour, "alpha": 0.4, "line_width": 3.0}
     mark: dict[str, Any] = {
-        "marker": MARKERS[look.marker],
+        "marker": MARKERS.get(look.marker, "dash"),  # a bound has none
         "size": {"*": 13, "P": 11}.get(look.marker, 8),
         "fill_color": look.colour,
         "line_color": "white",
@@ -143,7 +143,11 @@ def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
     else:
         plot.varea("x", "low", "high", **shade, **common)
     line = plot.line("x", "value", **drawn, **common)
-    return line if panel.marks == "line" else plot.scatter("x", "value", **mark, **common)
+    return (
+        line
+        if panel.marks == "line" or not look.marker
+        else plot.scatter("x", "value", **mark, **common)
+    )
 
 
 def _open(panel: Panel, curve: Curve) -> Any:

@@ -6,18 +6,12 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
+from pipeline.analysis.listings import Field
 from pipeline.plots.looks import Look
-
-
-class TableCell(NamedTuple):
-    """A field of a table: its text, and the key by which its column is sorted."""
-
-    text: str
-    key: float | str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +50,14 @@ class SortableTable:
     caption : str
         What the numbers are, with units and kind of uncertainty.
     columns : sequence of str
-    rows : sequence of sequences of TableCell or str
+    rows : sequence of sequences of Field or str
         A plain string is sorted as a word and stands on the left.
     """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[TableCell | str]]
+    rows: Sequence[Sequence[Field | str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +161,11 @@ def swatch(look: Look) -> str:
 
 
 def _outline(marker: str) -> str:
-    """Matplotlib's marker as an SVG path, y downwards."""
+    """Matplotlib's marker as an SVG path, y downwards; none of a bound."""
     from matplotlib.markers import MarkerStyle
     from matplotlib.transforms import Affine2D
 
-    style = MarkerStyle(marker)
+    style = MarkerStyle(marker or "None")
     shape = style.get_path().transformed(style.get_transform() + Affine2D().scale(9, -9))
     polygons = [np.asarray(polygon) for polygon in shape.to_polygons()]
     return "".join(f"M{'L'.join(f'{x:.2f} {y:.2f}' for x, y in p)}Z" for p in polygons)

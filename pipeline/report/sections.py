@@ -8,10 +8,11 @@ import math
 import xarray as xr
 
 from pipeline.analysis import axes_of, check, describing, finished, ran
-from pipeline.analysis.cells import not_run
+from pipeline.analysis.cells import labels_of, not_run
+from pipeline.analysis.listings import Field
 from pipeline.errors import InputError
 from pipeline.plots import kinds
-from pipeline.plots.looks import Looks, looks_of
+from pipeline.plots.looks import Looks, looks_of, with_bounds
 from pipeline.report import charts, summary_tables
 from pipeline.report.page import (
     FactList,
@@ -20,7 +21,6 @@ from pipeline.report.page import (
     Section,
     SortableTable,
     SourceText,
-    TableCell,
 )
 
 
@@ -45,9 +45,11 @@ def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Sect
     labels = [str(label) for label in results.solver.values]
     looks = looks or looks_of(labels)
     looks = {label: looks[label] for label in labels}
+    looks = with_bounds(looks, labels_of(results, "bound"))
     return [
         Section("What was run", about(results)),
         Section("Summary", [*_notes(results), *summary_tables.tables_of(results)]),
+        Section("Comparison", summary_tables.comparisons_of(results)),
         *figures(results, looks),
         Section("How realizations ended", endings(results)),
         Section("Campaign", settings(results)),
@@ -125,7 +127,7 @@ def endings(results: xr.Dataset) -> list[Part]:
         if number.any():
             columns.append(meaning.replace("_", " "))
             numbers.append(number)
-    rows: list[list[TableCell | str]] = [
+    rows: list[list[Field | str]] = [
         [str(solver), *(summary_tables.count(n[i]) for n in numbers)]
         for i, solver in enumerate(results.solver.values)
     ]
@@ -144,7 +146,7 @@ def endings(results: xr.Dataset) -> list[Part]:
 
 def settings(results: xr.Dataset) -> list[Part]:
     """Options of every solver, and the campaign's text."""
-    rows: list[list[TableCell | str]] = []
+    rows: list[list[Field | str]] = []
     for label, spec in json.loads(results.attrs.get("solvers", "{}")).items():
         options = {k: v for k, v in spec.items() if not isinstance(v, dict)}
         for nested in (v for v in spec.values() if isinstance(v, dict)):

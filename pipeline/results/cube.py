@@ -48,7 +48,7 @@ class CubeBuilder:
         self.flags: dict[str, list[str]] = {name: [] for name in FLAGGED}
         self.facts: dict[str, set[str]] = {}
         self.failures: dict[str, Counter[str]] = {}
-        self.damaged: list[str] = []
+        self.damaged: dict[str, str] = {}
         keys = {timing_key(configuration) for configuration in self.configurations.values()}
         self.timings = {
             host: found for host, found in timings_of(store).items() if keys & found.timings.keys()
@@ -93,14 +93,13 @@ class CubeBuilder:
     def _read(
         self, configuration: Configuration, index: int
     ) -> tuple[NDArray[Any], Mapping[str, Any]]:
-        """Cells and facts of a block; of a damaged one, none (and it is moved aside)."""
+        """Cells and facts of a block; of a damaged one, none."""
         try:
             data = self.store.read(configuration, index)
         except (DamagedBlock, FileNotFoundError) as error:
             name = configuration.files(index)[-1]
-            self.damaged.append(str(error))
+            self.damaged[name] = str(error)
             self.names.discard(name)
-            self.store.set_aside(name)
             return np.empty(0, [("status", "u1")]), {}
         return data.cells, data.meta
 
@@ -235,8 +234,8 @@ class CubeBuilder:
         for name, known in self.flags.items():
             if meta[name] not in known:
                 known.append(meta[name])
-        for name in ("cpu", "blas", "blas_threads", "python", "commit"):
-            self.facts.setdefault(name, set()).add(str(meta[name]))
+        for name in ("cpu", "target", "blas", "blas_threads", "python", "commit"):
+            self.facts.setdefault(name, set()).add(str(meta.get(name, "unknown")))
         for package, version in meta["versions"].items():
             self.facts.setdefault(package, set()).add(version)
         self.failures.setdefault(configuration.label, Counter()).update(meta["failures"])

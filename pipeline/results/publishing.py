@@ -1,30 +1,23 @@
-"""Published cubes: made visible as a whole, checked when opened, kept until swept out."""
+"""Published cubes: made visible as a whole, and checked when opened."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
-import time
 import warnings
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import zarr
-from zarr.storage import LocalStore
 
 from pipeline.errors import InputError
 from pipeline.results.cube import CubeBuilder
-from pipeline.store import Store
-from pipeline.store.files import TEMPORARY, sync, sync_tree, temporary_beside, write_durably
+from pipeline.results.cube_files import MANIFEST, CubeFiles, check, manifest_of
+from pipeline.store import Store, files
 
 if TYPE_CHECKING:
     import xarray as xr
-
-MANIFEST = "manifest.json"
-ABANDONED_AFTER = 24 * 3600.0
 
 
 class Published(NamedTuple):
@@ -36,7 +29,7 @@ class Published(NamedTuple):
     missing : int
         Cells that were asked for and are not done.
     damaged : list of str
-        What was wrong with block files, which were moved aside.
+        What was wrong with block files, and what was done about it.
     """
 
     path: Path
@@ -47,11 +40,11 @@ class Published(NamedTuple):
 def latest(store: Store) -> Path | None:
     """The newest published cube, or None."""
     try:
-        name = (store.path / "LATEST").read_text().strip()
-    except FileNotFoundError:
+        name = files.read_bytes(store.path / "LATEST").decode().strip()
+    except (FileNotFoundError, ValueError):
         return None
     path = store.path / "cubes" / name
-    return path if path.suffix == ".zarr" and path.is_dir() else None
+    return path if path in files.numbered(path.parent, ".zarr") and not path.is_symlink() else None
 
 
 def publish(store: str | Path | Store, *, force: bool = False) -> Published:
@@ -89,34 +82,34 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     cubes = store.path / "cubes"
     cubes.mkdir(exist_ok=True)
     # Aside, under a name that no reader looks at: a killed publisher leaves nothing visible.
-    folder = temporary_beside(cubes / "new.zarr")
+    folder = files.temporary_beside(cubes / "new.zarr")
     try:
         builder.fill(folder)
         with warnings.catch_warnings():
             # Not in the zarr 3 specification yet; readers that do not know it do without.
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             zarr.consolidate_metadata(folder)
-        (folder / MANIFEST).write_text(json.dumps(_manifest(folder)))
-        sync_tree(folder)
+        (folder / MANIFEST).write_text(json.dumps(manifest_of(folder)))
+        files.sync_tree(folder)
         path = _make_visible(cubes, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     # Last, so that LATEST never names a cube that a power cut could take away.
     _name_newest(store)
-    return Published(path, builder.missing, builder.damaged)
+    return Published(path, builder.missing, store.set_aside(builder.damaged))
 
 
 def _name_newest(store: Store) -> None:
     """Have LATEST name the newest generation, whoever else publishes at the same time."""
     named = ""
-    while named != (newest := max(p.name for p in (store.path / "cubes").glob("[0-9]*.zarr"))):
-        write_durably(store.path / "LATEST", newest.encode())
+    while named != (newest := files.numbered(store.path / "cubes", ".zarr")[-1].name):
+        files.write_durably(store.path / "LATEST", newest.encode())
         named = newest
 
 
 def _make_visible(cubes: Path, folder: Path) -> Path:
-    number = 1 + max((int(p.stem) for p in cubes.glob("[0-9]*.zarr")), default=0)
+    number = 1 + max((int(path.stem) for path in files.numbered(cubes, ".zarr")), default=0)
     while True:
         path = cubes / f"{number:06}.zarr"
         try:
@@ -126,38 +119,8 @@ def _make_visible(cubes: Path, folder: Path) -> Path:
                 raise
             number += 1  # somebody else has just published
             continue
-        sync(cubes)
+        files.sync(cubes)
         return path
-
-
-def _manifest(folder: Path) -> dict[str, list[int]]:
-    """Size of every file below `folder`, and the CRC of those that hold metadata.
-
-    The checksums in the chunks say nothing of chunks that are gone: zarr reads those as fill
-    values.
-    """
-    found = {}
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root, name)
-            if name != MANIFEST:
-                crc = zlib.crc32(path.read_bytes()) if name == "zarr.json" else 0
-                found[str(path.relative_to(folder))] = [path.stat().st_size, crc]
-    return found
-
-
-def _check(folder: Path) -> None:
-    """Raise InputError where files of a cube are missing or not as they were published."""
-    try:
-        for name, (size, crc) in json.loads((folder / MANIFEST).read_text()).items():
-            path = folder / name
-            if path.stat().st_size != size or (crc and zlib.crc32(path.read_bytes()) != crc):
-                raise ValueError(f"{name} is not as it was published")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{folder}: damaged cube ({error}); "
-            "`kronsbl publish --force` builds it again from the blocks"
-        ) from None
 
 
 def open_results(store: str | Path | Store) -> xr.Dataset:
@@ -183,38 +146,22 @@ def open_results(store: str | Path | Store) -> xr.Dataset:
     --------
     ``pipeline.open_results("results/quickstart").nmse.mean("realization")``
     """
-    import xarray as xr
-
     store = Store.of(store)
     path = latest(store)
-    if path is None:
-        raise InputError(f"{store.path}: no cube published yet; `kronsbl publish` makes one")
-    _check(path)
-    # Absolute, since workers and whoever changes folders would read fill values elsewhere; and not
-    # a mere path, since xarray takes one with "::" in it for a chain of URLs.
-    return xr.open_zarr(LocalStore(path.resolve(), read_only=True), consolidated=True)
+    while path is not None:
+        try:
+            return _opened(path)
+        except (InputError, FileNotFoundError):
+            # It may have been swept out since it was named.
+            if path == (path := latest(store)):
+                raise
+    raise InputError(f"{store.path}: no cube published yet; `kronsbl publish` makes one")
 
 
-def collect_garbage(store: Store) -> list[Path]:
-    """Drop all cubes but the newest, and what killed processes have left behind.
+def _opened(path: Path) -> xr.Dataset:
+    import xarray as xr
 
-    Returns
-    -------
-    list of Path
-        What was removed.
-    """
-    removed = []
-    newest = latest(store)
-    for path in (store.path / "cubes").glob("[0-9]*.zarr"):
-        if path != newest:
-            shutil.rmtree(path)
-            removed.append(path)
-    left_behind = itertools.chain(
-        store.path.rglob(f".*{TEMPORARY}"),
-        *((store.path / folder).glob("*") for folder in ("running", "in_progress")),
-    )
-    for path in left_behind:
-        if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
+    check(path)
+    # Absolute, since workers and whoever changes folders would look elsewhere; and not a mere
+    # path, since xarray takes one with "::" in it for a chain of URLs.
+    return xr.open_zarr(CubeFiles(path.resolve(), read_only=True), consolidated=True)

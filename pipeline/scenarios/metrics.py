@@ -75,13 +75,10 @@ def support_recovery(
     -----
     ``recover_rate.m`` of the authors' code of arXiv 2307.14719.
     """
-    magnitude = np.abs(estimate.reshape(len(estimate), -1))
-    peak = magnitude.max(axis=1, keepdims=True)
-    found = (magnitude > threshold * peak) & (magnitude > 0)
-    there = truth.reshape(len(truth), -1) != 0
+    found, there = _large(estimate, threshold), truth.reshape(len(truth), -1) != 0
     union = (found | there).sum(axis=1)
     rate = np.where(union > 0, (found & there).sum(axis=1) / np.maximum(union, 1), 1.0)
-    return np.where(np.isnan(peak[:, 0]), np.nan, rate)
+    return np.where(np.isnan(estimate).reshape(len(estimate), -1).any(axis=1), np.nan, rate)
 
 
 def calibration(estimate: Estimate, truth: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
@@ -113,3 +110,34 @@ def calibration(estimate: Estimate, truth: NDArray[Any]) -> dict[str, NDArray[np
         as_said = there.any(axis=1) & (squares == 0) & (variance == 0)
         found[f"error_ratio_{part}"] = np.where(as_said, 1.0, ratio)
     return found
+
+
+def support_scores(
+    estimate: NDArray[Any], truth: NDArray[Any], threshold: float = 1e-3
+) -> dict[str, NDArray[np.float64]]:
+    """``precision``, ``recall`` and their harmonic mean ``f1`` of each row's support, (B,).
+
+    Entries above `threshold` times the largest are found, or worth finding. Precision is the share
+    of the found ones that are not 0 in truth, however small there; recall the share of those worth
+    finding that are found. So the truth itself scores 1, as it need not by `support_recovery`. An
+    estimate of 0 scores 0, unless there is nothing to find; one with NaN scores NaN.
+    """
+    found, there = _large(estimate, threshold), truth.reshape(len(truth), -1) != 0
+    worth = _large(truth, threshold)
+    nothing = np.where(there.any(axis=1), 0.0, 1.0)
+
+    def share(hits: NDArray[Any], of: NDArray[Any]) -> NDArray[Any]:
+        number = of.sum(axis=1)
+        return np.where(number > 0, (hits & of).sum(axis=1) / np.maximum(number, 1), nothing)
+
+    precision, recall = share(there, found), share(found, worth)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    odd = np.isnan(estimate).reshape(len(estimate), -1).any(axis=1)
+    scores = {"precision": precision, "recall": recall, "f1": f1}
+    return {name: np.where(odd, np.nan, score) for name, score in scores.items()}
+
+
+def _large(x: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """True for the entries above `threshold` times the largest of their row, (B, N)."""
+    magnitude = np.abs(x.reshape(len(x), -1))
+    return (magnitude > threshold * magnitude.max(axis=1, keepdims=True)) & (magnitude > 0)

@@ -85,6 +85,10 @@ class Synthetic(Scenario[Truth]):
                 "1", "normalised mean squared error of x", "lower", bounds=(0, None), zero=1
             ),
             "srr": Measure("1", "support recovery rate", "higher", bounds=(0, 1), zero=0),
+            **{
+                name: Measure("1", f"{name} of the support", "higher", bounds=(0, 1), zero=0)
+                for name in ("precision", "recall", "f1")
+            },
             **metrics.CALIBRATION,
         }
     )
@@ -187,12 +191,13 @@ class Synthetic(Scenario[Truth]):
         return (x,)
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, NDArray[Any]]:
-        """NMSE and support recovery, Eqs. `eq:nmse` and `eq:srr` of docs/numbers.md."""
+        """NMSE and measures of the support, from Eq. `eq:nmse` of docs/numbers.md on."""
         assert estimate.x is not None
         assert truth.x is not None
         return {
             "nmse": metrics.nmse(estimate.x, truth.x),
             "srr": metrics.support_recovery(estimate.x, truth.x),
+            **metrics.support_scores(estimate.x, truth.x),
             **metrics.calibration(estimate, truth.x),
         }
 

@@ -12,7 +12,6 @@ import gc
 import json
 import logging
 import random
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ import numpy as np
 
 from pipeline.campaign.blocks import SolvableConfiguration, canonical, digest
 from pipeline.errors import in_one_line
-from pipeline.solving import process, provenance
+from pipeline.solving import clock, process, provenance
 from pipeline.solving.contract import check_estimate
 from pipeline.solving.outcome import diagnostics_of
 from pipeline.store import Store
@@ -61,10 +60,11 @@ class _Measurement:
     def measure(self, realization: int) -> None:
         """Solve one realization under the clock."""
         problem, _ = self.configuration.draw([realization])
+        now = clock.of_process()
         try:
-            start = time.perf_counter()
+            start = now()
             estimate = self.configuration.solve(problem)
-            spent = time.perf_counter() - start
+            spent = now() - start
             check_estimate(problem, estimate, diagnostics_of(self.configuration))
         except Exception as error:  # no latency; the campaign itself tells what happened
             spent = np.nan

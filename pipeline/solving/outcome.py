@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.campaign.blocks import Block, SolvableConfiguration
 from pipeline.errors import in_one_line
 from pipeline.scenarios import Scenario, Truth
-from pipeline.solving import estimates, provenance
+from pipeline.solving import clock, estimates, provenance
 from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, scores_of
 from pipeline.store.block_file import BlockData
 from solvers import Estimate, Problem, Status, Trace
@@ -32,6 +31,10 @@ FIXED_FIELDS = (
     ("inner_capped", "?"),
 )
 TRACES = ("cost", "change", "nmse")
+
+ATTEMPTS = 2
+"""Attempts on a single realization that must end its worker, or take too long, before it is given
+up. Each is made on as many workers as the scheduler allows."""
 
 NOT_FINITE = "x holds NaN or infinite values"
 
@@ -51,7 +54,7 @@ class RowClock:
     """A watch that shares the time of each iteration among the rows still running.
 
     The rows' shares add up to the time from `start` to `stop`. Time spent in the callback
-    `then` is not counted.
+    `then` is not counted, nor is time in which the process was stopped; see `clock`.
 
     Parameters
     ----------
@@ -65,24 +68,25 @@ class RowClock:
     def __init__(self, batch: int, then: Any = None, limit: float | None = None) -> None:
         self.seconds = np.zeros(batch)
         self._then, self._limit = then, limit
+        self._now = clock.of_process()
         self._since = 0.0
 
     def start(self) -> None:
         """Begin to count."""
-        self._since = time.perf_counter()
+        self._since = self._now()
 
     def __call__(self, iteration: int, rows: NDArray[Any], state: Any) -> None:
         """Share what has passed among `rows`."""
-        self.seconds[rows] += (time.perf_counter() - self._since) / len(rows)
+        self.seconds[rows] += (self._now() - self._since) / len(rows)
         if self._limit is not None and self.seconds.mean() > self._limit:
             raise OverTime(f"more than {self._limit:g} s per realization, at iteration {iteration}")
         if self._then is not None:
             self._then(iteration, rows, state)
-        self._since = time.perf_counter()
+        self._since = self._now()
 
     def stop(self) -> None:
         """Share the rest among all rows."""
-        self.seconds += (time.perf_counter() - self._since) / len(self.seconds)
+        self.seconds += (self._now() - self._since) / len(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -212,19 +216,23 @@ def _attempt(
     realizations: Sequence[int],
     rows: list[int],
     limit: float | None,
+    tries: int = ATTEMPTS,
 ) -> Parts:
     """Outcomes with their rows: of one batch, or, where it fails as a whole, of each row alone.
 
-    So only the realizations at fault are lost.
+    So only the realizations at fault are lost. One over its time gets another try: it may have
+    been the machine's fault.
     """
     if not rows:
         return []
     try:
         return [(rows, _solve(configuration, [realizations[row] for row in rows], limit))]
     except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
-        if len(rows) == 1:
+        if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
             return [(rows, _lost(configuration, _failure(error)))]
-    return [part for row in rows for part in _attempt(configuration, realizations, [row], limit)]
+    left = tries - (len(rows) == 1)
+    again = (_attempt(configuration, realizations, [row], limit, left) for row in rows)
+    return [part for parts in again for part in parts]
 
 
 def _joined(parts: Parts) -> Outcome:
@@ -268,12 +276,11 @@ def solve_block(
     excluded: Mapping[int, Failure] = MappingProxyType({}),
 ) -> BlockData:
     """Everything there is to know about one block; see `outcome`."""
-    about = provenance.of_process()
-    start = time.perf_counter()
-    configuration = block.configuration
+    now, configuration = clock.of_process(), block.configuration
+    start, paused = now(), now.paused
     found = outcome(configuration, block.realizations, limit, excluded)
-    elapsed = time.perf_counter() - start
-    meta = {**about, "elapsed": elapsed, "failures": dict(found.failures)}
+    times = {"elapsed": now() - start, "paused": now.paused - paused}
+    meta = {**provenance.of_process(), **times, "failures": dict(found.failures)}
     kept = None
     if configuration.keeps_estimates:
         kept = estimates.pack(found.estimates, configuration.batch)

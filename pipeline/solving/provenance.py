@@ -12,17 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline.campaign.blocks import digest
 from pipeline.solving import process
 from solvers.kernels import caching
 
 PACKAGES = ("kronsbl", "numpy", "scipy", "numba", "xarray", "zarr", "dask", "distributed")
 
-NUMERICS = ("kronsbl", "numpy", "scipy", "numba")
+NUMERICS = ("kronsbl", "numpy", "scipy", "numba", "llvmlite")
 
 DEVICE = "cpu"
 """Kind of device that solves."""
 
-SAME_MACHINE = ("host", "cpu", "python", "versions", "blas", "blas_threads")
+SAME_MACHINE = ("host", "cpu", "target", "python", "versions", "blas", "blas_threads")
 """Facts of a process that decide the last bits of numbers, and how long they take."""
 
 
@@ -50,6 +51,7 @@ def of_process() -> dict[str, Any]:
     return {
         "host": platform.node(),
         "cpu": caching.processor(),
+        "target": _target(),
         "python": platform.python_version(),
         "versions": {name: package_version(name) for name in NUMERICS},
         "blas": ", ".join(blas) or "unknown",
@@ -57,6 +59,14 @@ def of_process() -> dict[str, Any]:
         "device": DEVICE,
         "commit": code_commit(),
     }
+
+
+def _target() -> str:
+    """What Numba compiles for: the name of a processor says little on a virtual machine."""
+    from numba.core.registry import cpu_target
+
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    return f"{name} {digest(features)[:8]}"
 
 
 def code_commit() -> str:

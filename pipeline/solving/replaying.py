@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import SolvableConfiguration
+from pipeline.campaign.blocks import Configuration
+from pipeline.campaign.request import Request
 from pipeline.errors import InputError
 from pipeline.scenarios import Truth
 from pipeline.solving import process
 from pipeline.solving.contract import check_estimate
 from pipeline.solving.outcome import diagnostics_of, nmse_watch, outcome
+from pipeline.solving.resolving import solvable
 from pipeline.store import Store
 from pipeline.store.block_file import DamagedBlock
 from solvers import Estimate, Problem, Trace
@@ -57,7 +58,9 @@ class Replay:
     stored: dict[str, Any] | None
 
 
-def replay(store: str | Path | Store, solver: str, realization: int, **point: Any) -> Replay:
+def replay(
+    store: str | Path | Store, solver: str, realization: int, code: Path | None = None, **point: Any
+) -> Replay:
     """Solve one cell of a store again.
 
     Parameters
@@ -67,6 +70,8 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
         Label, as on the cube's solver axis.
     realization
         Number of the realization.
+    code
+        Folder of a solver or scenario named ``module:Class``; see `Store.allow_code`.
     **point
         One value for each swept dimension, by its name in the cube.
 
@@ -77,7 +82,8 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     Raises
     ------
     InputError
-        No such solver, point or realization in what the store was asked for.
+        No such solver, point or realization in what the store was asked for, or the solver or
+        scenario is not to be had or may not run here.
     BrokenContract
         What the solver returns is no estimate of the problem.
     Exception
@@ -93,11 +99,15 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
     ``pipeline.replay("results/quickstart", "am", 17, snr_db=20).trace.nmse``
     """
     store = Store.of(store)
-    campaign = store.last_campaign()
-    configuration = _find(campaign, solver, point)
-    if not 0 <= realization < campaign.realizations:
-        last = campaign.realizations - 1
+    asked = store.asked()
+    found = _find(asked, solver, point)
+    if not 0 <= realization < asked.realizations:
+        last = asked.realizations - 1
         raise InputError(f"realization {realization}: the store has 0 to {last}")
+    try:
+        configuration = solvable(found, store.allow_code(code))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{solver}: {error}") from None
     problem, truth = configuration.draw([realization])
     trace = nmse_watch(configuration.scenario, problem, truth)
     process.prepare()
@@ -121,15 +131,15 @@ def replay(store: str | Path | Store, solver: str, realization: int, **point: An
         trace=trace,
         objective=getattr(configuration.solver, "objective", ""),
         cell={name: _plain(columns[name][0]) for name in names},
-        stored=_stored(store, configuration, realization, names),
+        stored=_stored(store, found, realization, names),
     )
 
 
-def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> SolvableConfiguration:
-    labels = [entry.label for entry in campaign.entries]
+def _find(asked: Request, solver: str, point: Mapping[str, Any]) -> Configuration:
+    labels = asked.labels
     if solver not in labels:
         raise InputError(f"solver {solver!r}: not in the store; {suggest(solver, labels)}")
-    dimensions = {axis.dimension: axis for axis in campaign.axes}
+    dimensions = {axis.dimension: axis for axis in asked.axes}
     for name in point:
         if name not in dimensions:
             raise InputError(f"{name}: not a swept dimension; {suggest(name, dimensions)}")
@@ -141,11 +151,11 @@ def _find(campaign: Campaign, solver: str, point: Mapping[str, Any]) -> Solvable
                 f"{name} = {point[name]!r}: not in the store, which has {list(axis.values)}"
             )
     wanted = {axis.key: point[name] for name, axis in dimensions.items()}
-    return next(s for s in campaign.configurations if s.label == solver and s.point == wanted)
+    return next(s for s in asked.configurations if s.label == solver and s.point == wanted)
 
 
 def _stored(
-    store: Store, configuration: SolvableConfiguration, realization: int, names: list[str]
+    store: Store, configuration: Configuration, realization: int, names: list[str]
 ) -> dict[str, Any] | None:
     index, row = divmod(realization, configuration.batch)
     try:

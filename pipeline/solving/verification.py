@@ -11,27 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.campaign.blocks import (
-    ESTIMATES,
-    Block,
-    SolvableConfiguration,
-    digest,
-    score_digest,
-    scoring_of,
-)
-from pipeline.scenarios import REGISTRY as SCENARIOS
+from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, digest, score_digest
 from pipeline.solving import provenance
 from pipeline.solving.outcome import solve_block
+from pipeline.solving.resolving import solvable
 from pipeline.store import Store
 from pipeline.store.block_file import (
     BlockData,
     DamagedBlock,
+    confirmed,
     read_block,
     read_estimates,
     read_text,
 )
+from pipeline.store.files import entries
 from solvers import Status
-from solvers.registry import REGISTRY as SOLVERS
 
 TOLERANCE = 1e-8
 """Relative to the largest value, between hosts or versions of libraries."""
@@ -48,7 +42,9 @@ class Verdict:
     read : int
         Files of blocks and estimates read.
     damaged : list of str
-        What was wrong with those that were moved aside.
+        What was wrong with files, and what was done about it.
+    restored : list of str
+        Files that had been moved aside and are back.
     solved : int
         Blocks solved again.
     exact : int
@@ -61,6 +57,7 @@ class Verdict:
 
     read: int = 0
     damaged: list[str] = dataclasses.field(default_factory=list)
+    restored: list[str] = dataclasses.field(default_factory=list)
     solved: int = 0
     exact: int = 0
     differing: list[str] = dataclasses.field(default_factory=list)
@@ -72,7 +69,15 @@ class Verdict:
         return not (self.damaged or self.differing)
 
 
-def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None) -> Verdict:
+def verify(
+    store: str | Path | Store,
+    blocks: int = 10,
+    seed: int | None = None,
+    *,
+    code: Path | None = None,
+    restore: bool = False,
+    move_all: bool = False,
+) -> Verdict:
     """Read all blocks of a store, and solve a random sample of them again from their specs.
 
     Parameters
@@ -83,6 +88,12 @@ def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None)
         Size of the sample.
     seed
         Of the choice.
+    code
+        Folder of solvers and scenarios named ``module:Class``; see `Store.allow_code`.
+    restore
+        Look again at the files that were moved aside, and put back those that are whole.
+    move_all
+        Move damaged files aside also where they are many at once; see `Store.set_aside`.
 
     Returns
     -------
@@ -95,25 +106,36 @@ def verify(store: str | Path | Store, blocks: int = 10, seed: int | None = None)
     machine with the same libraries, numbers must agree to the last bit, elsewhere to 1e-8.
     """
     store = Store.of(store)
-    store.make_importable()
-    verdict, good = Verdict(), []
+    refused = store.allow_code(code)
+    verdict, good, damaged = Verdict(), [], dict[str, str]()
+    if restore:
+        aside = entries(store.path / "damaged", "*.npz")
+        whole = [path for path in aside if not _what_is_wrong(path) and store.put_back(path)]
+        verdict.restored = [path.name for path in whole]
     for entry in sorted(store.block_files(), key=lambda e: e.name):
         path = Path(entry.path)
         verdict.read += 1
-        try:
-            is_block = _certify(path)
-        except DamagedBlock as error:
-            verdict.damaged.append(str(error))
-            store.set_aside(path.stem)
-        else:
-            good += [path] if is_block else []
+        if wrong := _what_is_wrong(path):
+            damaged[path.stem] = wrong
+        elif not path.stem.endswith(f".{ESTIMATES}"):
+            good.append(path)
+    verdict.damaged = store.set_aside(damaged, however_many=move_all)
     for path in random.Random(seed).sample(good, min(blocks, len(good))):
-        _solve_again(path, verdict)
+        _solve_again(path, verdict, refused)
     return verdict
 
 
-def _certify(path: Path) -> bool:
-    """Read a file and hold it against its name; whether it is a block, not estimates.
+def _what_is_wrong(path: Path) -> str:
+    try:
+        _certify(path)
+    except DamagedBlock as error:
+        return str(error)
+    return ""
+
+
+@confirmed
+def _certify(path: Path) -> None:
+    """Read a file and hold it against its name.
 
     Raises
     ------
@@ -132,42 +154,23 @@ def _certify(path: Path) -> bool:
             raise DamagedBlock(f"{path}: holds another scoring than its name says")
     if rows != batch:
         raise DamagedBlock(f"{path}: {rows} realizations, expected {batch}")
-    return score != ESTIMATES
 
 
-def block_of(text: str) -> Block:
-    """The block that the text of a spec describes, ready to be solved.
+def block_of(text: str, refused: str = "") -> Block:
+    """The block that the text of a spec describes, ready to be solved; see `solvable`.
 
     Raises
     ------
     ValueError
-        Its solver or scenario is not to be had here, or not in that version.
+        Its solver or scenario is not to be had or may not run here, or not in that version.
     """
     tables = json.loads(text)
     spec = tables["configuration"]
-    solver = SOLVERS.create(spec["solver"]["use"], spec["solver"]["options"])
-    scenario = SCENARIOS.create(spec["scenario"]["use"], spec["scenario"]["parameters"])
-    for what, version in (
-        ("solver", getattr(solver, "version", 1)),
-        ("scenario", scenario.draw_version),
-    ):
-        if version != spec[what]["version"]:
-            use = spec[what]["use"]
-            raise ValueError(f"{use} is now version {version}, not {spec[what]['version']}")
-    measures = {name: measure._asdict() for name, measure in scenario.measures.items()}
-    configuration = SolvableConfiguration(
-        label=spec["solver"]["use"],
-        point={},
-        grid_index=(),
-        spec=spec,
-        scoring=scoring_of(scenario.score_version, measures),
-        scenario=scenario,
-        solver=solver,
-    )
-    return Block(configuration, tables["block"])
+    found = Configuration(spec["solver"]["use"], point={}, grid_index=(), spec=spec, scoring={})
+    return Block(solvable(found, refused), tables["block"])
 
 
-def _solve_again(path: Path, verdict: Verdict) -> None:
+def _solve_again(path: Path, verdict: Verdict, refused: str) -> None:
     stored = read_block(path)
     if np.isin(stored.cells["status"], (Status.TIME_LIMIT, Status.KILLED_WORKER)).any():
         verdict.skipped.append(
@@ -175,7 +178,7 @@ def _solve_again(path: Path, verdict: Verdict) -> None:
         )
         return
     try:
-        block = block_of(read_text(path, "spec"))
+        block = block_of(read_text(path, "spec"), refused)
     except (ValueError, TypeError) as error:
         verdict.skipped.append(f"{path.name}: {error}")
         return

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import in_one_line
+from pipeline.store.files import read_bytes
 from solvers import Status
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DamagedBlock(Exception):
-    """A block file that is not what was written, or not the block it is named after."""
+    """A block file that is not what was written, or not the block it is named after.
+
+    What the system cannot read is no such thing: OSError and MemoryError stay what they are.
+    """
+
+
+def confirmed(read: F) -> F:
+    """Have what a function reads count as damaged only if it is so when read a second time."""
+
+    @functools.wraps(read)
+    def twice(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return read(*args, **kwargs)
+        except DamagedBlock:
+            return read(*args, **kwargs)
+
+    return twice  # type: ignore[return-value]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,19 +142,29 @@ def _compare(path: Path, found: NDArray[Any], spec: str | None) -> None:
 def _members(path: Path, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
     """Members by name; all of them by default."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        data = read_bytes(path)
+    except ValueError as error:
+        raise DamagedBlock(str(error)) from None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if names is None:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
-            # Read whole members: zipfile compares the CRC only at the end of one.
-            return {
-                name: np.lib.format.read_array(
-                    io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False
-                )
-                for name in names
-            }
-    except FileNotFoundError:
+            return {name: _array(archive, f"{name}.npy", len(data)) for name in names}
+    except MemoryError:
         raise
-    except OSError as error:
-        raise DamagedBlock(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # whatever a damaged archive makes its readers raise
         raise DamagedBlock(f"{path}: {in_one_line(error)}") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str, most: int) -> NDArray[Any]:
+    """One member, which is stored as it is, so that it cannot be larger than the file."""
+    about = archive.getinfo(name)
+    if about.compress_type != zipfile.ZIP_STORED or about.file_size > most:
+        raise zipfile.BadZipFile(f"{name} claims to be larger than the file")
+    # Read as a whole: zipfile compares the CRC only at the end of a member.
+    member = io.BytesIO(archive.read(name))
+    try:
+        return np.lib.format.read_array(member, allow_pickle=False)
+    except MemoryError:
+        bytearray(most)  # fails as well where memory has run out
+        raise zipfile.BadZipFile(f"{name} declares more than the file holds") from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +24,49 @@ def temporary_beside(path: Path) -> Path:
 def is_temporary(path: Path) -> bool:
     """True for the name of a file that is being written, or whose writer was killed."""
     return path.suffix == TEMPORARY
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a plain file.
+
+    Raises
+    ------
+    OSError
+        The system cannot read it now, which says nothing of what is in it.
+    ValueError
+        It is a link or a device, by which a store from elsewhere may lead anywhere.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError(f"{path}: a link or a device, expected a plain file")
+    return path.read_bytes()
+
+
+def entries(folder: Path, pattern: str) -> list[Path]:
+    """Entries of a folder by the pattern of their names, sorted; none where it is not there.
+
+    `Path.glob` takes a folder that the system cannot read for an empty one.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(fnmatch.filter(names, pattern))]
+
+
+def numbered(folder: Path, suffix: str) -> list[Path]:
+    """Entries of a folder that are named by numbers, in their order: 9999 comes before 10000."""
+    found = [path for path in entries(folder, f"*{suffix}") if path.stem.isdecimal()]
+    return sorted(found, key=lambda path: int(path.stem))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder, in which others may be busy."""
+    inside = [os.path.join(root, name) for root, _, names in os.walk(path) for name in names]
+    total = 0
+    for file in inside or [str(path)]:
+        with contextlib.suppress(FileNotFoundError):
+            total += os.lstat(file).st_size
+    return total
 
 
 @contextmanager

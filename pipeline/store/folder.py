@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,13 +23,17 @@ import tomli_w
 
 from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, canonical
 from pipeline.campaign.definition import Campaign
-from pipeline.campaign.files import make_importable
+from pipeline.campaign.files import make_importable, why_not_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
-from pipeline.store.block_file import BlockData, DamagedBlock, pack, read_block, read_estimates
-from pipeline.store.files import create_durably, is_temporary, sync, write_durably
+from pipeline.store import block_file, files
+from pipeline.store.block_file import BlockData, DamagedBlock, read_block
 
 FORMAT = 2
+
+DAMAGED_AT_ONCE = 0.01
+"""Share of the files that are moved aside as damaged without being told to: where it is more, a
+disk or a file system is out of order, and files may read well again once that is mended."""
 
 
 class Store:
@@ -85,7 +89,7 @@ class Store:
                 raise InputError(f"{path}: is a file; a store is a folder")
             # In this order: another process may be making the same store now.
             others = store.path.exists() and any(
-                not is_temporary(entry) for entry in store.path.iterdir()
+                not files.is_temporary(entry) for entry in store.path.iterdir()
             )
             if not (store.path / "campaign.toml").exists():
                 if others:
@@ -94,7 +98,7 @@ class Store:
                         "take an empty or a new one as store"
                     )
                 data = tomli_w.dumps(identity).encode()
-                create_durably(store.path / "campaign.toml", data)
+                files.create_durably(store.path / "campaign.toml", data)
         except OSError as error:
             raise InputError(f"{path}: cannot make a store there: {error.strerror}") from None
         store = cls.open(path)
@@ -114,7 +118,7 @@ class Store:
 
     def requests(self) -> list[Path]:
         """The request files, oldest first."""
-        return sorted((self.path / "requests").glob("[0-9]*.toml"))
+        return files.numbered(self.path / "requests", ".toml")
 
     def last_request(self) -> Request | None:
         """The newest request, or None in a new store."""
@@ -134,29 +138,58 @@ class Store:
             raise InputError(f"{self.path}: no run has asked for anything yet")
         return last
 
-    def last_campaign(self) -> Campaign:
+    def last_campaign(self, code: Path | None = None) -> Campaign:
         """The campaign that was asked for last, with its solvers and scenario.
+
+        Parameters
+        ----------
+        code
+            See `allow_code`.
 
         Raises
         ------
         InputError
-            Nothing has been asked for, or a class of it is not to be had here.
+            Nothing has been asked for, or a class of it is not to be had or may not run here.
         """
-        self.make_importable()
-        return self.asked().campaign()
+        asked, refused = self.asked(), self.allow_code(code)
+        named = [use for use in asked.uses if ":" in use]
+        if refused and named:
+            raise InputError(f"{self.path}: {named[0]}: {refused}")
+        return asked.campaign()
+
+    def allow_code(self, code: Path | None = None) -> str:
+        """Put the folder of the solvers named ``module:Class`` on the import path, if it may be.
+
+        A campaign file is a program, a store is data: whoever only looks runs none of it.
+
+        Parameters
+        ----------
+        code
+            A folder of the user's choice; by default that of the campaign file, where it and the
+            store are the user's own and it lies outside the store.
+
+        Returns
+        -------
+        str
+            Why no such class may be imported for this store; empty where they may.
+
+        Raises
+        ------
+        InputError
+            The module lies in a store, or has the name of another one.
+        """
+        last = self.last_request() or Request({}, {}, {})
+        folder = code or Path(str(last.facts.get("folder", "")))
+        if code is None and (reason := why_not_importable(folder, self.path)):
+            return f"{reason}; name the folder of its code with --code"
+        make_importable(folder.resolve(), last.tables)
+        return ""
 
     def version_changes(self, now: Request) -> list[str]:
         """Sentences on versions that the store's requests had and `now` has not."""
         earlier = [_request(path) for path in self.requests()]
         found = (sentence for request in earlier for sentence in request.version_changes(now))
         return list(dict.fromkeys(found))
-
-    def make_importable(self) -> None:
-        """Put the last campaign's folder on the import path, for solvers kept beside it."""
-        last = self.last_request()
-        folder = last.facts.get("folder") if last is not None else None
-        if last is not None and folder and Path(folder).is_dir():
-            make_importable(Path(folder), last.tables)
 
     def git_states(self) -> list[str]:
         """Commits of the source trees from which runs were started, oldest first."""
@@ -173,8 +206,8 @@ class Store:
         ):
             return
         data = tomli_w.dumps(request.to_tables()).encode()
-        number = len(self.requests()) + 1
-        while not create_durably(self.path / "requests" / f"{number:04}.toml", data):
+        number = 1 + max((int(path.stem) for path in self.requests()), default=0)
+        while not files.create_durably(self.path / "requests" / f"{number:04}.toml", data):
             number += 1
 
     # -- blocks -----------------------------------------------------------------------------
@@ -185,13 +218,10 @@ class Store:
 
     def block_files(self) -> Iterator[os.DirEntry[str]]:
         """Every file of blocks and of estimates, in no order."""
-        folder = self.path / "blocks"
-        if not folder.is_dir():
-            return
-        for shelf in [path for path in folder.iterdir() if path.is_dir()]:
-            with os.scandir(shelf) as entries:
-                found = [e for e in entries if e.name.endswith(".npz") and e.name[0] != "."]
-            yield from found
+        for shelf in files.entries(self.path / "blocks", "[0-9a-f][0-9a-f]"):
+            with os.scandir(shelf) as found:
+                blocks = [e for e in found if e.name.endswith(".npz") and e.name[0] != "."]
+            yield from blocks
 
     def names(self) -> set[str]:
         """Names of all files of blocks and of estimates: the one listing that says what is done."""
@@ -204,25 +234,29 @@ class Store:
     def write(self, block: Block, data: BlockData, *, replace: bool = False) -> None:
         """Store a block, unless it is there and not to be replaced."""
         spec = block.configuration.block_spec(block.index)
-        mark = self._failure_mark(block.key)
-        if data.crashed:  # first, so that no block with failures goes without its mark
-            failures = {"cells": data.crashed, "messages": data.meta["failures"]}
-            write_durably(mark, json.dumps(failures).encode())
+        self._mark_failures(block.key, data)  # first, so that no block with failures has no mark
         if data.estimates is not None:  # before the block, which says that all is done
-            self._write(f"{block.key}.{ESTIMATES}", pack(spec, data.estimates), replace)
+            self._write(f"{block.key}.{ESTIMATES}", block_file.pack(spec, data.estimates), replace)
         texts = {"scoring": block.configuration.scoring_text, "meta": json.dumps(data.meta)}
-        written = self._write(block.files[-1], pack(spec, {"cells": data.cells}, **texts), replace)
+        written = self._write(
+            block.files[-1], block_file.pack(spec, {"cells": data.cells}, **texts), replace
+        )
         if written and not data.crashed:
-            mark.unlink(missing_ok=True)
+            self._failure_mark(block.key).unlink(missing_ok=True)
+
+    def _mark_failures(self, key: str, data: BlockData) -> None:
+        if data.crashed:
+            failures = {"cells": data.crashed, "messages": data.meta["failures"]}
+            files.write_durably(self._failure_mark(key), json.dumps(failures).encode())
 
     def _write(self, name: str, data: bytes, replace: bool) -> bool:
         path = self.block_path(name)
         if path.exists() and not replace:
             return False
         new_shelf = not path.parent.exists()
-        write_durably(path, data)
+        files.write_durably(path, data)
         if new_shelf:
-            sync(path.parent.parent)
+            files.sync(path.parent.parent)
         return True
 
     def _failure_mark(self, key: str) -> Path:
@@ -239,20 +273,57 @@ class Store:
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
-        marks = (self.path / "failed").glob("[0-9a-f]*.json")
+        marks = files.entries(self.path / "failed", "[0-9a-f]*.json")
         return {mark.stem: _mark(mark) for mark in marks}
 
-    def set_aside(self, name: str) -> None:
-        """Move a damaged file away, so that its block counts as not done."""
-        path = self.block_path(name)
-        target = self.path / "damaged" / path.name
-        target.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(path, target)
-        key, _, second = name.partition(".")
-        if second != ESTIMATES:
-            self._failure_mark(key).unlink(missing_ok=True)
+    def set_aside(self, damaged: Mapping[str, str], *, however_many: bool = False) -> list[str]:
+        """Move damaged files away, so that their blocks count as not done.
 
+        Parameters
+        ----------
+        damaged
+            What is wrong, by the names of the files.
+        however_many
+            Also where they are more than `DAMAGED_AT_ONCE` of all files (and more than one).
+
+        Returns
+        -------
+        list of str
+            What is wrong, and what was done about it.
+        """
+        if not damaged:
+            return []
+        total = len(self.names())
+        if len(damaged) > max(total * DAMAGED_AT_ONCE, 1) and not however_many:
+            left = (
+                f"left there, since {len(damaged)} of {total} at once are hardly the files' fault; "
+                "`kronsbl verify --move-all` moves them aside"
+            )
+            return [f"{what}; {left}" for what in damaged.values()]
+        for name in damaged:
+            path = self.block_path(name)
+            target = self.path / "damaged" / path.name
+            target.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, target)
+            key, _, second = name.partition(".")
+            if second != ESTIMATES:
+                self._failure_mark(key).unlink(missing_ok=True)
+        return [f"{what}; moved aside, the next run computes it" for what in damaged.values()]
+
+    def put_back(self, path: Path) -> bool:
+        """Undo `set_aside` of a file that reads well; False where it was computed again since."""
+        target = self.block_path(path.stem)
+        if target.exists():
+            return False
+        key, _, second = path.stem.partition(".")
+        if second != ESTIMATES:
+            self._mark_failures(key, read_block(path))
+        target.parent.mkdir(exist_ok=True)
+        os.rename(path, target)
+        return True
+
+    @block_file.confirmed
     def read(self, configuration: Configuration, index: int) -> BlockData:
         """Read a block and make sure that it is that block; see `read_block`."""
         path = self.block_path(configuration.files(index)[-1])
@@ -269,11 +340,11 @@ class Store:
         path = self.block_path(f"{block.key}.{ESTIMATES}")
         if not path.exists():  # the usual case, met before every solve: no listing for it
             return None
-        others = {*path.parent.glob(f"{block.key}.*.npz")} - {path}
+        others = {*files.entries(path.parent, f"{block.key}.*.npz")} - {path}
         for other in others:
             try:
                 data = read_block(other, spec)
-                return BlockData(data.cells, data.meta, read_estimates(path, spec))
+                return BlockData(data.cells, data.meta, block_file.read_estimates(path, spec))
             except (DamagedBlock, FileNotFoundError):
                 continue  # solved again, which needs none of it
         return None
@@ -302,15 +373,15 @@ def _request(path: Path) -> Request:
 def _tables(path: Path) -> dict[str, Any]:
     """A TOML file of a store."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return tomllib.loads(files.read_bytes(path).decode())
+    except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def _mark(path: Path) -> dict[str, Any]:
     """Content of a failure mark."""
     try:
-        return {"cells": 0, "messages": {}, **json.loads(path.read_text(encoding="utf-8"))}
+        return {"cells": 0, "messages": {}, **json.loads(files.read_bytes(path))}
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read: {error}; remove it together with {path.stem}.*.npz, "

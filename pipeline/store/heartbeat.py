@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.store.files import replaced
+from pipeline.store.files import entries, read_bytes, replaced
 
 ALIVE_SECONDS = 120.0
 """A run that has not been heard of for so long is taken for dead."""
@@ -85,14 +85,14 @@ class Heartbeat:
 
 def live_runs(store: Path) -> list[LiveRun]:
     """Runs that have left a heartbeat in a store, alive or not."""
-    paths = sorted((store / "running").glob("*.json"))
+    paths = entries(store / "running", "*.json")
     return [run for path in paths if (run := _read(path)) is not None]
 
 
 def _read(path: Path) -> LiveRun | None:
     """One heartbeat, or None when its run has just ended or the file is damaged."""
     try:
-        beat = json.loads(path.read_text())
+        beat = json.loads(read_bytes(path))
         seconds = beat["updated"] - beat["started"]
         rate = beat["done"] / seconds if seconds > 0 else 0.0
         silent = time.time() - beat["updated"]

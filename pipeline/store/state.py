@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from pipeline.campaign.blocks import ESTIMATES, Configuration
+from pipeline.store.files import size_of
 from pipeline.store.folder import Store
 from pipeline.store.heartbeat import LiveRun, live_runs
 from pipeline.store.pending import done_blocks
@@ -78,7 +76,7 @@ def state_of(store: Store) -> StoreState:
         runs=live_runs(store.path),
         changes=changes,
         blocks=sum(not name.endswith(f".{ESTIMATES}") for name in sizes),
-        bytes={"blocks": sum(sizes.values()), "cubes": _size(store.path / "cubes")},
+        bytes={"blocks": sum(sizes.values()), "cubes": size_of(store.path / "cubes")},
     )
 
 
@@ -104,13 +102,3 @@ def _state_of(
         declined=configuration.declined,
         messages=dict(messages),
     )
-
-
-def _size(folder: Path) -> int:
-    """Bytes in the files below a folder, in which others may be busy."""
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.stat(os.path.join(root, name)).st_size
-    return total

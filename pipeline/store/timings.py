@@ -6,6 +6,8 @@ import json
 from typing import Any, NamedTuple
 
 from pipeline.campaign.blocks import Configuration, canonical, digest
+from pipeline.errors import InputError
+from pipeline.store.files import entries, read_bytes
 from pipeline.store.folder import Store
 
 
@@ -54,10 +56,12 @@ def timings_of(store: Store) -> dict[str, HostTimings]:
     A host is named once per set of libraries that it was measured with.
     """
     found: dict[str, HostTimings] = {}
-    for path in sorted((store.path / "timings").glob("*/*.json")):
-        tables = json.loads(path.read_text())
-        host = found.setdefault(path.parent.name, HostTimings(tables["about"], {}))
-        host.timings[path.stem] = Timing(
-            tables["realizations"], tables["latency"], tables["peak_memory"]
-        )
+    for folder in entries(store.path / "timings", "*-*"):
+        for path in entries(folder, "[0-9a-f]*.json"):
+            try:
+                tables = json.loads(read_bytes(path))
+                about, timing = tables["about"], Timing(*(tables[n] for n in Timing._fields))
+            except (ValueError, LookupError, TypeError) as error:
+                raise InputError(f"{path}: cannot be read: {error}; remove it") from None
+            found.setdefault(folder.name, HostTimings(about, {})).timings[path.stem] = timing
     return found

@@ -333,7 +333,7 @@ def test_workers_that_never_come(tiny, tmp_path):
     study = write(tiny, tmp_path, directives=["--begin=now+1hour"], start_timeout=4.0)
     run = kronsbl("run", study, "--cluster", "slurm", "--store", tmp_path / "s", "--quiet")
     status, _, err = finish(run)
-    assert status == 2
+    assert status == 1
     assert len(err.splitlines()) == 1
     assert "no worker came within 4 s (jobs: " in err
     assert "PENDING BeginTime" in err
