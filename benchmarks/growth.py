@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import solvers
-from pipeline.plots.style import STYLE, looks_of
+from pipeline.plots.looks import looks_of
+from pipeline.plots.style import STYLE
 from pipeline.solving import process
 from solvers.kron import kron_apply
 
