@@ -3,7 +3,7 @@
     python -m benchmarks.growth [-o docs/figures/growth.png] [--seconds 2]
 
 Complex problems with i.i.d. dictionaries. Time is that of one iteration of one realization (of
-a whole solve for solvers without EM iterations), nothing pruned; memory is the peak of the
+a whole solve for solvers that cap no iterations), nothing pruned; memory is the peak of the
 arrays that a solve allocates. Four sweeps: N atoms per factor (I = 3, N/2 rows each), M rows per
 factor (I = 3, N = 16), I factors (8 atoms, 4 rows each), and the batch (I = 3, N = 16, M = 8;
 time and memory per realization). Sizes at which an iteration would take longer than --seconds
