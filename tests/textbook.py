@@ -347,7 +347,7 @@ def universal(factors, noise_var, is_complex):
 def bpdn(factors, y, epsilon):
     """Least l1 norm within a residual: the LASSO of the penalty that gives it, by bisection."""
     low, high = 0.0, np.abs(kron_all(factors).conj().T @ y.reshape(-1)).max()
-    for _ in range(45):
+    for _ in range(32):
         middle = (low + high) / 2
         x = lasso(factors, y, middle)
         if np.linalg.norm(y.reshape(-1) - kron_all(factors) @ x) > epsilon:
