@@ -3,7 +3,7 @@
     python -m benchmarks.growth [-o docs/figures/growth.png] [--seconds 2]
 
 Complex problems with i.i.d. dictionaries. Time is that of one iteration of one realization (of
-a whole solve for solvers without EM iterations), nothing pruned; memory is the peak of the
+a whole solve for solvers that cap no iterations), nothing pruned; memory is the peak of the
 arrays that a solve allocates. Four sweeps: N atoms per factor (I = 3, N/2 rows each), M rows per
 factor (I = 3, N = 16), I factors (8 atoms, 4 rows each), and the batch (I = 3, N = 16, M = 8;
 time and memory per realization). Sizes at which an iteration would take longer than --seconds
@@ -13,6 +13,7 @@ One core, one BLAS thread, malloc set as in a worker.
 """
 
 import argparse
+import dataclasses
 import time
 import tracemalloc
 from pathlib import Path
@@ -20,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import solvers
-from pipeline.plots.style import STYLE, looks_of
+from pipeline.plots.looks import looks_of
+from pipeline.plots.style import STYLE
 from pipeline.solving import process
 from solvers.kron import kron_apply
 
@@ -28,6 +30,8 @@ ITERATIONS = 4
 KRONECKER = ("am_krosbl", "svd_krosbl", "ksbl", "pc_krosbl")
 FLAT = ("csbl", "pc_sbl")
 OTHERS = ("omp", "komp", "oracle_ls")
+BASELINES = ("dkrosbl", "domp", "dlasso", "lasso", "bpdn", "multistage", "uamp_sbl")
+ALL = (*KRONECKER, *FLAT, *OTHERS, *BASELINES)
 SWEEPS = {
     "N": ("atoms per factor N", [8, 12, 16, 24, 32, 48, 64]),
     "M": ("rows per factor M", [4, 6, 8, 12, 16]),
@@ -53,6 +57,12 @@ def operations(name, m, n, factors):
         return float(m**factors) ** 3
     if name in KRONECKER:  # the mode products, and the eigenproblems
         return factors * float(n**factors) * k + factors * k**3
+    if name in (
+        "dkrosbl",
+        "domp",
+        "dlasso",
+    ):  # the rank-one approximation, and problems of one factor
+        return m * float(m**factors) + factors * m * m * n
     return factors * float(n**factors) * k
 
 
@@ -74,18 +84,16 @@ def problem_of(m, n, factors, batch):
 
 def solver_of(name):
     """The solver, kept from pruning and from stopping early."""
-    options = {"omp": {"max_atoms": 8}, "komp": {"sparsity": 2}, "oracle_ls": {}}.get(name)
-    if options is None:
-        options = {"max_iterations": ITERATIONS, "tolerance": 0.0}
-        options |= {"prune": 0.0} if name != "pc_sbl" else {}
-        options |= {"prune_absolute": 0.0} if name == "pc_krosbl" else {}
-    return solvers.create(name, **options)
+    wanted = {"max_iterations": ITERATIONS, "tolerance": 0.0, "prune": 0.0, "prune_absolute": 0.0}
+    wanted |= {"max_atoms": 8, "sparsity": 2}
+    known = {field.name for field in dataclasses.fields(type(solvers.create(name)))}
+    return solvers.create(name, **{o: value for o, value in wanted.items() if o in known})
 
 
 def cost(name, problem):
     """Seconds per iteration and realization, and bytes per realization."""
     solver = solver_of(name)
-    rounds = ITERATIONS if name in KRONECKER + FLAT else 1
+    rounds = getattr(solver, "max_iterations", 1)
     spent = []
     for _ in range(3):
         start = time.perf_counter()
@@ -119,7 +127,7 @@ def draw(measured):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    looks = looks_of((*KRONECKER, *FLAT, *OTHERS))
+    looks = looks_of(ALL)
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 7), sharex="col", sharey="row")
         for column, (sweep, (label, values)) in zip(axes.T, SWEEPS.items(), strict=True):
@@ -151,9 +159,7 @@ def main():
     arguments = parser.parse_args()
     process.prepare()
     measured = {
-        (name, sweep): measure(name, sweep, arguments.seconds)
-        for name in (*KRONECKER, *FLAT, *OTHERS)
-        for sweep in SWEEPS
+        (name, sweep): measure(name, sweep, arguments.seconds) for name in ALL for sweep in SWEEPS
     }
     draw(measured).savefig(arguments.output)
 

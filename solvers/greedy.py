@@ -12,6 +12,7 @@ from solvers.estimate import Estimate
 from solvers.kron import abs2, adjoint, kron_apply, outer, total
 from solvers.options import option, per_factor
 from solvers.problem import Array, Problem
+from solvers.rows import keep_rows
 
 DEPENDENT = 1e-12
 """Share of an atom's energy below which it counts as in the span of the others."""
@@ -96,21 +97,6 @@ class _Pursuit:
         self.weights = np.pad(self.weights, ((0, 0), (0, room)))
         self.inverse = np.pad(self.inverse, ((0, 0), (0, room), (0, room)))
 
-    def keep(self, rows: Array) -> None:
-        """Go on with some of the rows only."""
-        self.problem = self.problem.take(rows)
-        self.grams = [g if g.ndim == 2 else g[rows] for g in self.grams]
-        for name in (
-            "residual",
-            "norms2",
-            "correlation",
-            "chosen",
-            "inverse",
-            "rotated",
-            "weights",
-        ):
-            setattr(self, name, getattr(self, name)[rows])
-
 
 @dataclass(frozen=True)
 class OMP(Solver):
@@ -150,13 +136,13 @@ class OMP(Solver):
             far = total(abs2(pursuit.residual)) > size * pursuit.problem.noise_var
             if not far.any():
                 break
-            pursuit.keep(far)
+            keep_rows(pursuit, far)
             rows = rows[far]
             grows = pursuit.extend()
             x[rows], atoms[rows] = pursuit.x, pursuit.count - ~grows
             if not grows.any():
                 break
-            pursuit.keep(grows)
+            keep_rows(pursuit, grows)
             rows = rows[grows]
         return Estimate(x, iterations=atoms)
 

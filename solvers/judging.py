@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,29 @@ from solvers.status import Status
 
 NEXT_TO_NOTHING = 0.01
 """Share of ‖y‖² that an estimate must explain more of, or it has collapsed."""
+
+
+FROM_GOOD_TO_BAD = (
+    Status.COLLAPSED,  # of a part says nothing of the whole, which is judged by itself
+    Status.CONVERGED,
+    Status.PRECISION_LIMIT,
+    Status.MAX_ITERATIONS,
+    Status.DIVERGED,
+)
+
+
+def combined(statuses: Sequence[Array]) -> Array:
+    """How a realization ended whose parts, solved one by one, ended so: as the worst of them.
+
+    Parameters
+    ----------
+    statuses : sequence of int arrays, (B,)
+        As solvers report them.
+    """
+    rank = np.zeros(max(FROM_GOOD_TO_BAD) + 1, int)
+    rank[list(FROM_GOOD_TO_BAD)] = range(len(FROM_GOOD_TO_BAD))
+    worst = np.max([rank[status] for status in statuses], axis=0)
+    return np.array(FROM_GOOD_TO_BAD)[np.maximum(worst, rank[Status.CONVERGED])]
 
 
 def judged(

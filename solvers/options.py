@@ -26,7 +26,7 @@ def option(default: Any, doc: str, *, kw_only: bool = False, **rule: Any) -> Any
     **rule
         Any of `at_least`, `above`, `below` (bounds of a number), `choices` (of a string),
         ``per_factor=True`` (one value or a list of them, one per factor), ``optional=True``
-        (None is allowed; needs `type`), `type`.
+        (None is allowed; needs `type`), `words` (strings that may stand for a number), `type`.
     """
     return dataclasses.field(default=default, kw_only=kw_only, metadata={"doc": doc, **rule})
 
@@ -55,6 +55,15 @@ def check_options(solver: Any) -> None:
 
 def _scalar_option(name: str, value: Any, kind: type, rule: Any) -> Any:
     """`value` as a `kind` within the bounds of `rule`, or a ValueError that names the option."""
+    if kind is bool:
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be true or false, got {value!r}")
+        return bool(value)
+    words = rule.get("words", ())
+    if isinstance(value, str) and value in words:
+        return value
+    if isinstance(value, str) and words:
+        raise ValueError(f"{name} must be a number or one of {words}, got {value!r}")
     number = numbers.Integral if kind is int else numbers.Real
     accepted = str if kind is str else number
     if not isinstance(value, accepted) or isinstance(value, bool | np.bool_):

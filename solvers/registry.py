@@ -12,8 +12,12 @@ from typing import Any
 
 from solvers.bounds import CRB, BayesianCRB, ProductCRB
 from solvers.core import Solver
+from solvers.decomposition import DOMP, DKroSBL, DLasso
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
+from solvers.l1 import BPDN, Lasso
+from solvers.message_passing import UAMPSBL
+from solvers.msbl import Multistage
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
 from solvers.sbl import ClassicSBL
@@ -143,6 +147,13 @@ REGISTRY = SolverRegistry(
         "pc_sbl": PCSBL,
         "omp": OMP,
         "komp": KroneckerOMP,
+        "dkrosbl": DKroSBL,
+        "domp": DOMP,
+        "dlasso": DLasso,
+        "lasso": Lasso,
+        "bpdn": BPDN,
+        "multistage": Multistage,
+        "uamp_sbl": UAMPSBL,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

@@ -1,5 +1,7 @@
 """Small random problems for tests."""
 
+from pathlib import Path
+
 import numpy as np
 
 import solvers
@@ -74,3 +76,17 @@ def stacked(problems):
     weight = np.concatenate([p.error_forms[0].weight for p in problems])
     form = solvers.ErrorForm(problems[0].error_forms[0].factors, weight)
     return solvers.Problem(y, factors, noise_var, variance, list(gains), [form])
+
+
+def reviewers_case(name):
+    """A recorded problem, as a batch of one, and what others have made of it, by name.
+
+    tests/golden/reviewers.npz: inputs drawn for the purpose, outputs (`ref_…`) of the code that He
+    and Joseph published with arXiv 2310.07869 and 2412.00310, run in Octave, or (`ours_…`) of
+    independent implementations of the formulas in docs/numbers.md.
+    """
+    path = Path(__file__).parent / "golden" / "reviewers.npz"
+    with np.load(path) as golden:
+        case = {key.removeprefix(f"{name}_"): golden[key] for key in golden if key.startswith(name)}
+    factors = [case[f"A{i}"] for i in (1, 2, 3) if f"A{i}" in case]
+    return solvers.Problem(case["y"][None], factors, case["noise_var"].reshape(1)), case

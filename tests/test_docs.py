@@ -260,8 +260,8 @@ def install(page, reader, folder):
 def test_entry_point_gives_the_short_name(reader, tmp_path):
     install("adding-a-solver.md", reader, tmp_path)
     registry = Registry("solver", REGISTRY._group, {}, ("solve",))
-    assert "lasso" in registry.names()
-    assert registry.create("lasso", {"strength": 0.5}).strength == 0.5
+    assert "my_lasso" in registry.names()
+    assert registry.create("my_lasso", {"strength": 0.5}).strength == 0.5
 
 
 def test_a_whole_solver_costs_what_its_algorithm_costs():

@@ -136,7 +136,8 @@ class TestDataUnits:
     def test_a_factor_of_zeros_explains_nothing(self):
         problem = self.problem()
         empty = Problem(problem.y, [0 * problem.factors[0], problem.factors[1]], problem.noise_var)
-        for name in ("svd_krosbl", "csbl", "omp", "komp"):
+        names = ("svd_krosbl", "csbl", "omp", "komp", "dkrosbl", "domp", "dlasso")
+        for name in (*names, "lasso", "bpdn", "multistage", "uamp_sbl"):
             estimate = solvers.create(name).solve(empty)
             assert not estimate.x.any()
             assert (estimate.status == Status.COLLAPSED).all()

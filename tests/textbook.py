@@ -150,13 +150,21 @@ def kron_em(
 
 
 def csbl(
-    factors, y, noise_var, *, prune=1e-3, max_iterations=150, tolerance=1e-4, estimate_noise=False
+    factors,
+    y,
+    noise_var,
+    *,
+    prune=1e-3,
+    max_iterations=150,
+    tolerance=1e-4,
+    estimate_noise=False,
+    first_noise_var=None,
 ):
     """Classic SBL with a full dictionary; returns x, iterations, σ²."""
     a, y = kron_all(factors), y.reshape(-1)
     gamma = np.ones(a.shape[1])
     if estimate_noise:
-        noise_var = 0.1 * np.var(y, ddof=1)
+        noise_var = first_noise_var or 0.1 * np.var(y, ddof=1)
     iteration = 0
     while iteration < max_iterations:
         iteration += 1
@@ -293,3 +301,118 @@ def momentum_sbl(
         bound = cost
     mean = Dense.of(a, y, step, step_s2).mean
     return mean.reshape([f.shape[1] for f in factors]), iteration, leaps
+
+
+def decomposed(y, noise_var):
+    """Vectors whose product is near y, by SVDs, the last with its norm; and their noise."""
+    vectors, rest = [], y
+    for m in y.shape[:-1]:
+        u, s, vh = np.linalg.svd(rest.reshape(m, -1), full_matrices=False)
+        vectors.append(u[:, 0])
+        rest = s[0] * vh[0]
+    size2 = np.linalg.norm(rest) ** 2
+    return [*vectors, rest], [noise_var / size2] * len(vectors) + [noise_var]
+
+
+def product(vectors):
+    return kron_all([v[:, None] for v in vectors])[:, 0]
+
+
+def shrink(x, threshold):
+    return x * max(1 - threshold / abs(x), 0) if x != 0 else x
+
+
+def lasso(factors, y, penalty, sweeps=3000):
+    """LASSO by cyclic coordinate descent with a full dictionary."""
+    a, y = kron_all(factors), y.reshape(-1)
+    x, norms2 = np.zeros(a.shape[1], np.result_type(a, y)), np.sum(np.abs(a) ** 2, axis=0)
+    residual = y - a @ x
+    for _ in range(sweeps):
+        largest = 0.0
+        for n, column in enumerate(a.T):
+            new = shrink(x[n] + column.conj() @ residual / norms2[n], penalty / norms2[n])
+            residual = residual - column * (new - x[n])
+            largest, x[n] = max(largest, abs(new - x[n])), new
+        if largest <= 1e-12 * np.abs(x).max():
+            break
+    return x
+
+
+def universal(factors, noise_var, is_complex):
+    a = kron_all(factors)
+    size = np.log(a.shape[1]) * (1 if is_complex else 2)
+    return np.sqrt(noise_var * size) * np.mean([np.linalg.norm(f, axis=0).mean() for f in [a]])
+
+
+def bpdn(factors, y, epsilon):
+    """Least l1 norm within a residual: the LASSO of the penalty that gives it, by bisection."""
+    low, high = 0.0, np.abs(kron_all(factors).conj().T @ y.reshape(-1)).max()
+    for _ in range(32):
+        middle = (low + high) / 2
+        x = lasso(factors, y, middle)
+        if np.linalg.norm(y.reshape(-1) - kron_all(factors) @ x) > epsilon:
+            high = middle
+        else:
+            low = middle
+    return x
+
+
+def msbl(a, y, *, prune=1e-3, max_iterations=150, tolerance=1e-4):
+    """M-SBL of the columns of y with estimated noise; returns x, γ, iterations."""
+    m, r = len(a), y @ y.conj().T / y.shape[1]
+    gamma, noise_var = np.ones(a.shape[1]), 0.1 * np.var(y, ddof=1)
+    iteration = 0
+    while iteration < max_iterations:
+        iteration += 1
+        old, gamma = gamma, np.where(gamma < prune * gamma.max(), 0.0, gamma)
+        inverse = np.linalg.inv(noise_var * np.eye(m) + (a * gamma) @ a.conj().T)
+        power = np.einsum("mn,mk,kn->n", a.conj(), inverse @ r @ inverse, a).real
+        known = gamma * np.einsum("mn,mk,kn->n", a.conj(), inverse, a).real
+        gamma = gamma**2 * power + gamma - gamma * known
+        left = noise_var**2 * np.trace(inverse @ r @ inverse).real
+        noise_var = (left + noise_var * known.sum()) / m
+        if np.linalg.norm(gamma - old) <= tolerance * np.linalg.norm(old):
+            break
+    covariance = noise_var * np.eye(m) + (a * gamma) @ a.conj().T
+    return gamma[:, None] * (a.conj().T @ np.linalg.solve(covariance, y)), gamma, iteration
+
+
+def multistage(factors, y, modes):
+    """M-SBL along one mode after the other; returns x and the iterations of each."""
+    counts = []
+    for mode in modes:
+        moved = np.moveaxis(y, mode, 0)
+        x, _, count = msbl(factors[mode], moved.reshape(len(moved), -1))
+        y = np.moveaxis(x.reshape(-1, *moved.shape[1:]), 0, mode)
+        counts.append(count)
+    return y, counts
+
+
+def uamp_sbl(factors, y, noise_var, iterations, damping, *, estimate_noise=False, start=1.0):
+    """UAMP-SBL with a full dictionary, rotated by its singular vectors; returns x, σ²."""
+    a = kron_all(factors)
+    u, values, _ = np.linalg.svd(a)
+    spectrum = np.zeros(len(a))
+    spectrum[: len(values)] = values**2
+    r, phi = u.conj().T @ y.reshape(-1), u.conj().T @ a
+    m, n = phi.shape
+    tau_x, x, s = start, np.zeros(n, a.dtype), np.zeros(m, a.dtype)
+    gamma, beta = np.full(n, 1 / start), 1.0 if estimate_noise else 1 / noise_var
+    epsilon = 1e-3
+    for _ in range(iterations):
+        tau_p = tau_x * spectrum
+        p = phi @ x - tau_p * s
+        if estimate_noise:
+            h = (beta * tau_p * r + p) / (1 + beta * tau_p)
+            v = tau_p / (1 + beta * tau_p)
+            beta = m / (np.linalg.norm(r - h) ** 2 + v.sum())
+        tau_s = 1 / (tau_p + 1 / beta)
+        s = (1 - damping) * s + damping * tau_s * (r - p)
+        tau_q = n / np.sum(spectrum * tau_s)
+        q = x + tau_q * phi.conj().T @ s
+        d = 1 / (1 + tau_q * gamma)
+        tau_x = (1 - damping) * tau_x + damping * tau_q * d.mean()
+        x = (1 - damping) * x + damping * q * d
+        gamma = (2 * epsilon + 1) / (np.abs(x) ** 2 + tau_x)
+        epsilon = 0.5 * np.sqrt(np.log(gamma.mean()) - np.log(gamma).mean())
+    return x, 1 / beta
