@@ -242,7 +242,8 @@ def _label(axes: Any, panels: Sequence[Panel | Map], width: int) -> None:
         if below is None or below[0] != x:
             ax.set_xlabel(style.literal(textwrap.fill(x, width)))
         if left is None or left[1] != y:
-            ax.set_ylabel(style.literal(textwrap.fill(y, width)))
+            # The panel may be lower than it is wide: titles and notes take from its height.
+            ax.set_ylabel(style.literal(textwrap.fill(y, width * 3 // 4)))
 
 
 # -- words ----------------------------------------------------------------------------------------
