@@ -1,5 +1,6 @@
 """A run in which no worker is at work says so, says why, and ends."""
 
+import contextlib
 import datetime
 import logging
 import re
@@ -157,9 +158,10 @@ def listening(process):
     import psutil
 
     for one in (process, *process.children(recursive=True)):
-        for connection in one.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                yield connection.laddr
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child of some other test's
+            for connection in one.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    yield connection.laddr
 
 
 @pytest.mark.parametrize("dashboard", [pytest.param(True, marks=pytest.mark.slow), False])
