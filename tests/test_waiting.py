@@ -50,7 +50,8 @@ def pause(worker):
 
 
 def test_words_come_within_a_minute():
-    assert checks.SECONDS_BETWEEN_WORDS + checks.SECONDS_BETWEEN_LOOKS < 60
+    for module in (checks, monitor):
+        assert module.SECONDS_BETWEEN_WORDS + module.SECONDS_BETWEEN_LOOKS < 60
 
 
 @pytest.mark.usefixtures("hasty")

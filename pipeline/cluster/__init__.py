@@ -14,11 +14,11 @@ from typing import Any
 
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import batch, existing, local
-from pipeline.cluster.checks import check_workers, wait_for_a_worker
+from pipeline.cluster.checks import check_workers, wait_for_a_worker, workers_at_work
 from pipeline.cluster.systems import SYSTEMS
 from pipeline.errors import InputError
 
-__all__ = ["SYSTEMS", "check_cluster", "check_workers", "connect"]
+__all__ = ["SYSTEMS", "check_cluster", "check_workers", "connect", "workers_at_work"]
 
 log = logging.getLogger("kronsbl")
 

@@ -7,12 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
-from pipeline.cluster import check_cluster, check_workers, connect
+from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.errors import ClusterLost
@@ -251,7 +252,8 @@ class _Computing:
             fan_out = FanOut(client, self._queue, self._done, self._stop)
             patience = self._campaign.cluster.start_timeout
             try:
-                with Monitor(client, fan_out, self._queue, tick, patience):
+                look = partial(workers_at_work, client)
+                with Monitor(look, fan_out, self._queue, tick, patience):
                     fan_out.run()
             except CommClosedError:
                 raise ClusterLost("the scheduler was lost") from None

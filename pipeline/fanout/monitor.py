@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
-from pipeline.cluster.checks import SECONDS_BETWEEN_WORDS, workers_at_work
 from pipeline.fanout.fan_out import FanOut
 from pipeline.fanout.queue import Queue
 
 SECONDS_BETWEEN_LOOKS = 2.0
+
+SECONDS_BETWEEN_WORDS = 50.0
+"""Whoever waits in vain is told so within a minute."""
 
 log = logging.getLogger("kronsbl")
 
@@ -22,7 +24,9 @@ class Monitor(threading.Thread):
 
     Parameters
     ----------
-    client : distributed.Client
+    look
+        Gives the threads of the workers that are at work by address, and says in words what is with
+        the others.
     fan_out
         Given up when no worker has been at work for too long.
     queue
@@ -35,14 +39,14 @@ class Monitor(threading.Thread):
 
     def __init__(
         self,
-        client: Any,
+        look: Callable[[], tuple[dict[str, int], str]],
         fan_out: FanOut,
         queue: Queue,
         tick: Callable[[int], None],
         patience: float,
     ) -> None:
         super().__init__(name="kronsbl-monitor", daemon=True)
-        self._client, self._fan_out, self._queue = client, fan_out, queue
+        self._look, self._fan_out, self._queue = look, fan_out, queue
         self._tick, self._patience = tick, patience
         self._over = threading.Event()
 
@@ -59,7 +63,7 @@ class Monitor(threading.Thread):
         seen = spoke = time.monotonic()
         while not self._over.is_set():
             try:
-                threads, others = workers_at_work(self._client)
+                threads, others = self._look()
             except (OSError, ValueError, RuntimeError):
                 # The scheduler is on its way out; the fan-out will hear of it.
                 threads, others = {}, "the scheduler does not answer"
