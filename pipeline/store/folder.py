@@ -5,8 +5,7 @@
 <store>/blocks/ab/<key>.<score>.npz   one file per block and scoring; exists <=> done
 <store>/blocks/ab/<key>.x.npz         its estimates, where the campaign keeps them
 <store>/failed/<key>.json             beside a block with failed cells: how many, and why
-<store>/cubes/000003.zarr             a published cube
-<store>/LATEST                        names the newest cube
+<store>/cubes/000003.zarr, LATEST     a published cube, and the name of the newest
 """
 
 from __future__ import annotations
