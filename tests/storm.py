@@ -129,8 +129,10 @@ class Company:
             process = self.processes.get(role)
             if process is not None and process.poll() is None:
                 continue
-            if process is not None and process.returncode != -signal.SIGKILL:
-                raise AssertionError(f"{role}: {process.communicate()[1]}")
+            if process is not None:
+                said = process.communicate()[1]
+                if process.returncode != -signal.SIGKILL:
+                    raise AssertionError(f"{role}: {said}")
             command = [sys.executable, "-m", "tests.storm", "--play", role.split()[0]]
             self.processes[role] = subprocess.Popen(
                 [*command, self.store, self.expected],

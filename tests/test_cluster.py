@@ -193,7 +193,7 @@ def test_workers_that_all_go_away(tiny, tmp_path, own_cluster):
             for nanny in own_cluster.nannies:
                 nanny.kill()
 
-    with pytest.raises(pipeline.errors.ClusterLost, match="no worker for 10 s"):
+    with pytest.raises(pipeline.errors.ClusterLost, match="no worker at work for 10 s"):
         pipeline.run(campaign, store, cluster=str(own_cluster.file), progress=strike)
     assert len(Store.open(store).names()) > 5
 

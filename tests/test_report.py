@@ -201,7 +201,9 @@ def test_other_shapes_of_studies(client, tmp_path):
         pipeline.run(campaign_with(**change), tmp_path / name, client)
         page = page_of(pipeline.open_results(tmp_path / name))
         assert page.figures >= 6
-        assert ("heat map" in page.text or "mean, SNR = 10 dB" in page.text) == (name == "grid")
+        assert ("heat map" in page.text or "median NMSE, SNR = 10 dB" in page.text) == (
+            name == "grid"
+        )
 
 
 def test_latency_has_a_section_for_its_hosts(cube, text):
