@@ -191,10 +191,16 @@ class EMSolver(Solver):
         self, model: Model, gamma: tuple[Array, ...], noise_var: Array, prunable: Array
     ) -> tuple[Posterior, Array]:
         """The posterior at γ as pruned, and the squared norm of what was taken from γ."""
-        bounds = self.prune_bounds(len(gamma))
-        gamma, removed = prune(gamma, *bounds, prunable, model.shares, model.unit)
+        gamma, removed = self._pruned(model, gamma, prunable)
         model, gamma = model.compact(gamma)
         return model.posterior(gamma, noise_var), removed
+
+    def _pruned(
+        self, model: Model, gamma: tuple[Array, ...], prunable: Array
+    ) -> tuple[tuple[Array, ...], Array]:
+        """γ without what is too small, and the squared norm of that."""
+        bounds = self.prune_bounds(len(gamma))
+        return prune(gamma, *bounds, prunable, model.shares, model.unit)
 
     def _step(self, problem: Problem, state: _State, *, last: bool) -> tuple[_State, Array]:
         """Make one iteration: M-step, stopping rule, pruning and E-step.
@@ -287,9 +293,8 @@ class EMSolver(Solver):
         that plain EM keeps. So atoms that would go are where the plain step led instead, and go if
         they are to go from there.
         """
-        bounds = self.prune_bounds(len(far))
-        by_leap, _ = prune(far, *bounds, prunable, model.shares, model.unit)
-        by_step, _ = prune(normalize(step), *bounds, prunable, model.shares, model.unit)
+        by_leap, _ = self._pruned(model, far, prunable)
+        by_step, _ = self._pruned(model, normalize(step), prunable)
         return tuple(np.where(f > 0, f, s) for f, s in zip(by_leap, by_step, strict=True))
 
     def _settling(self, before: Array, after: Array) -> Array:
