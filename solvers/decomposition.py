@@ -82,6 +82,7 @@ class Decomposed(Solver):
         {"misfit": ("1", "largest second singular value over the first; 0 where y is a product")}
     )
     source: ClassVar[str] = "He and Joseph, arXiv 2310.07869"
+    family: ClassVar[str] = "decomposition"
 
     @abstractmethod
     def of_factor(self, problem: Problem, factor: int) -> Estimate:

@@ -122,6 +122,7 @@ class OMP(Solver):
     )
 
     source: ClassVar[str] = "Pati, Rezaiifar and Krishnaprasad, Asilomar 1993"
+    family: ClassVar[str] = "greedy"
 
     requires = ("noise_var",)
 
@@ -175,6 +176,7 @@ class KroneckerOMP(Solver):
     )
 
     source: ClassVar[str] = "Caiafa and Cichocki, Neural Computation 25(1), 2013"
+    family: ClassVar[str] = "greedy"
 
     @property
     def requires(self) -> tuple[str, ...]:

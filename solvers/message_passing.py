@@ -58,6 +58,7 @@ class UAMPSBL(Solver):
     initial_gamma: float = initial_gamma(100.0)
 
     source: ClassVar[str] = "Luo et al., arXiv 2101.09954"
+    family: ClassVar[str] = "message passing"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         max_iterations=300, tolerance=1e-4, damping=1.0, initial_gamma=1.0
     )

@@ -78,6 +78,7 @@ class Multistage(Solver):
     initial_gamma: float = initial_gamma(100.0)
 
     source: ClassVar[str] = "He and Joseph, arXiv 2409.08699"
+    family: ClassVar[str] = "Kronecker SBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         prune=1e-3, max_iterations=150, tolerance=1e-4, order="given", initial_gamma=1.0
     )

@@ -201,5 +201,6 @@ def test_says_what_it_requires(solver):
 
 def test_options_are_documented_and_sourced(solver):
     assert solver.source
+    assert solver.family != "other"
     for field in dataclasses.fields(solver):
         assert field.metadata["doc"]
