@@ -287,7 +287,8 @@ class TestTemplate:
     def test_says_what_the_trace_of_its_cost_is(self):
         objectives = {name: solvers.create(name).objective for name in REGISTERED}
         assert {name for name, said in objectives.items() if said == "SBL cost"} == {
-            name for name in REGISTERED if isinstance(solvers.create(name), solvers.EMSolver)
+            "fast_sbl",
+            *(n for n in REGISTERED if isinstance(solvers.create(n), solvers.EMSolver)),
         }
 
 

@@ -20,7 +20,8 @@ import numpy as np
 import scipy.io
 
 from pipeline.solving.contract import BrokenContract
-from solvers import Estimate, IterationState, Problem, Solver, Status, Watch, option
+from solvers import Estimate, IterationState, Problem, Status, Watch, option
+from solvers.noise import NoiseOption
 from solvers.problem import Array
 
 GUARD = 'exec 3<&0; (cat <&3; kill -KILL 0) >/dev/null 2>&1 & "$@" </dev/null 3<&-'
@@ -37,7 +38,7 @@ LONGEST_OUTPUT = 400
 
 
 @dataclass(frozen=True)
-class External(Solver):
+class External(NoiseOption):
     """A program of one's own, in whatever language: docs/external.md.
 
     A batch is written to ``problem.mat`` (or ``.npz``) in a private folder, which the command
@@ -51,9 +52,6 @@ class External(Solver):
         (), "files beside the campaign that it needs in its folder", listed=True, type=str
     )
     format: str = option("mat", "kind of files that are exchanged", choices=("mat", "npz"))
-    noise: str = option(
-        "known", "tell it the noise variance, or let it estimate", choices=("known", "estimate")
-    )
     digest: str = option("", "of the contents of files, so that others are another solver")
     scaling: str = option(
         "none", "none: a program gets the problem as it is", choices=("none",), kw_only=True
@@ -75,11 +73,6 @@ class External(Solver):
             raise ValueError(f"{', '.join(self.files)}: not what they were, {self.digest}")
         object.__setattr__(self, "digest", digest)
         object.__setattr__(self, "_contents", contents)  # travels with this object to workers
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The noise variance, unless it is estimated."""
-        return ("noise_var",) if self.noise == "known" else ()
 
     def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
         with TemporaryDirectory(prefix="kronsbl-") as name:
