@@ -230,5 +230,6 @@ def prune(
     if weights is None or unit is None:
         kept, removed = kernels.prune_rows(joined, dims, *bounds, where)
     else:
-        kept, removed = kernels.prune_weighed_rows(joined, join(weights), dims, *bounds, unit, where)
+        weighed = kernels.prune_weighed_rows
+        kept, removed = weighed(joined, join(weights), dims, *bounds, unit, where)
     return split(kept, gamma), removed
