@@ -77,6 +77,8 @@ class Multistage(Solver):
     )
     initial_gamma: float = initial_gamma(100.0)
 
+    version: ClassVar[int] = 2
+
     source: ClassVar[str] = "He and Joseph, arXiv 2409.08699"
     family: ClassVar[str] = "Kronecker SBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
