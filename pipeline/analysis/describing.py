@@ -85,7 +85,7 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
     ----------
     results
     point
-        Values by the names of dimensions.
+        Values by the names of dimensions, or lists of values.
 
     Raises
     ------
@@ -97,10 +97,10 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
         if name not in axes:
             have = suggest(name, axes) if axes else "nothing is swept in this cube"
             raise InputError(f"{name}: not a swept dimension; {have}")
-        if value not in results[name].values.tolist():
-            raise InputError(
-                f"{name} = {value!r}: not in the cube, which has {results[name].values.tolist()}"
-            )
+        for one in value if isinstance(value, list) else [value]:
+            if one not in results[name].values.tolist():
+                have = results[name].values.tolist()
+                raise InputError(f"{name} = {one!r}: not in the cube, which has {have}")
     return results.sel(dict(point))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,36 @@ def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) ->
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def _labels(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def _names(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> Any:
+    pairs = [word.partition("=") for word in words]
+    for label, equals, _name in pairs:
+        if not equals:
+            raise InputError(f"--label {label}: expected LABEL=NAME")
+    return {label: name for label, _equals, name in pairs} or None
+
+
+def _pair(separator: str, example: str) -> Callable[..., Any]:
+    """What reads two numbers; one of them may be left out of limits."""
+
+    def read(_: click.Context, option: click.Parameter, text: str | None) -> Any:
+        if text is None:
+            return None
+        try:
+            first, second = text.split(separator)
+            found = tuple(float(part) if part.strip() else None for part in (first, second))
+            if separator == "x" and None in found:
+                raise ValueError
+        except ValueError:
+            raise InputError(f"--{option.name} {text}: expected as in {example}") from None
+        return found
+
+    return read
+
+
 @main.command(cls=_Plot, context_settings={"ignore_unknown_options": True})
 @file_argument("store")
 @output_option("PNG, PDF or SVG file.", ".png", ".pdf", ".svg")
@@ -55,19 +86,35 @@ def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) ->
 @click.option("--measure", help="Of the cube, nmse say; for convergence nmse, cost or change.")
 @click.option("--statistic", help="median (the default), mean or pooled, with its 95 % interval.")
 @click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
+@click.option("--solvers", callback=_labels, help="Which are shown, in this order: svd,am.")
+@click.option(
+    "--label", "labels", multiple=True, callback=_names, help="A solver's name: svd=SVD-KroSBL."
+)
+@click.option("--style", help="paper, talk, a style of matplotlib, or a style file.")
+@click.option("--size", callback=_pair("x", "3.5x2.6"), help="Width x height in inches: 3.5x2.6.")
+@click.option("--db/--no-db", "decibels", default=None, help="Mean squared errors in dB, or not.")
+@click.option("--xlim", callback=_pair(":", "5:30"), help="Limits of the horizontal axis: 5:30.")
+@click.option("--ylim", callback=_pair(":", "-50:0"), help="Of the measure, as drawn: -50:0, :0.")
+@click.option("--xlabel", help="Instead of the parameter's name and unit.")
+@click.option("--ylabel", help="Instead of the measure's name and unit.")
+@click.option("--title", help='Instead of study and setting; "" for none.')
+@click.option("--legend", help='right, top, bottom, none, or in the panel: "lower left", best.')
+@click.option("--latex", is_flag=True, default=None, help="Have LaTeX set the text.")
 @POINT
 def plot(
-    store: Path, output: Path, kind: str | None, point: tuple[str, ...], **options: str | None
+    store: Path, output: Path, kind: str | None, point: tuple[str, ...], **options: Any
 ) -> None:
     """Draw STORE, finished or not.
 
-    POINT is one option per swept parameter that is to have one value, by its name in the cube; a
-    kind may have further options of its own.
+    POINT is one option per swept parameter that is to have one value, or a list of some, by its
+    name in the cube; a kind may have further options of its own. With a style or a title, what
+    else would stand around the figure is printed as its caption.
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
       kronsbl plot results/quickstart -o nmse.pdf --statistic mean
       kronsbl plot results/quickstart -o cdf.svg --kind cdf --snr_db 20
+      kronsbl plot results/quickstart -o fig3.pdf --style paper --db --solvers svd,am
     """
     from pipeline import plots
     from pipeline.analysis import axes_of
@@ -83,8 +130,11 @@ def plot(
     for name in [name for name in where if name in own and name not in axes_of(results)]:
         given[name] = where.pop(name)
     check_point(where, axes_of(results))
-    plots.save(plots.draw(results, kind, point=where, **given), output)
+    figure = plots.draw(results, kind, point=where, **given)
+    plots.save(figure, output)
     click.echo(output)
+    if given.keys() & {"style", "title"}:
+        click.echo(figure.get_label())
 
 
 @main.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.analysis import default_measure, describing, measures_of, summarize
+from pipeline.analysis import default_measure, describing, is_power, measures_of, summarize
 from pipeline.analysis.cells import lacking
 from pipeline.analysis.summaries import WHICH_CELLS
 from pipeline.plots import scales
@@ -45,6 +45,7 @@ def drawable_measures(results: xr.Dataset) -> list[str]:
 def measure_axis(variable: xr.DataArray, values: Any, **more: Any) -> Axis:
     """The axis of a measure: logarithmic for errors, linear for rates of success."""
     label = describing.label_of(variable)
+    more["power"] = is_power(str(variable.name))
     if scales.wants_log(values, variable.attrs.get("better", "lower")):
         return Axis.log(label, values, **more)
     return Axis(label, **more)

@@ -12,7 +12,7 @@ from pipeline.analysis.cells import labels_of, not_run
 from pipeline.analysis.listings import Field
 from pipeline.errors import InputError
 from pipeline.plots import kinds
-from pipeline.plots.looks import Looks, looks_of, with_bounds
+from pipeline.plots.looks import Looks, looks_in, with_bounds
 from pipeline.report import charts, summary_tables
 from pipeline.report.page import (
     FactList,
@@ -32,7 +32,7 @@ def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Sect
     results
         As `pipeline.open_results` gives it.
     looks
-        Look of each solver; by default by place on the solver axis.
+        Look of each solver; by default by its place in the campaign.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Sect
     if not bool(ran(results).any()):
         raise InputError("nothing to report: no cell of this cube has been run")
     labels = [str(label) for label in results.solver.values]
-    looks = looks or looks_of(labels)
+    looks = looks or looks_in(results)
     looks = {label: looks[label] for label in labels}
     looks = with_bounds(looks, labels_of(results, "bound"))
     return [
