@@ -61,6 +61,16 @@ def listing(statistics: xr.Dataset, columns: Mapping[str, Column], most: int) ->
     return Listing(places, list(columns), rows, total)
 
 
+def pivot(statistics: xr.Dataset, column: Column, most: int) -> Listing:
+    """A table of one statistic: at most so many rows, one per point, and a column per solver."""
+    axes = [name for name in row_dimensions(statistics) if name != "solver"]
+    fields: dict[tuple[Any, ...], list[Field]] = {}
+    for one in rows_of(statistics):
+        fields.setdefault(tuple(one[name] for name in axes), []).append(column(one))
+    rows = [[*map(place, point), *found] for point, found in fields.items()]
+    return Listing(axes, [str(s) for s in statistics.solver.values], rows[:most], len(rows))
+
+
 def place(value: Any) -> Field:
     """The field of a solver's label or of a value of a swept parameter."""
     is_number = isinstance(value, int | float | np.number)

@@ -36,25 +36,53 @@ if TYPE_CHECKING:
 
 MEASURE = click.option("--measure", help="Default nmse, or the first measure of the cube.")
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN is null.")
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "markdown", "latex"]),
+    help="The table for a text (latex: booktabs), or all numbers as CSV.",
+)
 
 
 @main.command()
 @file_argument("store")
 @MEASURE
 @click.option("--all", "wide", is_flag=True, help="Linear statistics and quantiles as well.")
+@click.option("--statistic", help="One only, solvers side by side: median, mean, db_mean, pooled.")
+@FORMAT
 @JSON
-def summary(store: Path, measure: str | None, wide: bool, as_json: bool) -> None:
+def summary(
+    store: Path,
+    measure: str | None,
+    wide: bool,
+    statistic: str | None,
+    form: str | None,
+    as_json: bool,
+) -> None:
     """Print the statistics of STORE: medians and means with confidence, failures, runtimes.
+
+    In a terminal that is too narrow for them, medians, one row per point.
 
     Examples:
       kronsbl summary results/quickstart
       kronsbl summary results/quickstart --measure srr --all
+      kronsbl summary results/quickstart --statistic median --format latex
       kronsbl summary results/quickstart --json
     """
+    from pipeline.analysis import summarize
+    from pipeline.cli import formats, tables
+
     if as_json:
         click.echo(json.dumps(_summary_for_programs(store, measure)))
-    else:
+    elif form is None and statistic is None:
         show_summary(terminal(), store, measure, wide=wide)
+    else:
+        results, measure = _opened(store, measure)
+        found = summarize(results, measure)
+        if form is None:
+            show(terminal(), *tables.pivot(found, statistic or "median"))
+        else:
+            click.echo(formats.written(form, found, tables.listed(found, statistic)))
 
 
 def show_summary(
@@ -64,7 +92,7 @@ def show_summary(
     from pipeline.cli import tables
 
     results, measure = _opened(store, measure)
-    show(console, *tables.summary(results, measure, wide=wide))
+    show(console, *tables.summary(results, measure, wide=wide, width=console.width))
 
 
 def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
@@ -110,8 +138,11 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
 @file_argument("store")
 @click.option("--reference", help="Label of the solver that the others are compared with.")
 @MEASURE
+@FORMAT
 @JSON
-def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
+def compare(
+    store: Path, reference: str | None, measure: str | None, form: str | None, as_json: bool
+) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
     Differences of the same realization, their confidence, who won how often, the exact sign test,
@@ -122,10 +153,10 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
       kronsbl compare results/quickstart --reference svd
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
-    from pipeline.analysis import caveats, gaps, records
+    from pipeline.analysis import caveats, gaps, listings, records
     from pipeline.analysis import compare as compare_solvers
     from pipeline.analysis.cells import labels_of
-    from pipeline.cli import tables
+    from pipeline.cli import formats, tables
 
     results, measure = _opened(store, measure)
     if reference is None:
@@ -142,6 +173,10 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         }
         about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
         click.echo(json.dumps(about | {"points": records(statistics)}))
+    elif form is not None:
+        columns = (listings.of_comparison if to_bounds is None else listings.of_gaps)(statistics)
+        found = listings.listing(statistics, columns, tables.MOST_ROWS)
+        click.echo(formats.written(form, statistics, found))
     else:
         is_bound = to_bounds is not None
         parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)

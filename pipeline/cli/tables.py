@@ -15,17 +15,21 @@ from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
 from pipeline.analysis.rankings import ranking_lines
 from pipeline.analysis.summaries import MEANS, has_gaps, latencies, means_of, summarize
-from pipeline.cli.terminal import add_row, new_table
+from pipeline.cli.terminal import add_row, new_table, width_of
+from pipeline.errors import InputError
 
 MOST_ROWS = 500
 
 
-def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
+def summary(
+    results: xr.Dataset, measure: str, *, wide: bool = False, width: int | None = None
+) -> list[Table | str]:
     """Statistics of one measure per solver and point: tables, and lines on how to read them.
 
     If the solvers have not all finished the same cells, a second table covers the common ones.
     A table of gaps is added if the cube has bounds, one of latencies if it has them, linear
-    statistics and quantiles if `wide`.
+    statistics and quantiles if `wide`. Where the first table does not fit into `width` letters,
+    there is a table of medians instead of all.
     """
     if not wide:  # what is pooled is shown below only, and takes half of the time
         results = results.drop_vars("signal_energy", errors="ignore")
@@ -37,6 +41,12 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
         "at\nmax.": number("unconverged"),
     }
     parts: list[Table | str] = [*_table(statistics, main | costs, tight=True)]
+    if not wide and width is not None and width_of(parts[0]) > width:
+        return [
+            *pivot(statistics, "median"),
+            f"--all has more; it takes a terminal of {width_of(parts[0])} columns.",
+            *_reading_lines(results, [statistics]),
+        ]
     shown = [statistics]
     others = [  # of mean squared errors, a mean would say little
         m
@@ -82,6 +92,33 @@ def _table(
     if found.total <= MOST_ROWS:
         return [table]
     return [table, f"The first {MOST_ROWS} of {found.total} rows; --json has all."]
+
+
+def pivot(statistics: xr.Dataset, name: str) -> list[Table | str]:
+    """One statistic as a table of points and solvers, and what it is."""
+    found = listed(statistics, name)
+    table = new_table(found.places, found.columns, tight=True)
+    for row in found.rows:
+        add_row(table, *(field.text for field in row))
+    return [f"{describing.statistic_names(statistics.attrs['measure'])[name]} [95 %]:", table]
+
+
+def listed(statistics: xr.Dataset, name: str | None = None) -> listings.Listing:
+    """Statistics as a listing of solvers and points, or one of them with a column per solver.
+
+    Raises
+    ------
+    InputError
+        The measure has no such statistic.
+    """
+    columns = listings.of_statistics(statistics)
+    if name is None:
+        return listings.listing(statistics, columns, MOST_ROWS)
+    titles = describing.statistic_names(statistics.attrs["measure"])
+    known = [name for name, title in titles.items() if title + INTERVAL in columns]
+    if name not in known:
+        raise InputError(f"no statistic {name!r} of this measure; it has {', '.join(known)}")
+    return listings.pivot(statistics, columns[titles[name] + INTERVAL], MOST_ROWS)
 
 
 def _linear(statistics: xr.Dataset) -> dict[str, Column]:

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pipeline.driver.planning import Plan
     from pipeline.store.state import StoreState
 
@@ -44,7 +43,6 @@ def fitted(table: Table, console: Console) -> Iterator[Table]:
 
     Every part begins with the columns that say which row it is, those aligned to the left.
     """
-    unlimited = console.options.update(max_width=10_000)
 
     def part_of(columns: list[Column]) -> Table:
         part = copy.copy(table)
@@ -55,11 +53,17 @@ def fitted(table: Table, console: Console) -> Iterator[Table]:
     shown: list[Column] = []
     for column in (c for c in table.columns if c.justify != "left"):
         wider = part_of([*names, *shown, column])
-        if shown and Measurement.get(console, unlimited, wider).maximum > console.width:
+        if shown and width_of(wider) > console.width:
             yield part_of([*names, *shown])
             shown = []
         shown.append(column)
     yield part_of([*names, *shown])
+
+
+def width_of(table: Table | str) -> int:
+    """The letters that the longest row of a table takes."""
+    wide = Console(width=10_000)
+    return Measurement.get(wide, wide.options, table).maximum
 
 
 def size(count: float) -> str:
