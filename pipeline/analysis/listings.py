@@ -14,7 +14,7 @@ from pipeline.analysis import describing
 from pipeline.analysis.cells import is_power
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.rows import row_dimensions, rows_of
-from pipeline.analysis.summaries import MEANS
+from pipeline.analysis.summaries import MEANS, means_of
 
 Row = Mapping[str, Any]
 ENDS = ("", "_low", "_high")
@@ -154,6 +154,13 @@ def of_statistics(
         titles[name] + INTERVAL: interval(name, forms.get(name, form_of(measure)), doubts=doubts)
         for name in there
     }
+
+
+def of_means(results: xr.Dataset, statistics: xr.Dataset, measures: list[str]) -> Any:
+    """Means of measures of a cube, joined to a summary's numbers of cells, and their columns."""
+    counts = statistics[["used", "cells", "missing", "failed"]]
+    found = counts.merge(means_of(results, measures))
+    return found, counted(found) | {m: interval(m, "{:.3g}".format) for m in measures}
 
 
 def of_comparison(found: xr.Dataset) -> dict[str, Column]:

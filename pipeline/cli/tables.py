@@ -14,7 +14,7 @@ from pipeline.analysis.caveats import LEGEND, caveats
 from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
 from pipeline.analysis.rankings import ranking_lines
-from pipeline.analysis.summaries import MEANS, has_gaps, latencies, means_of, summarize
+from pipeline.analysis.summaries import MEANS, has_gaps, latencies, summarize
 from pipeline.cli.terminal import add_row, new_table, width_of
 from pipeline.errors import InputError
 
@@ -55,10 +55,8 @@ def summary(
         if "detail" not in results[m].attrs
     ]
     if others:
-        means = statistics[["used", "cells", "missing", "failed"]].merge(means_of(results, others))
-        columns = {m: listings.interval(m, "{:.3g}".format) for m in others}
         parts.append("Means of the other measures [95 %]:")
-        parts += _table(means, listings.counted(means) | columns)
+        parts += _table(*listings.of_means(results, statistics, others))
     if wide:
         parts += _table(statistics, listings.counted(statistics) | _linear(statistics))
         parts += _table(statistics, listings.counted(statistics) | _quantiles(statistics))

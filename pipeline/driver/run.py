@@ -16,11 +16,12 @@ from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
-from pipeline.errors import ClusterLost
+from pipeline.errors import ClusterLost, InputError
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.html import facts
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
@@ -98,6 +99,20 @@ class Run:
         """True when everything that was asked for is there and nothing crashed on the way."""
         return not (self.missing or self.damaged or self.stopped or self.counts.failed)
 
+    def _repr_html_(self) -> str:
+        counts = dataclasses.asdict(self.counts) | {"missing": self.missing}
+        told = ("total", "before", "done", "failed", "missing")
+        stopped = [f"{label}: {why}" for label, why in self.stopped.items()]
+        return facts(
+            f"Run of {self.store}",
+            {
+                "cells": ", ".join(f"{name} {counts[name]}" for name in told),
+                "stopped": "\n".join(stopped),
+                "damaged": "\n".join(self.damaged),
+                "open it": f"kronsbl.open_results({str(self.store)!r})" if self.cube else "",
+            },
+        )
+
 
 def run(
     campaign: Campaign | str | Path,
@@ -159,6 +174,8 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
+    elif client.asynchronous:  # its methods give nothing but promises
+        raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     pending = pending_blocks(

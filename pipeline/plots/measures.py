@@ -36,9 +36,10 @@ def undrawable(results: xr.Dataset, measure: str | None) -> str | None:
     return reason
 
 
-def drawable_measures(results: xr.Dataset) -> list[str]:
-    """Measures that a report shows, the default one first."""
+def drawable_measures(results: xr.Dataset, *, details: bool = False) -> list[str]:
+    """Measures that a report draws, the default one first; or those that are details."""
     names = [name for name in measures_of(results) if undrawable(results, name) is None]
+    names = [name for name in names if ("detail" in results[name].attrs) == details]
     return sorted(names, key=lambda name: name != default_measure(results))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -49,15 +49,58 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
     -------
     matplotlib.figure.Figure
     """
+    names = {s: describing.solver_text(results, s) for s in map(str, results.solver.values)}
+    names |= {label: style.Markup(name) for label, name in appearance.labels.items()}
+    drawn = panels(data, looks, names, appearance)
+    figure, handles = drawn.figure, drawn.handles
+    words = "" if appearance.alone else data.legend
+    notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
+    if drawn.bar is not None:
+        label = drawn.bar.ax.get_ylabel()
+        drawn.bar.set_label(", ".join(filter(None, [label, style.literal(words)])))
+    elif handles:
+        _legend(figure, {names[s]: handles[s] for s in names if s in handles}, words, appearance)
+    elif words:
+        notes = [*_in_place_of_legend(figure.axes[0], words), *notes]
+    study = [f"{describing.name_of(results)} – {describing.realizations(results)}"]
+    study += [describing.setting(results)]
+    figure.set_label(". ".join(filter(None, [*study, *data.legend.splitlines(), *notes])) + ".")
+    if appearance.alone:
+        figure.suptitle(style.Markup(appearance.title or ""))
+    else:
+        _frame(figure, study, notes)
+    return figure
+
+
+class Drawn(NamedTuple):
+    """A figure with its panels, but without words around them.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+    handles : dict
+        A line of each solver, for the legend; none where the solvers are on an axis.
+    bar : matplotlib.colorbar.Colorbar or None
+        The scale of the colours of maps.
+    """
+
+    figure: Figure
+    handles: dict[str, Any]
+    bar: Any
+
+
+def panels(
+    data: FigureData, looks: Looks, names: Mapping[str, str], appearance: Appearance
+) -> Drawn:
+    """Draw the panels of a figure, with the names of the solvers in it."""
     count = len(data.panels)
     columns = count if count <= 3 else 2 if count == 4 else 3
     size = _size(appearance, count, columns)
     columns = min(columns, max(int(size[0] / NARROWEST), 1))
     figure, axes = style.canvas(math.ceil(count / columns), columns, size)
-    names = {s: describing.solver_text(results, s) for s in map(str, results.solver.values)}
-    names |= {label: style.Markup(name) for label, name in appearance.labels.items()}
     handles: dict[str, Any] = {}
     norm: Any = None  # of all maps: a scale of colours that is theirs together
+    bar = None
     for number, ax in enumerate(axes.flat):
         if number >= count:
             ax.set_visible(False)
@@ -71,22 +114,10 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
             handles |= _curves(ax, panel, looks, names, crowded=columns > 1 or size[0] < 4)
     # The panel may be lower than it is wide: titles and notes take from its height.
     _label(axes, data.panels, 40 if count <= 2 else 28, 0.7 if appearance.alone else 0.5)
-    words = "" if appearance.alone else data.legend
-    notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
-    if isinstance(data.panels[0], Map):
-        _colour_bar(figure, axes[axes != None], image, data.panels[0].colour, words)  # noqa: E711
-    elif handles:
-        _legend(figure, {names[s]: handles[s] for s in names if s in handles}, words, appearance)
-    elif words:
-        notes = [*_in_place_of_legend(axes[0, 0], words), *notes]
-    study = [f"{describing.name_of(results)} – {describing.realizations(results)}"]
-    study += [describing.setting(results)]
-    figure.set_label(". ".join(filter(None, [*study, *data.legend.splitlines(), *notes])) + ".")
-    if appearance.alone:
-        figure.suptitle(style.Markup(appearance.title or ""))
-    else:
-        _frame(figure, study, notes)
-    return figure
+    first = data.panels[0]
+    if isinstance(first, Map):
+        bar = _colour_bar(figure, axes[axes != None], image, first.colour)  # noqa: E711
+    return Drawn(figure, handles, bar)
 
 
 def _size(appearance: Appearance, count: int, columns: int) -> tuple[float, float]:
@@ -220,15 +251,13 @@ def _map(ax: Axes, panel: Map, norm: Any) -> Any:
     return image
 
 
-def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis, legend: str) -> None:
+def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis) -> Any:
     """The scale of colours, beside all maps."""
     bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
     if colour.scale == "log":
         set_axis(bar.ax.yaxis, colour)
-    if isinstance(colour.label, style.Markup):
-        bar.set_label(colour.label)
-    else:
-        bar.set_label(style.literal(", ".join(filter(None, [colour.label, legend]))))
+    bar.set_label(style.worded(colour.label))
+    return bar
 
 
 # -- axes -----------------------------------------------------------------------------------------

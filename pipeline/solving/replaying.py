@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.campaign.blocks import Configuration
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
+from pipeline.html import facts
 from pipeline.scenarios import Truth
 from pipeline.solving import process
 from pipeline.solving.contract import check_estimate
@@ -49,13 +50,20 @@ class Replay:
     solver: str
     point: Mapping[str, Any]
     realization: int
-    problem: Problem
-    truth: Truth
-    estimate: Estimate
-    trace: Trace
+    problem: Problem = dataclasses.field(repr=False)
+    truth: Truth = dataclasses.field(repr=False)
+    estimate: Estimate = dataclasses.field(repr=False)
+    trace: Trace = dataclasses.field(repr=False)
     objective: str
     cell: dict[str, Any]
     stored: dict[str, Any] | None
+
+    def _repr_html_(self) -> str:
+        found = {name: str(value) for name, value in self.cell.items()}
+        if self.stored is not None:
+            found = {name: f"{text} (stored: {self.stored[name]})" for name, text in found.items()}
+        point = "".join(f", {name} = {value}" for name, value in self.point.items())
+        return facts(f"{self.solver}{point}, realization {self.realization}", found)
 
 
 def replay(
