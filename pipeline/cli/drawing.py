@@ -12,6 +12,8 @@ from pipeline.cli.base import (
     POINT,
     Command,
     check_point,
+    complete_labels,
+    complete_measures,
     file_argument,
     main,
     output_option,
@@ -36,6 +38,7 @@ class _Plot(Command):
                 lines.append((name, str(error)))
         with formatter.section("Kinds"):
             formatter.write_dl(lines)
+        super().format_epilog(ctx, formatter)
 
 
 def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -83,10 +86,19 @@ def _pair(separator: str, example: str) -> Callable[..., Any]:
     help="Default: curves, or a heat map where two parameters vary.",
     shell_complete=_kinds_that_begin,
 )
-@click.option("--measure", help="Of the cube, nmse say; for convergence nmse, cost or change.")
+@click.option(
+    "--measure",
+    shell_complete=complete_measures,
+    help="Of the cube, nmse say; for convergence nmse, cost or change.",
+)
 @click.option("--statistic", help="median (the default), mean or pooled, with its 95 % interval.")
 @click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
-@click.option("--solvers", callback=_labels, help="Which are shown, in this order: svd,am.")
+@click.option(
+    "--solvers",
+    shell_complete=complete_labels,
+    callback=_labels,
+    help="Which are shown, in this order: svd,am.",
+)
 @click.option(
     "--label", "labels", multiple=True, callback=_names, help="A solver's name: svd=SVD-KroSBL."
 )

@@ -19,6 +19,8 @@ from pipeline.cli.base import (
     FAILED,
     POINT,
     check_point,
+    complete_labels,
+    complete_measures,
     file_argument,
     main,
     output_option,
@@ -34,7 +36,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-MEASURE = click.option("--measure", help="Default nmse, or the first measure of the cube.")
+MEASURE = click.option(
+    "--measure",
+    shell_complete=complete_measures,
+    help="Default nmse, or the first measure of the cube.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN is null.")
 FORMAT = click.option(
     "--format",
@@ -136,7 +142,11 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
 
 @main.command()
 @file_argument("store")
-@click.option("--reference", help="Label of the solver that the others are compared with.")
+@click.option(
+    "--reference",
+    shell_complete=complete_labels,
+    help="Label of the solver that the others are compared with.",
+)
 @MEASURE
 @FORMAT
 @JSON
@@ -206,7 +216,9 @@ def export(store: Path, output: Path) -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True})
 @file_argument("store")
-@click.option("--solver", required=True, help="Label of the solver.")
+@click.option(
+    "--solver", required=True, shell_complete=complete_labels, help="Label of the solver."
+)
 @click.option("--realization", required=True, type=int)
 @CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)

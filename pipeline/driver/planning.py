@@ -19,7 +19,7 @@ from pipeline.cluster.local import usable_cores
 from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
 from pipeline.driver.preparation import default_store, dry_run, extended
 from pipeline.errors import in_one_line
-from pipeline.html import facts
+from pipeline.html import Shown
 from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
@@ -75,7 +75,7 @@ class SolverPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """Plan of a campaign.
 
     Attributes
@@ -116,20 +116,6 @@ class Plan:
     jobs: int
     job_script: str
     warnings: list[str]
-
-    def _repr_html_(self) -> str:
-        hours = "\n".join(f"{p.label}: {p.seconds / 3600:.3g} h" for p in self.solvers)
-        return facts(
-            "Plan",
-            {
-                "cells": f"{self.cells_done} of {self.cells} done, in {self.blocks} blocks",
-                "core time": f"{self.core_seconds / 3600:.3g} h\n{hours}",
-                "wall time": f"{self.wall_seconds / 3600:.3g} h on {self.workers} workers",
-                "memory": f"{self.worker_bytes / 1e6:.0f} MB per worker",
-                "store": f"{self.store_files} files, {self.store_bytes / 1e6:.3g} MB",
-                "warnings": "\n".join(self.warnings),
-            },
-        )
 
 
 def plan(

@@ -21,7 +21,7 @@ from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
-from pipeline.html import facts
+from pipeline.html import Shown
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
@@ -70,7 +70,7 @@ Progress = Callable[[Counts], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """Result of a run.
 
     Attributes
@@ -98,20 +98,6 @@ class Run:
     def ok(self) -> bool:
         """True when everything that was asked for is there and nothing crashed on the way."""
         return not (self.missing or self.damaged or self.stopped or self.counts.failed)
-
-    def _repr_html_(self) -> str:
-        counts = dataclasses.asdict(self.counts) | {"missing": self.missing}
-        told = ("total", "before", "done", "failed", "missing")
-        stopped = [f"{label}: {why}" for label, why in self.stopped.items()]
-        return facts(
-            f"Run of {self.store}",
-            {
-                "cells": ", ".join(f"{name} {counts[name]}" for name in told),
-                "stopped": "\n".join(stopped),
-                "damaged": "\n".join(self.damaged),
-                "open it": f"kronsbl.open_results({str(self.store)!r})" if self.cube else "",
-            },
-        )
 
 
 def run(

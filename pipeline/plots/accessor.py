@@ -1,4 +1,4 @@
-"""``ds.kronsbl``: statistics and figures of a cube, or of a part of one, from the dataset itself."""
+"""``ds.kronsbl``: statistics and figures of a cube, or of a part of one, from itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@xr.register_dataset_accessor("kronsbl")
+@xr.register_dataset_accessor("kronsbl")  # type: ignore[no-untyped-call]
 class Accessor:
     """What kronsbl makes of a cube; `pipeline.open_results` brings it along.
 

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.campaign.blocks import Configuration
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
-from pipeline.html import facts
+from pipeline.html import Shown
 from pipeline.scenarios import Truth
 from pipeline.solving import process
 from pipeline.solving.contract import check_estimate
@@ -25,7 +25,7 @@ from solvers.registry import suggest
 
 
 @dataclasses.dataclass(frozen=True)
-class Replay:
+class Replay(Shown):
     """A cell, solved again.
 
     Attributes
@@ -57,13 +57,6 @@ class Replay:
     objective: str
     cell: dict[str, Any]
     stored: dict[str, Any] | None
-
-    def _repr_html_(self) -> str:
-        found = {name: str(value) for name, value in self.cell.items()}
-        if self.stored is not None:
-            found = {name: f"{text} (stored: {self.stored[name]})" for name, text in found.items()}
-        point = "".join(f", {name} = {value}" for name, value in self.point.items())
-        return facts(f"{self.solver}{point}, realization {self.realization}", found)
 
 
 def replay(
