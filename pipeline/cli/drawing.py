@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +51,6 @@ def _labels(_: click.Context, __: click.Parameter, text: str | None) -> list[str
     return None if text is None else [word.strip() for word in text.split(",")]
 
 
-def _names(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> Any:
-    pairs = [word.partition("=") for word in words]
-    for label, equals, _name in pairs:
-        if not equals:
-            raise InputError(f"--label {label}: expected LABEL=NAME")
-    return {label: name for label, _equals, name in pairs} or None
-
-
-def _pair(separator: str, example: str) -> Callable[..., Any]:
-    """What reads two numbers; one of them may be left out of limits."""
-
-    def read(_: click.Context, option: click.Parameter, text: str | None) -> Any:
-        if text is None:
-            return None
-        try:
-            first, second = text.split(separator)
-            found = tuple(float(part) if part.strip() else None for part in (first, second))
-            if separator == "x" and None in found:
-                raise ValueError
-        except ValueError:
-            raise InputError(f"--{option.name} {text}: expected as in {example}") from None
-        return found
-
-    return read
-
-
 @main.command(cls=_Plot, context_settings={"ignore_unknown_options": True})
 @file_argument("store")
 @output_option("PNG, PDF or SVG file.", ".png", ".pdf", ".svg")
@@ -99,14 +72,12 @@ def _pair(separator: str, example: str) -> Callable[..., Any]:
     callback=_labels,
     help="Which are shown, in this order: svd,am.",
 )
-@click.option(
-    "--label", "labels", multiple=True, callback=_names, help="A solver's name: svd=SVD-KroSBL."
-)
+@click.option("--label", "labels", type=(str, str), multiple=True, help="Name it: svd SVD-KroSBL.")
 @click.option("--style", help="paper, talk, a style of matplotlib, or a style file.")
-@click.option("--size", callback=_pair("x", "3.5x2.6"), help="Width x height in inches: 3.5x2.6.")
+@click.option("--size", type=float, nargs=2, help="Width and height in inches: 3.5 2.6.")
 @click.option("--db/--no-db", "decibels", default=None, help="Mean squared errors in dB, or not.")
-@click.option("--xlim", callback=_pair(":", "5:30"), help="Limits of the horizontal axis: 5:30.")
-@click.option("--ylim", callback=_pair(":", "-50:0"), help="Of the measure, as drawn: -50:0, :0.")
+@click.option("--xlim", type=float, nargs=2, help="Limits of the horizontal axis: 5 30.")
+@click.option("--ylim", type=float, nargs=2, help="Limits of the measure, as drawn: -50 0.")
 @click.option("--xlabel", help="Instead of the parameter's name and unit.")
 @click.option("--ylabel", help="Instead of the measure's name and unit.")
 @click.option("--title", help='Instead of study and setting; "" for none.')
@@ -137,6 +108,7 @@ def plot(
         make_importable(Path.cwd(), {"scenario": {"use": kind}})
     results = open_results(store)
     where = point_of(point)
+    options["labels"] = dict(options["labels"])
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     own = plots.options_of(kind) if kind is not None else []
     for name in [name for name in where if name in own and name not in axes_of(results)]:
