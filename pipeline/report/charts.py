@@ -6,6 +6,7 @@ import dataclasses
 import io
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -58,6 +59,8 @@ def _charts(data: FigureData, looks: Looks) -> list[Chart]:
 
 def _still(data: FigureData, panel: Panel | Map, looks: Looks) -> bytes:
     """The panel as a picture that needs no JavaScript."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     from pipeline.plots import static, style
 
     with style.rc():
@@ -65,7 +68,8 @@ def _still(data: FigureData, panel: Panel | Map, looks: Looks) -> bytes:
         names = {label: label for label in looks}
         drawn = static.panels(alone, looks, names, Appearance(size=(5.4, 3.4), title=""))
         file = io.BytesIO()
-        drawn.figure.savefig(file, format="svg", metadata={"Date": None})
+        canvas: Any = FigureCanvasSVG(drawn.figure)
+        canvas.print_svg(file, metadata={"Date": None})
     return re.sub(rb"(\d\.\d\d)\d+", rb"\1", file.getvalue())  # half of the bytes were decimals
 
 
