@@ -19,9 +19,10 @@ from rich.console import Console
 
 import pipeline
 from pipeline import Campaign
+from pipeline.analysis.describing import point_words
 from pipeline.campaign.request import Request
 from pipeline.cli import main
-from pipeline.cli.base import point_of, point_words, show
+from pipeline.cli.base import point_of, show
 from pipeline.cli.running import _troubles
 from pipeline.cli.terminal import add_row, new_table
 from pipeline.driver import run as driver

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tomli_w
 import xarray as xr
 
 from pipeline.analysis import axes_of, cells, is_power, tails
@@ -104,6 +105,33 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
     return results.sel(dict(point))
 
 
+def subset(
+    results: xr.Dataset, solvers: Sequence[str] = (), point: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """The part of a cube with some of its solvers, in that order, and at some values.
+
+    Parameters
+    ----------
+    results
+    solvers
+        Labels; all where none is given.
+    point
+        Values by the names of dimensions, which stay as dimensions of one value.
+
+    Raises
+    ------
+    InputError
+        No such solver, dimension or value.
+    """
+    known = list(map(str, results.solver.values))
+    for label in solvers:
+        if label not in known:
+            raise InputError(f"no solver {label!r} in this cube; {suggest(label, known)}")
+    fix(results, point or {})
+    at = {name: [value] for name, value in (point or {}).items()}
+    return results.sel({"solver": list(dict.fromkeys(solvers)) or known, **at})
+
+
 def free_axes(results: xr.Dataset) -> list[str]:
     """Swept dimensions with more than one value."""
     return [axis for axis in axes_of(results) if results.sizes[axis] > 1]
@@ -143,6 +171,25 @@ def short_text(value: Any) -> str:
     """A value of a swept parameter, without its name and unit."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     return f"{value:g}" if is_number else str(value)
+
+
+def point_words(point: Mapping[str, Any]) -> list[str]:
+    """A point as words of the command line, whose values are read as TOML where they can be."""
+    words = []
+    for name, value in point.items():
+        text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+        if isinstance(value, str) and toml_value(value) == value:
+            text = value  # it cannot be taken for anything else than text
+        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+    return words
+
+
+def toml_value(text: str) -> Any:
+    """The value that a word of the command line stands for: as in TOML, or else the word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:

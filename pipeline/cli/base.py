@@ -121,19 +121,6 @@ def path_option(*names: str, **options: Any) -> Callable[[F], F]:
     return click.option(*names, type=click.Path(path_type=Path), **options)
 
 
-def point_words(point: Mapping[str, Any]) -> list[str]:
-    """A point as words that `point_of` reads."""
-    import tomli_w
-
-    words = []
-    for name, value in point.items():
-        text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
-        if isinstance(value, str) and point_of((f"--{name}={value}",))[name] == value:
-            text = value  # it cannot be taken for anything else than text
-        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
-    return words
-
-
 def output_option(words: str, *suffixes: str, required: bool = True) -> Callable[[F], F]:
     """The option -o for a file that is to be written; what is wrong with it shows before the work.
 
@@ -169,20 +156,16 @@ POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
 
 def point_of(words: tuple[str, ...]) -> dict[str, Any]:
     """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
-    import tomllib
+    from pipeline.analysis.describing import toml_value
 
     pairs = [
         part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
     ]
     if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
         raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
-    point = {}
-    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        try:
-            point[name[2:]] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            point[name[2:]] = value
-    return point
+    return {
+        name[2:]: toml_value(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)
+    }
 
 
 def check_point(point: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,54 +40,74 @@ MEASURE = click.option("--measure", help="Default nmse, or the first measure of 
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN is null.")
 
 
-@main.command()
+def _labels(_: click.Context, __: click.Parameter, text: str) -> list[str]:
+    """Labels between commas, which may have commas in brackets of their own."""
+    return [label.strip() for label in re.split(r",(?![^\[]*\])", text) if label.strip()]
+
+
+SOLVERS = click.option(
+    "--solvers", default="", callback=_labels, help="Some of the solvers only, as in a,b."
+)
+WITH_POINT = {"ignore_unknown_options": True}
+
+
+@main.command(context_settings=WITH_POINT)
 @file_argument("store")
 @MEASURE
+@SOLVERS
 @click.option("--all", "wide", is_flag=True, help="Linear statistics and quantiles as well.")
 @JSON
-def summary(store: Path, measure: str | None, wide: bool, as_json: bool) -> None:
+@POINT
+def summary(store: Path, wide: bool, as_json: bool, **which: Any) -> None:
     """Print the statistics of STORE: medians and means with confidence, failures, runtimes.
+
+    POINT is one option per swept parameter that is to have one value, by its name in the cube.
 
     Examples:
       kronsbl summary results/quickstart
       kronsbl summary results/quickstart --measure srr --all
+      kronsbl summary results/quickstart --solvers am,svd --snr_db 20
       kronsbl summary results/quickstart --json
     """
     if as_json:
-        click.echo(json.dumps(_summary_for_programs(store, measure)))
+        click.echo(json.dumps(_summary_for_programs(*opened(store, **which))))
     else:
-        show_summary(terminal(), store, measure, wide=wide)
+        show_summary(terminal(), store, wide=wide, **which)
 
 
-def show_summary(
-    console: Console, store: Path, measure: str | None = None, *, wide: bool = False
-) -> None:
+def show_summary(console: Console, store: Path, *, wide: bool = False, **which: Any) -> None:
     """Print the tables of statistics."""
     from pipeline.cli import tables
 
-    results, measure = _opened(store, measure)
-    show(console, *tables.summary(results, measure, wide=wide))
+    show(console, *tables.summary(*opened(store, **which), wide=wide))
 
 
-def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
-    """A cube that has something to show, and the measure to look at."""
-    from pipeline.analysis import check, default_measure
+def opened(
+    store: Path,
+    measure: str | None = None,
+    solvers: Sequence[str] = (),
+    point: tuple[str, ...] = (),
+) -> tuple[xr.Dataset, str]:
+    """The part of a cube that was asked for and has something to show, and the measure."""
+    from pipeline.analysis import axes_of, check, default_measure
     from pipeline.analysis.cells import ran
+    from pipeline.analysis.describing import subset
     from pipeline.results.publishing import open_results
 
-    results = open_results(store)
+    results, where = open_results(store), point_of(point)
     measure = measure or default_measure(results)
     check(results, measure)
+    check_point(where, axes_of(results))
+    results = subset(results, solvers, where)
     if not bool(ran(results).any()):
-        raise InputError(f"{store}: nothing to show, no cell of its cube has been run")
+        raise InputError(f"{store}: nothing to show, no cell of its cube has been run there")
     return results, measure
 
 
-def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
+def _summary_for_programs(results: xr.Dataset, measure: str) -> dict[str, Any]:
     from pipeline import analysis
     from pipeline.analysis import records, summarize
 
-    results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
     about = {
         **{
@@ -106,20 +128,24 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
     return about | {name: records(found) for name, found in more.items() if found is not None}
 
 
-@main.command()
+@main.command(context_settings=WITH_POINT)
 @file_argument("store")
 @click.option("--reference", help="Label of the solver that the others are compared with.")
 @MEASURE
+@SOLVERS
 @JSON
-def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
+@POINT
+def compare(store: Path, reference: str | None, as_json: bool, **which: Any) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
     Differences of the same realization, their confidence, who won how often, the exact sign test,
     and the ratio of runtimes. A failed realization is lost to any estimate. With a bound as the
     reference, the gaps of the solvers' means. An unfinished cube is compared where both are done.
+    POINT is one option per swept parameter that is to have one value.
 
     Examples:
       kronsbl compare results/quickstart --reference svd
+      kronsbl compare results/quickstart --reference svd --solvers am --snr_db 20
       kronsbl compare results/quickstart --reference svd --measure srr --json
     """
     from pipeline.analysis import caveats, gaps, records
@@ -127,10 +153,12 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
     from pipeline.analysis.cells import labels_of
     from pipeline.cli import tables
 
-    results, measure = _opened(store, measure)
     if reference is None:
-        labels = ", ".join(map(str, results.solver.values))
+        labels = ", ".join(map(str, opened(store)[0].solver.values))
         raise InputError(f"--reference is missing: one of the solvers {labels}")
+    if which["solvers"]:
+        which["solvers"].append(reference)
+    results, measure = opened(store, **which)
     to_bounds = gaps(results, measure) if reference in labels_of(results, "bound") else None
     if to_bounds is None:
         statistics = compare_solvers(results, reference, measure)
@@ -146,6 +174,36 @@ def compare(store: Path, reference: str | None, measure: str | None, as_json: bo
         is_bound = to_bounds is not None
         parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)
         show(terminal(), *parts)
+
+
+@main.command(context_settings=WITH_POINT)
+@file_argument("store")
+@click.option("--solver", required=True, help="Label of the solver.")
+@click.option("--against", help="Label of another: where is the solver furthest behind it?")
+@MEASURE
+@click.option("-n", default=10, show_default=True, type=click.IntRange(min=1), help="How many.")
+@JSON
+@POINT
+def worst(
+    store: Path, solver: str, against: str | None, n: int, as_json: bool, **which: Any
+) -> None:
+    """List the realizations of STORE on which a solver did worst, and how to see them again.
+
+    POINT is one option per swept parameter that is to have one value.
+
+    Examples:
+      kronsbl worst results/quickstart --solver svd --against oracle
+      kronsbl worst results/quickstart --solver am -n 3 --snr_db 20
+    """
+    from pipeline import analysis
+    from pipeline.cli import tables
+
+    results, measure = opened(store, **which)
+    found = analysis.worst(results, solver, against, measure, n)
+    if as_json:
+        click.echo(json.dumps([one.record() for one in found]))
+    else:
+        show(terminal(), *tables.worst(found, measure, against, store))
 
 
 @main.command()
@@ -169,7 +227,7 @@ def export(store: Path, output: Path) -> None:
     click.echo(output)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(context_settings=WITH_POINT)
 @file_argument("store")
 @click.option("--solver", required=True, help="Label of the solver.")
 @click.option("--realization", required=True, type=int)

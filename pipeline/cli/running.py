@@ -21,7 +21,6 @@ from pipeline.cli.base import (
     WORKERS,
     file_argument,
     main,
-    point_words,
     set_up_logging,
     show,
     tell,
@@ -112,6 +111,7 @@ def run(
 
 def _troubles(result: Run) -> Iterator[str]:
     """Say what did not go well in a run, and what to do next."""
+    from pipeline.analysis.describing import point_words
     from pipeline.store import Store
     from pipeline.store.failures import common_failures
 
