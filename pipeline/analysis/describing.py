@@ -201,7 +201,8 @@ def setting(results: xr.Dataset) -> str:
     """The scenario with the parameters that are the same everywhere in a cube."""
     tables = tables_of(results)
     parameters = {k: v for k, v in tables.get("scenario", {}).items() if k != "use"}
-    for key in tables.get("sweep", {}):
+    swept = tables.get("sweep", {}).items()
+    for key in (k for axis, given in swept for k in (given if isinstance(given, dict) else [axis])):
         name, _, element = key.partition(".")
         if element and isinstance(parameters.get(name), list):
             parameters[name][int(element)] = "·"

@@ -116,12 +116,13 @@ def worst(
     for place in zip(*np.unravel_index(order, losses.shape), strict=True):
         index: Any = dict(zip(found.loss.dims, place, strict=True))
         at, cells = found.isel(index), results[names].isel(index).compute()
+        places = [str(k) for k in (*axes_of(results), *at.coords) if k != "realization"]
         words = list(_words(cells.sel(solver=solver), measure))
         other = "" if against is None else _ending(cells.sel(solver=against))
         worst_cells.append(
             Worst(
                 solver=solver,
-                point={str(k): v.item() for k, v in at.coords.items() if k != "realization"},
+                point={name: at[name].item() for name in places},
                 realization=int(at.realization),
                 value=float(at.value),
                 against=float(at.against),

@@ -22,6 +22,9 @@ Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Realizations = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 NAME = r"^\w[\w.+-]*$"
 Name = Annotated[str, Field(strict=True, pattern=NAME, max_length=100)]
+LABEL = r"^\w[\w.+-]*(\[[\w.+=,-]+\])?$"
+Label = Annotated[str, Field(strict=True, pattern=LABEL, max_length=100)]
+"""Of a solver: a name, or one with options that were swept, as in ``svd[prune=0.001]``."""
 Word = Annotated[str, Field(strict=True, min_length=1)]
 DEFAULT_BATCH = 50
 

@@ -157,6 +157,7 @@ POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
 def point_of(words: tuple[str, ...]) -> dict[str, Any]:
     """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
     from pipeline.analysis.describing import toml_value
+    from pipeline.campaign.axes import value_label
 
     pairs = [
         part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
@@ -164,7 +165,8 @@ def point_of(words: tuple[str, ...]) -> dict[str, Any]:
     if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
         raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
     return {
-        name[2:]: toml_value(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)
+        name[2:]: value_label(toml_value(value))
+        for name, value in zip(pairs[::2], pairs[1::2], strict=True)
     }
 
 

@@ -27,7 +27,14 @@ from pipeline.cli.base import (
     terminal,
 )
 from pipeline.cli.looking import show_summary
-from pipeline.cli.terminal import plan_lines, plan_table, size, status_lines, status_table
+from pipeline.cli.terminal import (
+    grid_lines,
+    plan_lines,
+    plan_table,
+    size,
+    status_lines,
+    status_table,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,6 +161,8 @@ def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) 
     from pipeline.driver.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
+    if not as_json:
+        show(terminal(), *grid_lines(study))
     found = plan_campaign(study, **where)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))

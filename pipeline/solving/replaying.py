@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.campaign.axes import value_label
 from pipeline.campaign.blocks import Configuration
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
@@ -140,6 +141,7 @@ def _find(asked: Request, solver: str, point: Mapping[str, Any]) -> Configuratio
     if solver not in labels:
         raise InputError(f"solver {solver!r}: not in the store; {suggest(solver, labels)}")
     dimensions = {axis.dimension: axis for axis in asked.axes}
+    point = {name: value_label(value) for name, value in point.items()}
     for name in point:
         if name not in dimensions:
             raise InputError(f"{name}: not a swept dimension; {suggest(name, dimensions)}")
