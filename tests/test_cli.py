@@ -305,18 +305,6 @@ def test_status_counts_cells(finished):
     assert state["bytes"]["blocks"] > 1000
 
 
-def test_solvers_lists_every_option():
-    done = invoke("solvers")
-    assert done.exit_code == 0
-    for word in (
-        "am_krosbl  estimator: ",
-        "inner_max_iterations",
-        "crb  bound: ",
-        "arXiv 2307.14719",
-    ):
-        assert word in done.output
-
-
 def test_help_and_version():
     assert "kronsbl run workflows/quickstart.toml" in invoke("--help").output
     for command in main.commands:

@@ -49,6 +49,27 @@ class Campaign(Table):
 
     The fields are the tables of the file; the properties are what they come to. Build one with
     `load`, or with `from_tables` from the same tables as Python dictionaries.
+
+    Attributes
+    ----------
+    campaign : table
+        What makes a study this one, and how large it is.
+    scenario : table
+        Where realizations come from: ``use``, its name or ``module:Class``, and its parameters.
+    solvers : table of tables
+        A table for each configured solver, ``[solvers.LABEL]``: ``use``, its name or
+        ``module:Class``, ``batch`` where it needs another one than the campaign, and its options.
+    sweep : table
+        The axes of the grid. A key names a parameter of the scenario, or one element of a list
+        ("measurements.0"), and its values, which may be whole lists. A table of parameters makes
+        one axis along which they move together; its first parameter names the places. A key
+        "solvers.LABEL.OPTION" makes a solver of each value.
+    output : table
+        What to store beside the measures.
+    limits : table
+        When to give a realization up.
+    cluster : table
+        What a batch system must be told.
     """
 
     campaign: Header

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import sys
@@ -13,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.cli.base import (
     CODE,
@@ -29,7 +26,6 @@ from pipeline.cli.base import (
     tell,
     terminal,
 )
-from pipeline.cli.terminal import add_row
 from pipeline.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
@@ -270,24 +266,3 @@ def _frames_below(error: Exception, file: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = max(number for number, frame in enumerate(frames) if frame.filename == file)
     return "".join(traceback.format_list(frames[last + 1 :]))
-
-
-@main.command()
-def solvers() -> None:
-    """List solvers with their kinds, sources, options and defaults."""
-    from solvers.registry import REGISTRY
-
-    console = terminal()
-    for name in REGISTRY.names():
-        try:
-            found = REGISTRY.find(name)
-        except ValueError as error:  # of another distribution, and out of order
-            show(console, f"{name}  {error}")
-            continue
-        about = f"  {getattr(found, 'kind', 'estimator')}: {getattr(found, 'source', '')}"
-        console.print(Text.assemble((name, "bold"), about), highlight=False)
-        table = Table("option", "default", "what", box=None, padding=(0, 2))
-        for field in dataclasses.fields(found):
-            add_row(table, field.name, repr(field.default), field.metadata.get("doc", ""))
-        if table.rows:
-            console.print(table)
