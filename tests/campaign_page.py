@@ -16,8 +16,8 @@ INTRODUCTION = """\
 # The campaign file
 
 Every table and key, made from the models that check the file. `kronsbl init NAME` writes a file to
-start from, `kronsbl init --schema` a JSON schema by which editors complete and explain keys (see
-`kronsbl init --help`), and `kronsbl plan FILE` says what a file means before anything runs. A key
+start from, `kronsbl init --schema` a JSON schema by which editors complete and explain keys (its
+help says how), and `kronsbl plan FILE` says what a file means before anything runs. A key
 that is not here is refused, with the nearest one that is.
 """
 

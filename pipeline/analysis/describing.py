@@ -12,8 +12,9 @@ import numpy as np
 import tomli_w
 import xarray as xr
 
-from pipeline.analysis import axes_of, cells, is_power, tails
+from pipeline.analysis import cells, tails
 from pipeline.analysis.caveats import caveats
+from pipeline.analysis.cells import axes_of, is_power
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
@@ -197,8 +198,8 @@ def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
     return ", ".join(value_text(results[name], value) for name, value in point.items())
 
 
-def setting(results: xr.Dataset) -> str:
-    """The scenario with the parameters that are the same everywhere in a cube."""
+def constants(results: xr.Dataset) -> dict[str, Any]:
+    """The scenario's parameters that the campaign sets and does not sweep; "·" for an element."""
     tables = tables_of(results)
     parameters = {k: v for k, v in tables.get("scenario", {}).items() if k != "use"}
     swept = tables.get("sweep", {}).items()
@@ -208,6 +209,12 @@ def setting(results: xr.Dataset) -> str:
             parameters[name][int(element)] = "·"
         else:
             parameters.pop(name, None)
+    return parameters
+
+
+def setting(results: xr.Dataset) -> str:
+    """The scenario with the parameters that are the same everywhere in a cube."""
+    parameters = constants(results)
     fixed = {
         str(n): v.item() for n, v in results.coords.items() if v.ndim == 0 and str(n) != "solver"
     }

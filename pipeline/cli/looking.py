@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -131,7 +132,9 @@ def _summary_for_programs(results: xr.Dataset, measure: str) -> dict[str, Any]:
 @SOLVERS
 @JSON
 @POINT
-def compare(store: Path, reference: str | None, as_json: bool, **which: Any) -> None:
+def compare(
+    store: Path, reference: str | None, as_json: bool, point: tuple[str, ...], **which: Any
+) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
     Differences of the same realization, their confidence, who won how often, the exact sign test,
@@ -139,36 +142,46 @@ def compare(store: Path, reference: str | None, as_json: bool, **which: Any) -> 
     reference, the gaps of the solvers' means. An unfinished cube is compared where both are done.
     POINT is one option per swept parameter that is to have one value.
 
+    With two stores, every solver of the second with itself in the first: in pairs where scenario,
+    point and seed agree.
+
     Examples:
       kronsbl compare results/quickstart --reference svd
       kronsbl compare results/quickstart --reference svd --solvers am --snr_db 20
-      kronsbl compare results/quickstart --reference svd --measure srr --json
+      kronsbl compare results/before results/after --snr_db 20
     """
-    from pipeline.analysis import caveats, gaps, records
-    from pipeline.analysis import compare as compare_solvers
+    from pipeline import analysis
     from pipeline.analysis.cells import labels_of
     from pipeline.cli import tables
 
-    if reference is None:
+    others = list(itertools.takewhile(lambda word: not word.startswith("--"), point))
+    which["point"] = point[len(others) :]
+    if len(others) + (reference is not None) != 1:
         labels = ", ".join(map(str, opened(store)[0].solver.values))
-        raise InputError(f"--reference is missing: one of the solvers {labels}")
-    if which["solvers"]:
+        raise InputError(f"give either a second store, or as --reference one of {labels}")
+    if reference is not None and which["solvers"]:
         which["solvers"].append(reference)
     results, measure = opened(store, **which)
-    to_bounds = gaps(results, measure) if reference in labels_of(results, "bound") else None
-    if to_bounds is None:
-        statistics = compare_solvers(results, reference, measure)
+    parts: list[Any] = []
+    if reference is None:
+        before, results = results, opened(Path(others[0]), **which)[0]
+        for name, one, path in (("first", before, store), ("second", results, others[0])):
+            commit = one.attrs.get("computed_with_commit", "unknown")
+            parts.append(f"the {name}: {path}, commit {commit}")
+        statistics = analysis.compare(results, before, measure)
+        parts += tables.comparison(results, statistics)
+    elif reference in labels_of(results, "bound") and (gaps := analysis.gaps(results, measure)):
+        statistics = gaps.sel(bound=[reference]).assign_attrs(reference=reference)
+        parts += tables.gap_parts(statistics)
     else:
-        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
+        statistics = analysis.compare(results, reference, measure)
+        parts += tables.comparison(results, statistics)
     if as_json:
-        about = {
-            k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
-        }
-        about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
-        click.echo(json.dumps(about | {"points": records(statistics)}))
+        names = ("measure", "reference", "better", "confidence", "unpaired")
+        about = {name: statistics.attrs.get(name) for name in names}
+        about["caveats"] = [caveat._asdict() for caveat in analysis.caveats(results)]
+        click.echo(json.dumps(about | {"points": analysis.records(statistics)}))
     else:
-        is_bound = to_bounds is not None
-        parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)
         show(terminal(), *parts)
 
 
