@@ -100,6 +100,14 @@ def show(console: Console, *parts: Table | str) -> None:
                 console.print(piece, highlight=False)
 
 
+class _Lines(logging.Handler):
+    """Standard error as it is now: while a bar is shown, what stands above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        print(self.format(record), file=sys.stderr)
+
+
 def set_up_logging(quiet: bool) -> None:
     """Our own messages as lines; none of Dask's, whose tracebacks tell users nothing."""
     import dask
@@ -107,7 +115,7 @@ def set_up_logging(quiet: bool) -> None:
     # Read when distributed is imported, which is later.
     chatty = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
     dask.config.set({"logging": dict.fromkeys(chatty, "critical")})
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
     logging.getLogger("kronsbl").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
