@@ -105,7 +105,14 @@ DROP = object()
         (("sweep", "solvers.svd.use"), ["a"], "sweep.solvers.svd.use: given in [solvers.svd] as"),
         (("sweep", "solvers.svd.prune"), [], "sweep.solvers.svd.prune: no values"),
         (("sweep", "solvers.svd.prune"), [-1], "solvers.svd[prune=-1]: prune must be at least 0"),
-        (("sweep", "solvers"), {"svd": {"prun": [0]}}, "solvers.svd[prun=0]: svd_krosbl has no o"),
+        (("sweep", "solvers.svd.prun"), [0], "solvers.svd[prun=0]: svd_krosbl has no option"),
+        (
+            ("sweep", "solvers"),
+            {"svd": {"prune": [0]}},
+            'quote the key: "solvers.LABEL.OPTION" = [',
+        ),
+        (("sweep", "solvers.svd.prune"), {"a": [0]}, 'quote the key: "solvers.LABEL.OPTION" = [0]'),
+        (("sweep", 3), [0], "sweep.3"),
         (("sweep", "solver.svd.prune"), [0.1], 'an option of a solver, "solvers.LABEL.OPTION"'),
         (("sweep", "svd.prune"), [0.1], 'for an option of a solver, "solvers.LABEL.OPTION"'),
         (("sweep",), DROP, "scenario: snr_db: missing"),
@@ -441,7 +448,7 @@ def test_an_axis_is_no_part_of_what_decides_a_number(tiny):
 
 def test_options_of_solvers_become_configurations(tiny):
     tiny["sweep"]["solvers.svd.prune"] = [1e-4, 0.01]
-    tiny["sweep"]["solvers"] = {"svd": {"noise": ["known", "estimate"]}}
+    tiny["sweep"]["solvers.svd.noise"] = ["known", "estimate"]
     campaign = Campaign.from_tables(tiny)
     assert [axis.key for axis in campaign.axes] == ["snr_db"]
     assert list(campaign.solvers) == [

@@ -104,35 +104,24 @@ def value_label(value: Any) -> Any:
     return canonical(value)
 
 
-def as_tables(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """The table ``[sweep]`` with options of solvers under one key each.
-
-    Raises
-    ------
-    ValueError
-        TOML has made a table of a key with a dot in it, or a value is no list.
-    """
-    found: dict[str, Any] = {}
+def check_sweep(sweep: Mapping[str, Any]) -> None:
+    """Raise ValueError where TOML has made a table of a key with dots, or a value is no list."""
     for key, value in sweep.items():
         columns = value if isinstance(value, Mapping) else {key: value}
-        if key in SOLVER_TABLES and value is columns:
-            nested = {f"{key}.{label}": options for label, options in columns.items()}
-            found |= {f"{place}.{o}": v for place, of in nested.items() for o, v in of.items()}
-            continue
-        found[key] = value
+        if not columns:
+            raise ValueError(f"sweep.{key}: no parameters; give at least one list of values")
         for name, values in columns.items():
             at = key if value is not columns else f"{key}.{name}"
-            if name.isdecimal():
+            of_solver = str(at).partition(".")[0] in SOLVER_TABLES
+            if value is columns and (of_solver or str(name).isdecimal()):
+                at = f"{OF_SOLVERS}LABEL.OPTION" if of_solver else at
                 shown = values if isinstance(values, list) and len(values) < 10 else "[…]"
                 raise ValueError(
-                    f"sweep: {at} without quotes is a table in TOML; quote the key: "
+                    f"sweep: {key}.{name} without quotes is a table in TOML; quote the key: "
                     f'"{at}" = {shown}'
                 )
             if not isinstance(values, list):
                 raise ValueError(f"sweep.{at}: expected a list of values, got {values!r:.100}")
-        if not columns:
-            raise ValueError(f"sweep.{key}: no parameters; give at least one list of values")
-    return found
 
 
 def with_configurations(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,9 +135,10 @@ def with_configurations(tables: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         A key names no solver, its option is given besides, or the values are none.
     """
-    sweep, solvers = as_tables(tables["sweep"]), tables["solvers"]
+    check_sweep(tables["sweep"])
+    sweep, solvers = dict(tables["sweep"]), tables["solvers"]
     options: dict[str, list[list[tuple[str, Any]]]] = {}
-    for key in [key for key in sweep if key.startswith(OF_SOLVERS)]:
+    for key in [key for key in sweep if str(key).startswith(OF_SOLVERS)]:
         axis, where = Axis.of(key, sweep.pop(key)), f"sweep.{key}"
         label, _, option = key.removeprefix(OF_SOLVERS).rpartition(".")
         if not isinstance(solvers.get(label), Mapping):
