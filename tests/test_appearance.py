@@ -173,7 +173,7 @@ def test_what_cannot_be_drawn_so_is_one_clear_line(results, monkeypatch, tmp_pat
 def test_the_command_draws_for_a_paper(results, monkeypatch, tmp_path):
     monkeypatch.setattr("pipeline.results.publishing.open_results", lambda _: results)
     words = shlex.split(
-        "--style paper --db --solvers s2,s0 --label s2 SVD --ylim -60 0 --snr_db [0,10]"
+        "--style paper --db --solvers s2,s0 --label s2 SVD --ylim -60 0 --snr_db 0 --snr_db 10"
     )
     found = CliRunner().invoke(main, ["plot", "s", "-o", str(tmp_path / "x.svg"), *words])
     assert found.exit_code == 0

@@ -168,6 +168,7 @@ def of_comparison(found: xr.Dataset) -> dict[str, Column]:
     in_db, reference = is_power(found.attrs["measure"]), found.attrs["reference"]
     unit, signed = (", dB", "{:+.2f}".format) if in_db else ("", "{:+.3g}".format)
     doubts = bool(found.doubtful.any())
+    test = "rank test" if found.attrs.get("unpaired") else "sign test"
 
     def failures(one: Row) -> Field:
         own, others = int(one["failed"]), int(one["reference_failed"])
@@ -183,7 +184,7 @@ def of_comparison(found: xr.Dataset) -> dict[str, Column]:
         ),
         f"won, %{INTERVAL}": interval("won", lambda share: f"{100 * share:.0f}"),
         "tied": number("tied", "{:.0%}".format),
-        "sign test": lambda one: Field(describing.sign_text(one, reference), _key(one["p_holm"])),
+        test: lambda one: Field(describing.sign_text(one, reference), _key(one["p_holm"])),
         f"times as fast{INTERVAL}": interval("speed", "{:.3g}".format),
     }
 
@@ -197,10 +198,16 @@ def reading_comparison(found: xr.Dataset) -> list[str]:
     measure, reference = found.attrs["measure"], found.attrs["reference"]
     tests = int(found.p_value.notnull().sum())
     sign = "negative" if found.attrs.get("better", "lower") == "lower" else "positive"
+    unpaired = found.attrs.get("unpaired", "")
+    how, test = "on the same realizations", "exact sign test"
+    if unpaired:
+        how, test = (
+            f"on others, since {unpaired}: differences of medians and means",
+            ("Mann and Whitney's test"),
+        )
     lines = [
-        f"{measure} minus that of {reference} on the same realizations; {sign} is better than "
-        f"{reference}.",
-        f"p: exact sign test, corrected for the {tests} comparisons (Holm). Speed: ratio of the "
+        f"{measure} minus that of {reference} {how}; {sign} is better than {reference}.",
+        f"p: {test}, corrected for the {tests} comparisons (Holm). Speed: ratio of the "
         "sums of batched runtimes; its interval is from batches.",
     ]
     if _any_failed(found):

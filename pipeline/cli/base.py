@@ -122,6 +122,14 @@ def show(console: Console, *parts: Table | str) -> None:
                 console.print(piece, highlight=False)
 
 
+class _Lines(logging.Handler):
+    """Standard error as it is now: while a bar is shown, what stands above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        print(self.format(record), file=sys.stderr)
+
+
 def set_up_logging(quiet: bool) -> None:
     """Our own messages as lines; none of Dask's, whose tracebacks tell users nothing."""
     import dask
@@ -129,7 +137,7 @@ def set_up_logging(quiet: bool) -> None:
     # Read when distributed is imported, which is later.
     chatty = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
     dask.config.set({"logging": dict.fromkeys(chatty, "critical")})
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
     logging.getLogger("kronsbl").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
@@ -141,19 +149,6 @@ def file_argument(name: str) -> Callable[[F], F]:
 def path_option(*names: str, **options: Any) -> Callable[[F], F]:
     """An option that takes a file or a folder."""
     return click.option(*names, type=click.Path(path_type=Path), **options)
-
-
-def point_words(point: Mapping[str, Any]) -> list[str]:
-    """A point as words that `point_of` reads."""
-    import tomli_w
-
-    words = []
-    for name, value in point.items():
-        text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
-        if isinstance(value, str) and point_of((f"--{name}={value}",))[name] == value:
-            text = value  # it cannot be taken for anything else than text
-        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
-    return words
 
 
 def output_option(words: str, *suffixes: str, required: bool = True) -> Callable[[F], F]:
@@ -190,21 +185,22 @@ POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
 
 
 def point_of(words: tuple[str, ...]) -> dict[str, Any]:
-    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
-    import tomllib
+    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML.
+
+    What is given several times becomes a list.
+    """
+    from pipeline.analysis.describing import toml_value
+    from pipeline.campaign.axes import value_label
 
     pairs = [
         part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
     ]
     if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
         raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
-    point = {}
+    found: dict[str, list[Any]] = {}
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        try:
-            point[name[2:]] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            point[name[2:]] = value
-    return point
+        found.setdefault(name[2:], []).append(value_label(toml_value(value)))
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 def check_point(point: Mapping[str, Any], known: Iterable[str]) -> None:

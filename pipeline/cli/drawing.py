@@ -11,13 +11,13 @@ from pipeline.cli.base import (
     POINT,
     Command,
     check_point,
-    complete_labels,
     complete_measures,
     file_argument,
     main,
     output_option,
     point_of,
 )
+from pipeline.cli.looking import SOLVERS
 from pipeline.errors import InputError
 
 
@@ -47,10 +47,6 @@ def _kinds_that_begin(_: click.Context, __: click.Parameter, incomplete: str) ->
     return [name for name in names() if name.startswith(incomplete)]
 
 
-def _labels(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
-    return None if text is None else [word.strip() for word in text.split(",")]
-
-
 @main.command(cls=_Plot, context_settings={"ignore_unknown_options": True})
 @file_argument("store")
 @output_option("PNG, PDF or SVG file.", ".png", ".pdf", ".svg")
@@ -66,12 +62,7 @@ def _labels(_: click.Context, __: click.Parameter, text: str | None) -> list[str
 )
 @click.option("--statistic", help="median (the default), mean or pooled, with its 95 % interval.")
 @click.option("--cells", help="all (the default), or common: those that all solvers have finished.")
-@click.option(
-    "--solvers",
-    shell_complete=complete_labels,
-    callback=_labels,
-    help="Which are shown, in this order: svd,am.",
-)
+@SOLVERS
 @click.option("--label", "labels", type=(str, str), multiple=True, help="Name it: svd SVD-KroSBL.")
 @click.option("--style", help="paper, talk, a style of matplotlib, or a style file.")
 @click.option("--size", type=float, nargs=2, help="Width and height in inches: 3.5 2.6.")
@@ -89,9 +80,9 @@ def plot(
 ) -> None:
     """Draw STORE, finished or not.
 
-    POINT is one option per swept parameter that is to have one value, or a list of some, by its
-    name in the cube; a kind may have further options of its own. With a style or a title, what
-    else would stand around the figure is printed as its caption.
+    POINT is one option per swept parameter that is to have one value, by its name in the cube,
+    given again for several values; a kind may have further options of its own. With a style or a
+    title, what else would stand around the figure is printed as its caption.
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -13,6 +15,7 @@ from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
 from pipeline.analysis.cells import is_power, measures_of
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
+from pipeline.analysis.outliers import Worst
 from pipeline.analysis.rankings import ranking_lines
 from pipeline.analysis.summaries import MEANS, has_gaps, latencies, summarize
 from pipeline.cli.terminal import add_row, new_table, width_of
@@ -207,3 +210,19 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
 def gap_parts(statistics: xr.Dataset) -> list[Table | str]:
     """How far the means of solvers lie above bounds; see `pipeline.analysis.gaps`."""
     return [f"{describing.GAP}:", *_table(statistics, listings.of_gaps(statistics))]
+
+
+def worst(found: Sequence[Worst], measure: str, against: str | None, store: Path) -> list[str]:
+    """The worst realizations, what went wrong, and the commands that show them."""
+    unit, form = " dB" if is_power(measure) else "", listings.form_of(measure)
+    lines = []
+    for one in found:
+        at = ", ".join(f"{k}={describing.short_text(v)}" for k, v in one.point.items())
+        said = f"{measure} {form(one.value)}{unit}"
+        if against:
+            said += f", {against} {form(one.against)}{unit}, {one.loss:.3g}{unit} behind"
+        lines += [
+            f"realization {one.realization}{at and f' at {at}'}: {said}; {one.words}",
+            f"  kronsbl replay {shlex.quote(str(store))} {one.options}",
+        ]
+    return lines or ["none: no realization has been run"]

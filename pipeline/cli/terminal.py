@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pipeline.campaign import Campaign
     from pipeline.driver.planning import Plan
     from pipeline.store.state import StoreState
 
@@ -124,6 +125,23 @@ def status_lines(state: StoreState) -> list[str]:
                 f"ended without a word: {run.host}, process {run.pid}, {span(run.silent)} ago"
             )
     return lines
+
+
+def grid_lines(campaign: Campaign) -> Iterator[str]:
+    """What the sweep of a campaign means: its points, and what is set at each place of an axis."""
+    sizes = " × ".join(str(len(axis.values)) for axis in campaign.axes) or "1"
+    yield (
+        f"grid       {sizes} = {len(campaign.scenarios)} points × {len(campaign.solvers)} solvers "
+        f"× {campaign.realizations} realizations"
+    )
+    for axis in campaign.axes:
+        if axis.is_zipped:
+            for value, sets in axis.places.items():
+                words = ", ".join(f"{key} = {setting}" for key, setting in sets.items())
+                yield f"  {axis.dimension} {value}: {words}"
+        else:
+            yield f"  {axis.dimension}: {', '.join(map(str, axis.values))}"
+    yield f"  solver: {', '.join(campaign.solvers)}"
 
 
 def plan_table(found: Plan) -> Table:

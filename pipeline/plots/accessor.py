@@ -39,6 +39,12 @@ class Accessor:
         """Every other solver against one, in pairs; see `pipeline.analysis.compare`."""
         return analysis.compare(self._results, reference, self._measure(measure))
 
+    def worst(
+        self, solver: str, against: str | None = None, measure: str | None = None, n: int = 10
+    ) -> list[analysis.Worst]:
+        """The realizations that went worst for a solver; see `pipeline.analysis.worst`."""
+        return analysis.worst(self._results, solver, against, self._measure(measure), n)
+
     def verdict(self, reference: str, measure: str | None = None) -> str:
         """Where a solver is better than all others, in a sentence; only what is certain."""
         return verdict(self._results, self.compare(reference, measure))

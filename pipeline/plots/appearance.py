@@ -12,7 +12,6 @@ from pipeline.analysis import to_db
 from pipeline.errors import InputError
 from pipeline.plots.base import Axis, Curve, FigureData, Map, Panel
 from pipeline.plots.style import Markup
-from solvers.registry import suggest
 
 Limits = tuple[float | None, float | None]
 
@@ -90,12 +89,6 @@ class Appearance:
     def alone(self) -> bool:
         """Whether the words around the figure are left to its caption."""
         return self.title is not None or self.style is not None
-
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Raise InputError where a solver is named that is none of a cube's."""
-        for name in (*self.solvers, *self.labels):
-            if name not in labels:
-                raise InputError(f"no solver {name!r} in this cube; {suggest(name, labels)}")
 
     def applied(self, data: FigureData) -> FigureData:
         """The figure in dB, if so wished, and within the limits."""

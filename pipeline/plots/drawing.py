@@ -64,10 +64,8 @@ def draw(
     """
     check(results)
     look = Appearance(**{name: options.pop(name) for name in NAMES if name in options})
-    look.check_labels([str(label) for label in results.solver.values])
-    results = describing.fix(results, point or {})
-    if look.solvers:
-        results = results.sel(solver=list(look.solvers))
+    describing.subset(results, list(look.labels))  # there are such solvers
+    results = describing.subset(describing.fix(results, point or {}), look.solvers)
     if measure is not None:
         options["measure"] = measure
     if kind is None:
