@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import report
-from pipeline.analysis import summarize, to_db
+from pipeline.analysis import summarize, to_db, worst
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.plots.looks import looks_of
@@ -99,8 +99,9 @@ def test_the_page_says_what_was_run_and_what_came_out(text):
 def test_figures_come_first_and_the_machine_last(cube):
     titles = [section.title for section in report.sections_of(cube)]
     assert titles[:2] == ["In short", "Figures"]
-    assert titles[-5:] == [
-        *("Comparison", "Summary", "How realizations ended", "What was run", "Campaign")
+    assert titles[-6:] == [
+        *("Comparison", "Worst realizations", "Summary", "How realizations ended"),
+        *("What was run", "Campaign"),
     ]
 
 
@@ -184,6 +185,15 @@ def test_solvers_are_held_against_the_best_one_and_against_bounds(cube):
     assert "6.02 [6.02, 6.02]" in bounded_page.text
     alone = cube.sel(solver=["svd"])
     assert "Against" not in page_of(alone).text
+
+
+def test_the_worst_realizations_can_be_seen_again(cube):
+    (section,) = [s for s in report.sections_of(cube) if s.title == "Worst realizations"]
+    (table,) = section.parts
+    one = worst(cube, "svd", "oracle")[0]
+    assert "svd is furthest behind oracle" in table.caption
+    assert table.rows[0][1].key == one.value
+    assert table.rows[0][-1] == f"kronsbl replay STORE {one.options}"
 
 
 def test_a_page_profits_nowhere_from_failures():

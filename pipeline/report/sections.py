@@ -53,6 +53,7 @@ def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Sect
         Section("In short", [*(line for line in said if line.text), *_notes(results)]),
         *figures(results, looks),
         Section("Comparison", summary_tables.comparisons_of(results, found)),
+        Section("Worst realizations", summary_tables.worst_of(results, found)),
         Section("Summary", summary_tables.tables_of(results)),
         Section("How realizations ended", endings(results)),
         Section("What was run", about(results)),

@@ -22,6 +22,7 @@ from pipeline.analysis import (
     listings,
     ranking_lines,
     summarize,
+    worst,
 )
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
@@ -92,6 +93,29 @@ def comparisons_of(results: xr.Dataset, found: xr.Dataset | None) -> list[Part]:
         parts.append(table(results, to_bounds, listings.of_gaps(to_bounds), describing.GAP))
         parts.append(Paragraph(f"*: {describing.MARKED}."))
     return parts
+
+
+def worst_of(results: xr.Dataset, found: xr.Dataset | None) -> list[Part]:
+    """Realizations on which the best solver is furthest behind an oracle, or did worst."""
+    if found is None:
+        return []
+    solver, measure = found.attrs["reference"], found.attrs["measure"]
+    against = next(iter(labels_of(results, "oracle")), None)
+    form, unit = listings.form_of(measure), " dB" if is_power(measure) else ""
+    rows: list[list[Field | str]] = [
+        [
+            describing.point_text(results, one.point) or "–",
+            _cell(Field(form(one.value) + unit, one.value)),
+            _cell(Field(form(one.against) + unit if against else "–", one.against)),
+            one.words,
+            f"kronsbl replay STORE {one.options}",
+        ]
+        for one in worst(results, solver, against, measure)
+    ]
+    behind = f"is furthest behind {against}" if against else "did worst"
+    caption = f"Realizations on which {solver} {behind}, and what is known of why."
+    columns = ["point", f"{measure} of {solver}", f"of {against}", "what went wrong", "to see it"]
+    return [SortableTable(caption, columns, rows)] if rows else []
 
 
 def table(
