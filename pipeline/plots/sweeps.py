@@ -128,11 +128,11 @@ class Curves(MeasureKind):
 
         Over two swept parameters, of the first measure only: the others are in the tables.
         """
-        first, *others = drawable_measures(results)
-        found = [cls(first, statistic) for statistic in ("median", "mean")]
+        names = drawable_measures(results)
+        found = [cls(name, statistic) for name in names[:1] for statistic in ("median", "mean")]
         found += [cls("nmse", "pooled")] if labels_of(results, "bound") else []
         if len(describing.free_axes(results)) < 2:
-            found += [cls(name, "median" if is_power(name) else "mean") for name in others]
+            found += [cls(name, "median" if is_power(name) else "mean") for name in names[1:]]
         return found
 
 
