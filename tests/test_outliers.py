@@ -112,6 +112,8 @@ def test_a_subset_keeps_its_dimensions():
     assert part.solver.values.tolist() == ["s2", "s0"]
     assert dict(part.status.sizes) == {"solver": 2, "snr_db": 1, "realization": 30}
     assert subset(results).identical(results)
+    swept = results.assign_coords(solver=["a", "svd[prune=0.1]", "svd[prune=1]"])
+    assert subset(swept, ["svd", "a"]).solver.values.tolist() == [*swept.solver.values[1:], "a"]
     for bad in ({"solvers": ["s7"]}, {"point": {"snr": 1}}, {"point": {"snr_db": 7}}):
         with pytest.raises(InputError):
             subset(results, **bad)
