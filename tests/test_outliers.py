@@ -98,6 +98,13 @@ def test_no_such_solver(labels):
         worst(cube(), *labels)
 
 
+def test_one_value_per_realization_is_needed():
+    results = cube()
+    results["wide"] = results.nmse.expand_dims(pattern=2)
+    with pytest.raises(InputError, match="wide has several values per realization"):
+        worst(results, "s0", measure="wide")
+
+
 def test_replay_options_name_the_cell():
     [one] = worst(cube().assign_coords(snr_db=[10.0, np.inf]).isel(snr_db=[1]), "s1", n=1)
     words = shlex.split(one.options)
