@@ -23,4 +23,4 @@ class Shown:
                 facts[name] = vars(value) if dataclasses.is_dataclass(value) else value
         top = pandas.json_normalize(facts).T.set_axis([type(self).__name__], axis=1)
         with pandas.option_context("display.max_colwidth", None):
-            return "".join([top.to_html(), *parts])
+            return "".join([top.to_html(float_format="{:.6g}".format), *parts])

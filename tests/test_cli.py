@@ -24,7 +24,7 @@ from pipeline.campaign.request import Request
 from pipeline.cli import main
 from pipeline.cli.base import point_of, show
 from pipeline.cli.running import _troubles
-from pipeline.cli.terminal import add_row, new_table
+from pipeline.cli.terminal import add_row, grid_lines, new_table
 from pipeline.driver import run as driver
 from solvers import Status
 
@@ -262,17 +262,20 @@ def test_labels_of_sweeps_are_names_everywhere(grown, tmp_path):
         assert done.exit_code == 0, done.output
 
 
-def test_plan_shows_what_a_grid_means(tiny, study):
+def test_plan_shows_what_a_grid_means(tiny):
     tiny["sweep"] = {"load": {"snr_db": [10, 20], "gain_variance": [1, 2.5]}}
-    tiny["sweep"]["solvers.svd.prune"] = [1e-3, 0.1]
-    study.write_text(tomli_w.dumps(tiny))
-    lines = invoke("plan", study).output.splitlines()
-    assert lines[:4] == [
-        "grid       2 = 2 points × 3 solvers × 6 realizations",
+    tiny["sweep"] |= {"solvers.svd.prune": [1e-3, 0.1], "sparsity.0": [1, 2]}
+    tiny["scenario"]["sparsity"] = [2, 2, 2]
+    assert list(grid_lines(Campaign.from_tables(tiny))) == [
+        "grid       2 × 2 = 4 points × 3 solvers × 6 realizations",
         "  load 10: snr_db = 10, gain_variance = 1",
         "  load 20: snr_db = 20, gain_variance = 2.5",
+        "  sparsity_0: 1, 2",
         "  solver: svd[prune=0.001], svd[prune=0.1], oracle",
     ]
+    tiny["sweep"] = {"snr_db": list(range(1000))}
+    few = "  snr_db: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …, 999"
+    assert list(grid_lines(Campaign.from_tables(tiny)))[1] == few
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])

@@ -98,6 +98,13 @@ def test_no_such_solver(labels):
         worst(cube(), *labels)
 
 
+def test_one_value_per_realization_is_needed():
+    results = cube()
+    results["wide"] = results.nmse.expand_dims(pattern=2)
+    with pytest.raises(InputError, match="wide has several values per realization"):
+        worst(results, "s0", measure="wide")
+
+
 def test_replay_options_name_the_cell():
     [one] = worst(cube().assign_coords(snr_db=[10.0, np.inf]).isel(snr_db=[1]), "s1", n=1)
     words = shlex.split(one.options)
@@ -112,6 +119,8 @@ def test_a_subset_keeps_its_dimensions():
     assert part.solver.values.tolist() == ["s2", "s0"]
     assert dict(part.status.sizes) == {"solver": 2, "snr_db": 1, "realization": 30}
     assert subset(results).identical(results)
+    swept = results.assign_coords(solver=["a", "svd[prune=0.1]", "svd[prune=1]"])
+    assert subset(swept, ["svd", "a"]).solver.values.tolist() == [*swept.solver.values[1:], "a"]
     for bad in ({"solvers": ["s7"]}, {"point": {"snr": 1}}, {"point": {"snr_db": 7}}):
         with pytest.raises(InputError):
             subset(results, **bad)

@@ -258,7 +258,7 @@ def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "bad.toml").write_text(tomli_w.dumps(tiny))
     cases = [
-        (("compare", store), "--reference is missing: one of the solvers svd, oracle"),
+        (("compare", store), "as --reference one of svd, oracle"),
         (("compare", store, "--reference", "am"), "it has svd, oracle"),
         (("compare", alone, "--reference", "svd"), "svd is the only solver"),
         (("compare", store, "--reference", "svd", "--measure", "x"), "it has nmse, srr"),

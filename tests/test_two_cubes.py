@@ -102,8 +102,33 @@ def test_an_axis_may_be_a_constant_of_the_other():
     found = compare(now, before)
     assert found.unpaired == ""
     assert found.snr_db.values.tolist() == [10]
-    with pytest.raises(InputError, match="snr_db is swept in one of the cubes"):
+    with pytest.raises(InputError, match="snr_db is swept in one of the cubes only"):
         compare(described(now, sweep={}), before)
+
+
+def test_points_that_were_selected_are_still_points():
+    before, now = described(cube()), described(cube(seed=3))
+    found = compare(now.sel(snr_db=10), before)
+    assert found.snr_db.values.tolist() == [10]
+    for name, values in compare(now, before).sel(snr_db=[10]).data_vars.items():
+        if name != "p_holm":
+            np.testing.assert_allclose(found[name], values)
+    with pytest.raises(InputError, match="have no point of the grid in common"):
+        compare(now.sel(snr_db=10), before.sel(snr_db=0))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_one_has_nothing_there_is_no_difference(seed):
+    now = described(cube(), seed=seed)
+    now["status"][0, 0] = Status.NOT_RUN
+    now["nmse"][0, 0] = np.nan
+    found = compare(now, described(cube()))
+    at = found.sel(solver="s0", snr_db=0)
+    assert int(at.pairs) == 0
+    for name in ("difference", "median_difference", "won", "p_value"):
+        assert np.isnan(at[name]), name
+        assert found[name].notnull().sum() == 5, name
+    assert found.missing == 30
 
 
 def test_nothing_in_common():

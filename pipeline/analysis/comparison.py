@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -137,15 +138,18 @@ def _compared(
 
 def _with_another(results: xr.Dataset, before: xr.Dataset, measure: str) -> xr.Dataset:
     """`compare` of every solver with itself in another cube."""
-    cubes = []
-    for one, other in ((before, results), (results, before)):
+    cubes = []  # in which what has been selected is an axis again, as in the whole cube
+    for one in (before, results):
+        one = one.expand_dims([str(name) for name, v in one.coords.items() if v.ndim == 0])
         check(one, measure)
-        fixed = describing.constants(one)
-        for axis in set(axes_of(other)) - set(axes_of(one)):
-            if axis not in fixed:
-                raise InputError(f"{axis} is swept in one of the cubes, and not set in the other")
-            one = one.expand_dims({axis: [fixed[axis]]})
-        cubes.append(one[[measure, "status", "runtime", *({"signal_energy"} & {*one})]])
+        names = [measure, "status", "runtime", *({"signal_energy"} & {*one})]
+        cubes.append(one[names])
+    for place, other in ((0, 1), (1, 0)):
+        fixed = describing.constants(cubes[place])
+        for axis in set(axes_of(cubes[other])) - set(axes_of(cubes[place])):
+            if isinstance(fixed.get(axis, []), list):
+                raise InputError(f"{axis} is swept in one of the cubes only")
+            cubes[place] = cubes[place].expand_dims({axis: [fixed[axis]]})
     cubes = list(xr.align(*cubes, join="inner", exclude={"solver", "realization"}))
     labels = [
         label
@@ -226,7 +230,9 @@ def _apart(
     shape = np.broadcast_shapes(*(sample.shape[:-1] for sample in samples))
     a, b = (np.broadcast_to(s, (*shape, s.shape[-1])) for s in samples)
     numbers = [intervals.count(sample) for sample in (a, b)]
-    test = scipy.stats.mannwhitneyu(a, b, axis=-1, nan_policy="omit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of samples too small
+        test = scipy.stats.mannwhitneyu(a, b, axis=-1, nan_policy="omit")
     ahead = test.statistic / np.maximum(numbers[0] * numbers[1], 1)
     won = np.where(np.minimum(*numbers) > 0, 1 - ahead if lower else ahead, np.nan)
     unknown = np.full(shape, np.nan)

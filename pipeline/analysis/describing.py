@@ -115,7 +115,7 @@ def subset(
     ----------
     results
     solvers
-        Labels; all where none is given.
+        Labels, or those before the brackets of several; all where none is given.
     point
         Values by the names of dimensions, which stay dimensions, or lists of values.
 
@@ -125,12 +125,15 @@ def subset(
         No such solver, dimension or value.
     """
     known = list(map(str, results.solver.values))
+    chosen: list[str] = []
     for label in solvers:
-        if label not in known:
+        found = [k for k in known if k == label or k.startswith(f"{label}[")]
+        if not found:
             raise InputError(f"no solver {label!r} in this cube; {suggest(label, known)}")
+        chosen += found
     fix(results, point or {})
     at = {k: v if isinstance(v, list) else [v] for k, v in (point or {}).items()}
-    return results.sel({"solver": list(dict.fromkeys(solvers)) or known, **at})
+    return results.sel({"solver": list(dict.fromkeys(chosen)) or known, **at})
 
 
 def free_axes(results: xr.Dataset) -> list[str]:

@@ -100,13 +100,16 @@ def worst(
     Raises
     ------
     InputError
-        There is no such solver or measure, or one is a bound, which holds for means.
+        There is no such solver or measure, one is a bound, which holds for means, or the measure
+        has several values per realization.
     """
     check(results, measure)
     known = labels_of(results, "estimator", "oracle")
     for label in (solver, *filter(None, [against])):
         if label not in known:
             raise InputError(f"no solver {label!r} in this cube; it has {', '.join(known)}")
+    if set(results[measure].dims) != set(results.status.dims):
+        raise InputError(f"{measure} has several values per realization, none of them the worst")
     found = _losses(results, solver, against, measure).compute()
     losses = found.loss.values
     order = np.argsort(-losses, axis=None, kind="stable")  # NaN, of cells not run, come last

@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -21,9 +21,10 @@ from solvers.registry import REGISTRY as SOLVERS
 from solvers.registry import Registry
 
 MODELS: Mapping[str, Any] = {
-    name: info.annotation
+    name: model
     for name, info in Campaign.model_fields.items()
-    if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    for model in (info.annotation, *get_args(info.annotation))
+    if isinstance(model, type) and issubclass(model, BaseModel)
 } | {"cluster.jobs": Jobs}
 """The fixed tables of the file."""
 

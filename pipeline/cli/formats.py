@@ -26,9 +26,9 @@ def markdown(found: Listing) -> str:
     """A table of GitHub's Markdown."""
     heads = [*found.places, *found.columns]
     rules = ["---"] * len(found.places) + ["---:"] * len(found.columns)
-    rows = [[field.text.strip().replace("|", "\\|") for field in row] for row in found.rows]
-    lines = [[" ".join(head.split()) for head in heads], rules, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [heads, rules, *([field.text for field in row] for row in found.rows)]
+    cells = [[" ".join(text.split()).replace("|", "\\|") for text in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def latex(found: Listing) -> str:

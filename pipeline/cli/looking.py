@@ -100,7 +100,9 @@ def summary(
         if form is None:
             show(terminal(), *tables.pivot(found, statistic or "median"))
         else:
-            click.echo(formats.written(form, found, tables.listed(found, statistic)))
+            click.echo(
+                formats.written(form, found, tables.listed(found, statistic, tables.ALL_ROWS))
+            )
 
 
 def show_summary(console: Console, store: Path, *, wide: bool = False, **which: Any) -> None:
@@ -225,7 +227,7 @@ def compare(
         click.echo(json.dumps(about | {"points": analysis.records(statistics)}))
     elif form is not None:
         columns = listings.of_gaps if "gap" in statistics else listings.of_comparison
-        found = listings.listing(statistics, columns(statistics), tables.MOST_ROWS)
+        found = listings.listing(statistics, columns(statistics), tables.ALL_ROWS)
         click.echo(formats.written(form, statistics, found))
     else:
         show(terminal(), *parts)

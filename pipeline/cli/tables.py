@@ -22,6 +22,7 @@ from pipeline.cli.terminal import add_row, new_table, width_of
 from pipeline.errors import InputError
 
 MOST_ROWS = 500
+ALL_ROWS = 10**9
 
 
 def summary(
@@ -104,7 +105,9 @@ def pivot(statistics: xr.Dataset, name: str) -> list[Table | str]:
     return [f"{describing.statistic_names(statistics.attrs['measure'])[name]} [95 %]:", table]
 
 
-def listed(statistics: xr.Dataset, name: str | None = None) -> listings.Listing:
+def listed(
+    statistics: xr.Dataset, name: str | None = None, most: int = MOST_ROWS
+) -> listings.Listing:
     """Statistics as a listing of solvers and points, or one of them with a column per solver.
 
     Raises
@@ -114,12 +117,12 @@ def listed(statistics: xr.Dataset, name: str | None = None) -> listings.Listing:
     """
     columns = listings.of_statistics(statistics)
     if name is None:
-        return listings.listing(statistics, columns, MOST_ROWS)
+        return listings.listing(statistics, columns, most)
     titles = describing.statistic_names(statistics.attrs["measure"])
     known = [name for name, title in titles.items() if title + INTERVAL in columns]
     if name not in known:
         raise InputError(f"no statistic {name!r} of this measure; it has {', '.join(known)}")
-    return listings.pivot(statistics, columns[titles[name] + INTERVAL], MOST_ROWS)
+    return listings.pivot(statistics, columns[titles[name] + INTERVAL], most)
 
 
 def _linear(statistics: xr.Dataset) -> dict[str, Column]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 REASONS_SHOWN = 20
+PLACES_SHOWN = 20
 
 
 def new_table(left: list[str], right: list[str], *, tight: bool = False) -> Table:
@@ -135,13 +136,19 @@ def grid_lines(campaign: Campaign) -> Iterator[str]:
         f"× {campaign.realizations} realizations"
     )
     for axis in campaign.axes:
-        if axis.is_zipped:
-            for value, sets in axis.places.items():
-                words = ", ".join(f"{key} = {setting}" for key, setting in sets.items())
-                yield f"  {axis.dimension} {value}: {words}"
-        else:
-            yield f"  {axis.dimension}: {', '.join(map(str, axis.values))}"
-    yield f"  solver: {', '.join(campaign.solvers)}"
+        for value, sets in list(axis.places.items())[:PLACES_SHOWN] if axis.is_zipped else ():
+            words = ", ".join(f"{key} = {setting}" for key, setting in sets.items())
+            yield f"  {axis.dimension} {value}: {words}"
+        if not axis.is_zipped or len(axis.values) > PLACES_SHOWN:
+            yield f"  {axis.dimension}: {_few(axis.values)}"
+    yield f"  solver: {_few(campaign.solvers)}"
+
+
+def _few(values: Iterable[Any]) -> str:
+    texts = list(map(str, values))
+    if len(texts) > PLACES_SHOWN:
+        texts[PLACES_SHOWN // 2 : -1] = ["…"]
+    return ", ".join(texts)
 
 
 def plan_table(found: Plan) -> Table:

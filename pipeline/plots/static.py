@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -51,13 +51,12 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
     """
     names = {s: describing.solver_text(results, s) for s in map(str, results.solver.values)}
     names |= {label: style.Markup(name) for label, name in appearance.labels.items()}
-    drawn = panels(data, looks, names, appearance)
-    figure, handles = drawn.figure, drawn.handles
+    figure, handles, bar = panels(data, looks, names, appearance)
     words = "" if appearance.alone else data.legend
     notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
-    if drawn.bar is not None:
-        label = drawn.bar.ax.get_ylabel()
-        drawn.bar.set_label(", ".join(filter(None, [label, style.literal(words)])))
+    if bar is not None:
+        shown = [bar.ax.get_ylabel(), style.literal(words)]
+        bar.set_label(", ".join(filter(None, shown)))
     elif handles:
         _legend(figure, {names[s]: handles[s] for s in names if s in handles}, words, appearance)
     elif words:
@@ -72,27 +71,19 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
     return figure
 
 
-class Drawn(NamedTuple):
-    """A figure with its panels, but without words around them.
+def panels(
+    data: FigureData, looks: Looks, names: Mapping[str, str], appearance: Appearance
+) -> tuple[Figure, dict[str, Any], Any]:
+    """Draw the panels of a figure, with the names of the solvers in it, but no words around them.
 
-    Attributes
-    ----------
+    Returns
+    -------
     figure : matplotlib.figure.Figure
     handles : dict
         A line of each solver, for the legend; none where the solvers are on an axis.
     bar : matplotlib.colorbar.Colorbar or None
         The scale of the colours of maps.
     """
-
-    figure: Figure
-    handles: dict[str, Any]
-    bar: Any
-
-
-def panels(
-    data: FigureData, looks: Looks, names: Mapping[str, str], appearance: Appearance
-) -> Drawn:
-    """Draw the panels of a figure, with the names of the solvers in it."""
     count = len(data.panels)
     columns = count if count <= 3 else 2 if count == 4 else 3
     size = _size(appearance, count, columns)
@@ -117,7 +108,7 @@ def panels(
     first = data.panels[0]
     if isinstance(first, Map):
         bar = _colour_bar(figure, axes[axes != None], image, first.colour)  # noqa: E711
-    return Drawn(figure, handles, bar)
+    return figure, handles, bar
 
 
 def _size(appearance: Appearance, count: int, columns: int) -> tuple[float, float]:

@@ -66,9 +66,9 @@ def _still(data: FigureData, panel: Panel | Map, looks: Looks) -> bytes:
     with style.rc():
         alone = dataclasses.replace(data, panels=[dataclasses.replace(panel, title="")])
         names = {label: label for label in looks}
-        drawn = static.panels(alone, looks, names, Appearance(size=(5.4, 3.4), title=""))
+        figure, *_ = static.panels(alone, looks, names, Appearance(size=(5.4, 3.4), title=""))
         file = io.BytesIO()
-        canvas: Any = FigureCanvasSVG(drawn.figure)
+        canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(file, metadata={"Date": None})
     return re.sub(rb"(\d\.\d\d)\d+", rb"\1", file.getvalue())  # half of the bytes were decimals
 
