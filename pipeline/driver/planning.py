@@ -19,6 +19,7 @@ from pipeline.cluster.local import usable_cores
 from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
 from pipeline.driver.preparation import default_store, dry_run, extended
 from pipeline.errors import in_one_line
+from pipeline.html import Shown
 from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
@@ -74,7 +75,7 @@ class SolverPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """Plan of a campaign.
 
     Attributes

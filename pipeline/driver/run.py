@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,16 +17,18 @@ from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
-from pipeline.errors import ClusterLost
+from pipeline.errors import ClusterLost, InputError
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.html import Shown
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
 from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
+from pipeline.store.run_log import RunLog
 
 if TYPE_CHECKING:
     from pipeline.results.publishing import Published
@@ -35,6 +38,9 @@ log = logging.getLogger("kronsbl")
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result: it is broken or
 misconfigured, and a large campaign would spend its core-hours on failures."""
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Of the log in the store."""
 
 
 @dataclasses.dataclass
@@ -55,6 +61,8 @@ class Counts:
         At work now.
     seconds_left : float or None
         Expected from what blocks of each solver have cost so far, once that is known.
+    solvers : dict
+        The first four of these, by label.
     """
 
     total: int = 0
@@ -63,13 +71,18 @@ class Counts:
     failed: int = 0
     workers: int = 0
     seconds_left: float | None = None
+    solvers: dict[str, Counts] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.before + self.done}/{self.total} cells{failed}"
 
 
 Progress = Callable[[Counts], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """Result of a run.
 
     Attributes
@@ -159,6 +172,8 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
+    elif client.asynchronous:  # its methods give nothing but promises
+        raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     pending = pending_blocks(
@@ -218,6 +233,7 @@ class _Computing:
         self.counts = _counts(pending)
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
+        self._log, self._logged = RunLog(store.path), 0.0
         self._progress(self.counts)
 
     def run(self, client: Any) -> None:
@@ -234,7 +250,7 @@ class _Computing:
         if not any(run.alive for run in live_runs(self._store.path)):
             for mark in entries(self._store.path / "in_progress", "*.txt"):
                 mark.unlink(missing_ok=True)  # of a run that was killed
-        with Heartbeat(self._store.path) as heartbeat:
+        with self._log, Heartbeat(self._store.path) as heartbeat:
             self._queue = Queue(
                 self._store.path.resolve(),
                 [(part.configuration, part.todo) for part in self._pending],
@@ -247,6 +263,10 @@ class _Computing:
             def tick(workers: int) -> None:
                 self.counts.workers = workers
                 self._progress(self.counts)
+                if time.monotonic() - self._logged > SECONDS_BETWEEN_LINES:
+                    self._logged = time.monotonic()
+                    each = "; ".join(f"{label} {n}" for label, n in self.counts.solvers.items())
+                    self._log.say(f"{self.counts} ({each}), {workers} workers")
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
             fan_out = FanOut(client, self._queue, self._done, self._stop)
@@ -260,9 +280,12 @@ class _Computing:
 
     def _done(self, task: Task, result: TaskResult) -> None:
         """Count a finished task, and stop a solver of which nothing has come out well."""
-        self.counts.done += result.cells
-        self.counts.failed += result.failed
         label = task.label
+        for counts in (self.counts, self.counts.solvers[label]):
+            counts.done += result.cells
+            counts.failed += result.failed
+        if result.failed:
+            self._log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
         self._blocks[label] += result.blocks
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
@@ -272,6 +295,7 @@ class _Computing:
 
     def _stop(self, label: str, message: str) -> None:
         """Go on without a solver."""
+        self._log.say(f"{label} is stopped: {message}")
         self._queue.stop(label)
         self.stopped[label] = message
 
@@ -279,6 +303,7 @@ class _Computing:
 def _counts(pending: Iterable[PendingBlocks[SolvableConfiguration]]) -> Counts:
     counts = Counts()
     for configuration, blocks, todo in pending:
-        counts.total += blocks * configuration.batch
-        counts.before += (blocks - len(todo)) * configuration.batch
+        for one in (counts, counts.solvers.setdefault(configuration.label, Counts())):
+            one.total += blocks * configuration.batch
+            one.before += (blocks - len(todo)) * configuration.batch
     return counts
