@@ -67,7 +67,7 @@ class Header(Table):
     Attributes
     ----------
     name : str
-        Letters, digits and . + - _; results go to the folder ``results/NAME``.
+        Letters, digits, dots, dashes and underscores; results go to ``results/NAME``.
     seed : int
         What all random numbers come from, at least 0.
     realizations : int

@@ -194,7 +194,7 @@ def run(
         else:
             found = nullcontext(client)
         try:
-            with signals_deferred(), found as on:
+            with computing.log, signals_deferred(), found as on:
                 computing.run(on)
         except KeyboardInterrupt:
             # A batch system gives no second chance to look at what has been done so far.
@@ -233,7 +233,7 @@ class _Computing:
         self.counts = _counts(pending)
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
-        self._log, self._logged = RunLog(store.path), 0.0
+        self.log, self._logged = RunLog(store.path), 0.0
         self._progress(self.counts)
 
     def run(self, client: Any) -> None:
@@ -250,7 +250,7 @@ class _Computing:
         if not any(run.alive for run in live_runs(self._store.path)):
             for mark in entries(self._store.path / "in_progress", "*.txt"):
                 mark.unlink(missing_ok=True)  # of a run that was killed
-        with self._log, Heartbeat(self._store.path) as heartbeat:
+        with Heartbeat(self._store.path) as heartbeat:
             self._queue = Queue(
                 self._store.path.resolve(),
                 [(part.configuration, part.todo) for part in self._pending],
@@ -266,7 +266,7 @@ class _Computing:
                 if time.monotonic() - self._logged > SECONDS_BETWEEN_LINES:
                     self._logged = time.monotonic()
                     each = "; ".join(f"{label} {n}" for label, n in self.counts.solvers.items())
-                    self._log.say(f"{self.counts} ({each}), {workers} workers")
+                    self.log.say(f"{self.counts} ({each}), workers: {workers}")
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
             fan_out = FanOut(client, self._queue, self._done, self._stop)
@@ -275,6 +275,7 @@ class _Computing:
                 look = partial(workers_at_work, client)
                 with Monitor(look, fan_out, self._queue, tick, patience):
                     fan_out.run()
+                self.log.say(str(self.counts))
             except CommClosedError:
                 raise ClusterLost("the scheduler was lost") from None
 
@@ -285,7 +286,7 @@ class _Computing:
             counts.done += result.cells
             counts.failed += result.failed
         if result.failed:
-            self._log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
+            self.log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
         self._blocks[label] += result.blocks
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
@@ -295,7 +296,7 @@ class _Computing:
 
     def _stop(self, label: str, message: str) -> None:
         """Go on without a solver."""
-        self._log.say(f"{label} is stopped: {message}")
+        self.log.say(f"{label} is stopped: {message}")
         self._queue.stop(label)
         self.stopped[label] = message
 
