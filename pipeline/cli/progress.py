@@ -51,6 +51,13 @@ def _failed(counts: Counts) -> str:
     return f"{counts.failed} failed" if counts.failed else ""
 
 
+def _points(counts: Counts) -> str:
+    if not counts.points:
+        return ""
+    farthest = f", {counts.farthest}" if counts.farthest else ""
+    return f"{counts.points_done}/{counts.points} points{farthest}"
+
+
 def _line(counts: Counts, seconds: float) -> str:
     """One line of plain text."""
     there = counts.before + counts.done
@@ -59,6 +66,7 @@ def _line(counts: Counts, seconds: float) -> str:
         _rate(counts, seconds),
         _workers(counts),
         _left(counts),
+        _points(counts),
         _failed(counts),
     ]
     return ", ".join(part for part in parts if part)
@@ -90,10 +98,13 @@ def _bar(console: Console) -> Iterator[Callback]:
         TextColumn("{task.fields[workers]}"),
         TextColumn("[red]{task.fields[failed]}"),
         TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[points]}"),
     )
     clock = _Clock()
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("solving", total=None, rate="", workers="", failed="", left="")
+        task = bar.add_task(
+            "solving", total=None, rate="", workers="", failed="", left="", points=""
+        )
 
         def update(counts: Counts) -> None:
             bar.update(
@@ -104,6 +115,7 @@ def _bar(console: Console) -> Iterator[Callback]:
                 workers=_workers(counts),
                 failed=_failed(counts),
                 left=_left(counts),
+                points=_points(counts),
             )
 
         yield update

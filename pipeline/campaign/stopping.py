@@ -1,0 +1,238 @@
+"""The table ``[stop]``: until when a point of the grid takes realizations, and what it asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from pipeline.campaign.blocks import Configuration, canonical, digest
+from pipeline.campaign.settings import Count, Name, Table, Word
+from pipeline.scenarios import Measure
+from solvers.registry import suggest
+
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+FEWEST = {"median": 100, "mean_db": 400, "share": 100}
+"""The first look, unless the table says another. Student's interval needs the 400."""
+
+
+class Target(Table):
+    """A table ``[[stop.target]]``: a statistic, and how precisely it is to be known.
+
+    Attributes
+    ----------
+    measure : str
+    statistic : {"median", "mean_db", "share"}
+        Median (in dB for mean squared errors); mean of the values in dB; share of the realizations
+        in which a solver is worse than the reference by `margin` at least.
+    reference : str, optional
+        Label of the solver whose value in the same realization is subtracted first.
+    solvers : list of str, optional
+        Labels; by default all but the reference and bounds.
+    half_width : float
+        Half the interval's width that is precise enough: in dB, or in the measure's units; of a
+        share, absolute.
+    or_sign_known : bool
+        Whether it is enough that the interval lies on one side of 0.
+    margin : float, optional
+        Of a share: in dB, or in the measure's units.
+    """
+
+    measure: Word = "nmse"
+    statistic: Literal["median", "mean_db", "share"] = "median"
+    reference: Name | None = None
+    solvers: Annotated[list[Name], Field(min_length=1)] | None = None
+    half_width: Positive
+    or_sign_known: StrictBool = False
+    margin: Positive | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if (self.statistic == "share") != (self.margin is not None):
+            raise ValueError("a share needs a margin, as in margin = 3.0, and nothing else does")
+        if self.reference is None and (self.statistic == "share" or self.or_sign_known):
+            what = "a share" if self.statistic == "share" else "or_sign_known"
+            raise ValueError(f"{what} needs a reference to compare with")
+        if self.statistic == "share" and self.or_sign_known:
+            raise ValueError("or_sign_known: a share has no sign; leave it out")
+        return self
+
+
+class Stop(Table):
+    """The table ``[stop]``; see docs/precise.md.
+
+    Attributes
+    ----------
+    minimum : int, optional
+        Realizations of the first look; by default 100, or 400 with a mean among the targets.
+    growth : float
+        Of the number of realizations from look to look.
+    confidence : float
+        Of each interval, at all looks at once.
+    scope : {"point", "all"}
+        Whether each point stops for itself, or all go on until all are precise.
+    core_hours : float, optional
+        Time of solving beyond which no further look is begun.
+    target : list of Target
+    """
+
+    minimum: Count | None = None
+    growth: Annotated[float, Field(strict=True, ge=1.1, le=100)] = 1.5
+    confidence: Annotated[float, Field(strict=True, ge=0.5, lt=1)] = 0.95
+    scope: Literal["point", "all"] = "point"
+    core_hours: Positive | None = None
+    target: Annotated[list[Target], Field(min_length=1)]
+
+    @property
+    def first(self) -> int:
+        """Realizations of the first look, before it is rounded to whole batches.
+
+        Raises
+        ------
+        ValueError
+            They are too few for a mean.
+        """
+        fewest = max(FEWEST[target.statistic] for target in self.target)
+        if self.minimum is not None and self.minimum < fewest == FEWEST["mean_db"]:
+            raise ValueError(f"minimum: a mean needs {fewest} at least, got {self.minimum}")
+        return self.minimum or fewest
+
+
+class Pair(NamedTuple):
+    """A target of one solver: what one interval is of."""
+
+    target: Target
+    solver: str
+
+    @property
+    def in_db(self) -> bool:
+        """Whether values are turned into decibels: those of mean squared errors."""
+        return self.target.measure.endswith("mse")
+
+    @property
+    def labels(self) -> set[str]:
+        """Labels of the solvers that it needs."""
+        return {self.solver, self.target.reference or self.solver}
+
+    def __str__(self) -> str:
+        """Words for tables: ``median nmse, am - svd``."""
+        target = self.target
+        against = f" - {target.reference}" if target.reference else ""
+        if target.margin is not None:
+            unit = " dB" if self.in_db else ""
+            return f"{target.measure} of {self.solver} worse than {target.reference} by " + (
+                f"{target.margin:g}{unit}"
+            )
+        name = {"median": "median", "mean_db": "mean of dB"}[target.statistic]
+        return f"{name} {target.measure}, {self.solver}{against}"
+
+
+class Rule(NamedTuple):
+    """The table ``[stop]`` of a campaign, with its looks and pairs.
+
+    Attributes
+    ----------
+    stop : Stop
+    pairs : tuple of Pair
+    looks : tuple of int
+        Numbers of realizations at which a point may stop, up to the most that it may take. They
+        depend on neither that number, budget nor workers.
+    """
+
+    stop: Stop
+    pairs: tuple[Pair, ...]
+    looks: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        stop: Stop,
+        realizations: int,
+        solvers: Mapping[str, tuple[int, str]],
+        measures: Mapping[str, Measure],
+    ) -> Rule:
+        """The rule of a campaign.
+
+        Parameters
+        ----------
+        stop
+        realizations
+            The most that a point may take.
+        solvers
+            Batch and kind by label.
+        measures
+
+        Raises
+        ------
+        ValueError
+            The table does not fit the campaign.
+        """
+        pairs = [
+            Pair(target, solver)
+            for number, target in enumerate(stop.target)
+            for solver in _solvers_of(target, f"stop.target.{number}", solvers, measures)
+        ]
+        try:
+            first = stop.first
+        except ValueError as error:
+            raise ValueError(f"stop.{error}") from None
+        step = max(solvers[label][0] for pair in pairs for label in pair.labels)
+        looks = [step * math.ceil(first / step)]
+        if looks[0] > realizations:
+            whole = f", whole batches of {step}" if looks[0] > first else ""
+            raise ValueError(
+                f"stop.minimum: the first look takes {looks[0]} realizations{whole}, more than "
+                f"campaign.realizations, the most that a point may take, which is {realizations}"
+            )
+        while (more := step * math.ceil(stop.growth * looks[-1] / step - 1e-9)) <= realizations:
+            looks.append(more)
+        return cls(stop, tuple(pairs), tuple(looks))
+
+    def described(self) -> dict[str, Any]:
+        """All that decides the intervals of a look; neither maximum, budget nor scope is in it."""
+        stop = self.stop.model_dump(mode="json", exclude={"core_hours", "scope", "target"})
+        targets = [[pair.target.model_dump(mode="json"), pair.solver] for pair in self.pairs]
+        return {**stop, "minimum": self.looks[0], "targets": targets}
+
+    def key(self, configurations: Mapping[str, Configuration]) -> str:
+        """Name of the decisions on a point: a hash of all that decides them.
+
+        Parameters
+        ----------
+        configurations
+            Those of the point, by label.
+        """
+        labels = sorted(set().union(*(pair.labels for pair in self.pairs)))
+        found = {label: configurations[label] for label in labels}
+        specs = {label: [c.spec, c.scoring, c.declined != ""] for label, c in found.items()}
+        return digest(canonical({"stop": self.described(), "solvers": specs}))
+
+
+def _solvers_of(
+    target: Target,
+    where: str,
+    solvers: Mapping[str, tuple[int, str]],
+    measures: Mapping[str, Measure],
+) -> list[str]:
+    if target.measure not in measures or measures[target.measure].dimension is not None:
+        scalar = [name for name, measure in measures.items() if measure.dimension is None]
+        raise ValueError(f"{where}.measure: {target.measure!r}; {suggest(target.measure, scalar)}")
+    if target.statistic == "mean_db" and not Pair(target, "").in_db:
+        raise ValueError(
+            f"{where}.statistic: {target.measure} has no mean in dB, only mean squared errors have"
+        )
+    named = [*(target.solvers or []), *([target.reference] if target.reference else [])]
+    for label in named:
+        if label not in solvers:
+            raise ValueError(f"{where}: no solver {label!r}; {suggest(label, solvers)}")
+        if solvers[label][1] == "bound":
+            raise ValueError(f"{where}: {label} is a bound, which holds for means only")
+    if len(named) > len(set(named)):
+        raise ValueError(f"{where}: a solver is named twice in {', '.join(named)}")
+    others = [s for s, (_, kind) in solvers.items() if s != target.reference and kind != "bound"]
+    if not others:
+        raise ValueError(f"{where}: there is no solver to compare with {target.reference}")
+    return target.solvers or others
