@@ -78,9 +78,11 @@ def not_run(results: xr.Dataset) -> xr.DataArray:
     return (results.status == Status.NOT_RUN) & asked_for(results)
 
 
-def asked_for(results: xr.Dataset) -> xr.DataArray | bool:
+def asked_for(results: xr.Dataset) -> xr.DataArray:
     """True for the cells that were asked for: all, unless points stop by themselves."""
-    return results.realization < results.asked if "asked" in results else True
+    if "asked" not in results:
+        return xr.ones_like(results.status, bool)
+    return (results.realization < results.asked) & (results.status >= 0)
 
 
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:

@@ -122,10 +122,8 @@ class Pair(NamedTuple):
         target = self.target
         against = f" - {target.reference}" if target.reference else ""
         if target.margin is not None:
-            unit = " dB" if self.in_db else ""
-            return f"{target.measure} of {self.solver} worse than {target.reference} by " + (
-                f"{target.margin:g}{unit}"
-            )
+            by = f"{target.margin:g}{' dB' if self.in_db else ''}"
+            return f"share, {target.measure} of {self.solver} worse than {target.reference} by {by}"
         name = {"median": "median", "mean_db": "mean of dB"}[target.statistic]
         return f"{name} {target.measure}, {self.solver}{against}"
 

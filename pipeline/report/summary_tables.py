@@ -17,11 +17,13 @@ from pipeline.analysis import (
     latencies,
     listings,
     ranking_lines,
+    stopped,
     summarize,
 )
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
 from pipeline.analysis.listings import Column, Field, Row, milliseconds, number, texted
+from pipeline.analysis.stopped import stop_lines
 from pipeline.analysis.summaries import MEANS
 from pipeline.plots.measures import drawable_measures
 from pipeline.report.charts import capital
@@ -49,6 +51,10 @@ def tables_of(results: xr.Dataset) -> list[Part]:
             parts.append(_statistics(results, shared))
             parts += [Paragraph(line) for line in ranking_lines(summary, shared)]
     parts.append(_costs(results, next(iter(summaries.values()))))
+    found = stopped(results)
+    if found is not None:
+        caption = f"Intervals that points were stopped by. {' '.join(stop_lines(found))}"
+        parts.append(table(results, found, listings.of_stopped(found), caption))
     timed = latencies(results)
     if timed is not None:
         caption = (
@@ -85,7 +91,7 @@ def table(
     """A table of a page; headings are in one line, and numbers have a true minus."""
     found = listings.listing(statistics, columns, ROWS)
     cut = f" The first {ROWS} of {found.total} rows." if found.total > ROWS else ""
-    axes = {"solver": "solver", "timing_host": "host", "bound": "bound"}
+    axes = {"solver": "solver", "timing_host": "host", "bound": "bound", "stop_target": "target"}
     heads = [axes.get(name) or describing.label_of(results[name]) for name in found.places]
     heads += [heading.replace("\n", " ").removesuffix(" [95 %]") for heading in found.columns]
     rows = [list(map(_cell, row)) for row in found.rows]
