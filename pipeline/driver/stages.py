@@ -128,7 +128,14 @@ class Stages:
 
     def begin(self) -> list[Part]:
         """Blocks to begin with, after all that can be decided already."""
-        return list(self._advance(self._points))
+        now = standings(self._rule, [point.found for point in self._points])
+        settled = [
+            part
+            for point, standing in zip(self._points, now, strict=True)
+            if standing.decision is not None
+            for part in self._ask(point, standing.decision.realizations)
+        ]
+        return [*settled, *self._advance(self._points)]
 
     def done(self, blocks: Iterable[Block]) -> list[Part]:
         """Take note of blocks that are done; give what is asked for next."""
@@ -199,25 +206,22 @@ class Stages:
             for point in points:
                 self._decide(point)
             now = standings(self._rule, [point.found for point in points])[0]
-            settled = now.decision.realizations if now.decision else 0
-            if points[0].asked >= settled:
-                if now.asked == settled:
-                    for point in points:
-                        point.close()
-                if now.asked == points[0].asked or not self._may_go_on(points, now.asked):
-                    return
-                settled = now.asked
+            if now.decision is not None and now.asked == now.decision.realizations:
+                for point in points:
+                    point.close()
+            if now.asked == points[0].asked or not self._may_go_on(points, now.asked):
+                return
             for point in points:
-                yield from self._ask(point, settled)
+                yield from self._ask(point, now.asked)
 
     def _may_go_on(self, points: Sequence[_Point], size: int) -> bool:
         """Whether points may be asked for more, and the budget allows it; first looks it does."""
         hours = self._rule.stop.core_hours
         if hours is None or not points[0].found or not all(point.open for point in points):
             return all(point.open for point in points)
-        for point in points:
+        others = [point for point in self._points if point not in points]
+        for point in (*points, *(p for p in others if p.found and not any(p.seconds))):
             point.seconds = [self._seconds(point, at) for at in range(len(point.seconds))]
-        others = (p for p in self._points if p not in points)
         charged = sum(p.cost(p.asked, points[0].seconds) for p in others)
         affordable = charged + sum(p.cost(size) for p in points) <= 3600.0 * hours
         for point in points:
