@@ -19,7 +19,9 @@ from pipeline import Campaign, InputError, Store, open_results
 from pipeline.analysis import compare, stopped, summarize
 from pipeline.analysis.describing import notes, realizations
 from pipeline.campaign.blocks import Block
+from pipeline.campaign.request import Request
 from pipeline.cli import tables, terminal
+from pipeline.driver.forecast import Forecast
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
 from pipeline.solving import provenance
@@ -53,7 +55,9 @@ def study(tiny):
     """Tables of a campaign with [stop], of three solvers whose blocks are made up."""
     tiny["campaign"] |= {"realizations": 500, "batch": 10}
     use = "tests.troublemakers:Slow"
-    tiny["solvers"] = {n: {"use": use, "seconds": 0.1 + i} for i, n in enumerate(["a", "b", "ref"])}
+    tiny["solvers"] = {
+        n: {"use": use, "seconds": 1e-4 * (1 + i)} for i, n in enumerate(["a", "b", "ref"])
+    }
     tiny["stop"] = {"minimum": 40, "target": [{"reference": "ref", "half_width": 1.0}]}
     return tiny
 
@@ -381,6 +385,50 @@ def test_a_solver_that_declines_is_left_out(study, tmp_path):
     assert cube.stop_low.isel(stop_target=1).isnull().all()
     assert (stopped(cube).words.isel(stop_target=1) == "does not apply").all()
     assert (cube.stop_reason == Reason.PRECISE).all()
+
+
+@pytest.mark.parametrize("scope", ["point", "all"])
+def test_plan_forecasts_from_a_pilot(study, tmp_path, scope):
+    study["stop"] |= {"core_hours": 1e-4, "scope": scope}
+    study["campaign"]["realizations"] = 5000
+    campaign = Campaign.from_tables(study)
+    without = pipeline.plan(campaign, tmp_path / "store")
+    most = Request.of(campaign, {}).rule.looks[-1]
+    assert [p.realizations for p in without.points] == [most] * 2
+    assert not any(p.pilot for p in without.points)
+    study["campaign"]["realizations"] = 60
+    simulate(study, tmp_path / "store")
+    found = pipeline.plan(campaign, tmp_path / "store")
+    assert found.core_seconds < without.core_seconds
+    lines = "\n".join(terminal.plan_lines(found))
+    assert "0.0001 core-hours are enough for ±" in lines
+    study["campaign"]["realizations"] = 5000
+    study["stop"]["core_hours"] = 1.0
+    simulate(study, tmp_path / "store")
+    needed = cube_of(tmp_path / "store").asked.values.tolist()
+    for point, asked in zip(found.points, needed, strict=True):
+        assert point.precise
+        assert point.pilot in (40, 60)
+        assert asked / 2.5 <= point.realizations <= 2.5 * asked
+        assert all(half <= 1.0 for half in point.half_widths.values())
+    sizes = {p.realizations for p in found.points}
+    assert found.cells == 3 * sum(p.realizations for p in found.points)
+    assert scope == "point" or len(sizes) == 1
+
+
+def test_a_budget_is_enough_for_less_the_wider_it_is(study, tmp_path):
+    study["campaign"]["realizations"] = 60
+    simulate(study, tmp_path / "store")
+    study["campaign"]["realizations"] = 10**6
+    store = Store(tmp_path / "store")
+    campaign = Campaign.from_tables(study)
+    forecast = Forecast(store, Request.of(campaign, {}), store.names(), lambda _, n: float(n))
+    factors = [forecast.factor_within(seconds) for seconds in (10, 500, 5000, 50_000)]
+    assert factors[0] == np.inf
+    assert all(a > b for a, b in pairwise(factors))
+    for factor, seconds in zip(factors[1:], (500, 5000, 50_000), strict=True):
+        assert sum(forecast.seconds(forecast.realizations(factor))) <= seconds
+        assert sum(forecast.seconds(forecast.realizations(factor / 1.2))) > seconds
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def stopped(results: xr.Dataset) -> xr.Dataset | None:
 
 
 def _words(one: Mapping[str, Any], target: Mapping[str, Any]) -> str:
-    unit = " dB" if target["in_db"] and target["statistic"] != "share" else ""
+    unit = target["unit"]
     after = f"after {one['realizations']} of {one['maximum']}"
     if one["reason"] == "none":
         return "no look is complete"
@@ -124,7 +124,7 @@ def with_looks(
         here = (found.solver == label) & whole
         for end, variable in ENDS.items():
             values = given[variable]
-            if name == "median" and target["in_db"]:  # which `summarize` has in linear scale
+            if name == "median" and target["unit"]:  # which `summarize` has in linear scale
                 values = 10.0 ** (values / 10.0)
             found[name + end] = found[name + end].where(~here, values)
     return found

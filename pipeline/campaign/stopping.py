@@ -113,6 +113,11 @@ class Pair(NamedTuple):
         return self.target.measure.endswith("mse")
 
     @property
+    def unit(self) -> str:
+        """Of half widths, to follow a number."""
+        return " dB" if self.in_db and self.target.statistic != "share" else ""
+
+    @property
     def labels(self) -> set[str]:
         """Labels of the solvers that it needs."""
         return {self.solver, self.target.reference or self.solver}

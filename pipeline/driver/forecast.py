@@ -169,6 +169,7 @@ def budget_words(forecast: Forecast, hours: float, pairs: Sequence[Pair]) -> str
     if math.isinf(factor):
         return f"{hours:g} core-hours are not enough for the first looks"
     widths = dict.fromkeys(
-        f"±{factor * p.target.half_width:.2g} ({p.target.statistic})" for p in pairs
+        f"±{factor * pair.target.half_width:.2g}{pair.unit} ({pair.target.statistic})"
+        for pair in pairs
     )
     return f"{hours:g} core-hours are enough for {', '.join(widths)}"

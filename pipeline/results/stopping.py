@@ -71,7 +71,7 @@ def stop_attribute(request: Request) -> str:
     """All that readers of these variables need to know, as JSON."""
     assert request.rule is not None
     targets = [
-        {**pair.target.model_dump(exclude={"solvers"}), "solver": pair.solver, "in_db": pair.in_db}
+        {**pair.target.model_dump(exclude={"solvers"}), "solver": pair.solver, "unit": pair.unit}
         for pair in request.rule.pairs
     ]
     confidence, most = request.rule.stop.confidence, request.realizations
