@@ -173,6 +173,8 @@ class DKroSBL(Decomposed):
     )
     initial_gamma: float = initial_gamma(100.0)
 
+    version: ClassVar[int] = 2
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         prune=1e-4,
         max_iterations=150,

@@ -200,7 +200,7 @@ class EMSolver(Solver):
     ) -> tuple[tuple[Array, ...], Array]:
         """γ without what is too small, and the squared norm of that."""
         bounds = self.prune_bounds(len(gamma))
-        return prune(gamma, *bounds, prunable, model.shares, model.unit)
+        return prune(gamma, *bounds, prunable, model.atom_weights, model.unit)
 
     def _step(self, problem: Problem, state: _State, *, last: bool) -> tuple[_State, Array]:
         """Make one iteration: M-step, stopping rule, pruning and E-step.
@@ -262,12 +262,19 @@ class EMSolver(Solver):
         noise_var = step.noise_var
         if self.noise == "estimate":
             noise_var = np.maximum(far.noise_var, noise_floor(model.y, self.scaling))
-        gamma = self._pruned_leap(model, far.gamma, step.gamma, ~ends)
+        gamma, _ = self._pruned(model, normalize(step.gamma), ~ends)
+        if leapt.any():
+            # A leap makes small what is on its way down, and pruning that followed it would drop
+            # atoms that plain EM keeps: they stay where the plain step led, if they stay there.
+            by_leap, _ = self._pruned(model, far.gamma, ~ends)
+            gamma = tuple(np.where(f > 0, f, g) for f, g in zip(by_leap, gamma, strict=True))
         model, gamma, *kept = model.compact(gamma, *(point.gamma for point in points))
         posterior = model.posterior(gamma, noise_var)
         *history, step = map(Point, kept, (point.noise_var for point in points))
         points = remembered(self.acceleration, (*history, step), Point(gamma, noise_var))
-        memory, refused = memory.judged(points, posterior.cost, leapt, settled)
+        # Before rows have settled nothing leaps, and no cost is needed.
+        cost = posterior.cost if (settled | leapt).any() else memory.cost
+        memory, refused = memory.judged(points, cost, leapt, settled)
         if refused.size:
             plain = step.take(refused)
             used = [
@@ -283,19 +290,6 @@ class EMSolver(Solver):
             removed=np.zeros(len(ends)),
             memory=memory,
         )
-
-    def _pruned_leap(
-        self, model: Model, far: tuple[Array, ...], step: tuple[Array, ...], prunable: Array
-    ) -> tuple[Array, ...]:
-        """γ after a leap, pruned.
-
-        A leap makes small what is on its way down, and pruning that followed it would drop atoms
-        that plain EM keeps. So atoms that would go are where the plain step led instead, and go if
-        they are to go from there.
-        """
-        by_leap, _ = self._pruned(model, far, prunable)
-        by_step, _ = self._pruned(model, normalize(step), prunable)
-        return tuple(np.where(f > 0, f, s) for f, s in zip(by_leap, by_step, strict=True))
 
     def _settling(self, before: Array, after: Array) -> Array:
         """Relative change of an estimated noise variance, which has to come to rest as well.

@@ -262,7 +262,7 @@ class FlatModel:
 
     Attributes
     ----------
-    unit, shares
+    unit, atom_weights
         See `solvers.posterior.Model`.
     pairs : list of arrays, see `gram`, with a leading B where factors are the realizations' own
     grams : array (B or 1, ΣN_i²)
@@ -276,9 +276,9 @@ class FlatModel:
 
     def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
         self.unit = data_unit(problem) if data_units else np.ones(problem.batch)
-        self.shares: tuple[Array, ...] | None = None
+        self.atom_weights: tuple[Array, ...] | None = None
         if data_units:
-            self.shares = (outer(atom_shares(problem)).reshape(problem.batch, -1),)
+            self.atom_weights = (outer(atom_shares(problem)).reshape(problem.batch, -1),)
         self.y, self.dims, self.factors = problem.y, problem.dims, list(problem.factors)
         self.pairs = [_pairs(a, first=i == 0) for i, a in enumerate(problem.factors)]
         self.grams = _grams(problem)
@@ -300,8 +300,8 @@ class FlatModel:
         new.grams = self.grams if len(self.grams) == 1 else self.grams[rows]
         new.y, new.index = self.y[rows], None if self.index is None else self.index[rows]
         new.correlation, new.unit = self.correlation[rows], self.unit[rows]
-        if self.shares is not None:
-            new.shares = (self.shares[0][rows],)
+        if self.atom_weights is not None:
+            new.atom_weights = (self.atom_weights[0][rows],)
         return new
 
     def compact(self, gamma: tuple[Array, ...], *others: tuple[Array, ...]) -> tuple[Any, ...]:
@@ -317,8 +317,8 @@ class FlatModel:
         new = copy.copy(self)
         new.index = keep if self.index is None else np.take_along_axis(self.index, keep, axis=1)
         new.correlation = np.take_along_axis(self.correlation, keep, axis=1)
-        if self.shares is not None:
-            new.shares = (np.take_along_axis(self.shares[0], keep, axis=1),)
+        if self.atom_weights is not None:
+            new.atom_weights = (np.take_along_axis(self.atom_weights[0], keep, axis=1),)
         return new, *((np.take_along_axis(g, keep, axis=1),) for [g] in (gamma, *others))
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:

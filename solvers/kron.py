@@ -212,7 +212,7 @@ def prune(
     relative: Sequence[float],
     absolute: Sequence[float],
     where: Array,
-    shares: Sequence[Array] | None = None,
+    weights: Sequence[Array] | None = None,
     unit: Array | None = None,
 ) -> tuple[tuple[Array, ...], Array]:
     """Set small entries of each factor of γ, (B, n_i), to 0; see `kernels.prune_rows`.
@@ -221,14 +221,15 @@ def prune(
     ----------
     gamma, relative, absolute, where
         As there.
-    shares : sequence of arrays (B, n_i), optional
+    weights : sequence of arrays (B, n_i), optional
         What entries are weighed by. With them absolute bounds are those of the product γ in terms
         of `unit`, (B,); without, those of its factors as they stand.
     """
     bounds = np.array(relative, float), np.array(absolute, float)
     joined, dims = join(gamma), sizes(gamma)
-    if shares is None or unit is None:
+    if weights is None or unit is None:
         kept, removed = kernels.prune_rows(joined, dims, *bounds, where)
     else:
-        kept, removed = kernels.prune_weighed_rows(joined, join(shares), dims, *bounds, unit, where)
+        weighed = kernels.prune_weighed_rows
+        kept, removed = weighed(joined, join(weights), dims, *bounds, unit, where)
     return split(kept, gamma), removed

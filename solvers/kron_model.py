@@ -24,7 +24,7 @@ from solvers.kron import (
     total,
 )
 from solvers.problem import Array, Gamma, Problem
-from solvers.units import atom_shares, data_unit
+from solvers.units import atom_weights, data_unit
 
 EPSILON = np.finfo(float).eps
 
@@ -174,7 +174,7 @@ class KronModel:
 
     Attributes
     ----------
-    unit, shares
+    unit, atom_weights
         See `solvers.posterior.Model`.
     factors : list of arrays (M_i, n_i) or (B, M_i, n_i)
         Columns of the dictionary factors that are in use.
@@ -189,7 +189,7 @@ class KronModel:
     def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
         self.dims, self.measurements = problem.dims, problem.measurements
         self.unit = data_unit(problem) if data_units else np.ones(problem.batch)
-        self.shares = atom_shares(problem) if data_units else None
+        self.atom_weights = atom_weights(problem) if data_units else None
         self.factors = list(problem.factors)
         self.index: list[Array | None] = [None] * len(self.factors)
         self.data = problem.y
@@ -218,8 +218,8 @@ class KronModel:
         new._grams = [g if g is None or g.ndim == 2 else g[rows] for g in self._grams]
         new.index = [None if index is None else index[rows] for index in self.index]
         new.unit = self.unit[rows]
-        if self.shares is not None:
-            new.shares = tuple(share[rows] for share in self.shares)
+        if self.atom_weights is not None:
+            new.atom_weights = tuple(weight[rows] for weight in self.atom_weights)
         new.__dict__.pop("y", None)
         return new
 
@@ -257,10 +257,10 @@ class KronModel:
         columns = factor.T[keep] if factor.ndim == 2 else factor.swapaxes(1, 2)[rows, keep]
         self.factors[mode] = np.ascontiguousarray(columns.swapaxes(1, 2))
         self.index[mode] = keep if index is None else index[rows, keep]
-        if self.shares is not None:
-            shares = list(self.shares)
-            shares[mode] = shares[mode][rows, keep]
-            self.shares = tuple(shares)
+        if self.atom_weights is not None:
+            weights = list(self.atom_weights)
+            weights[mode] = weights[mode][rows, keep]
+            self.atom_weights = tuple(weights)
         if gram is not None:
             pair = (keep[:, :, None], keep[:, None, :])
             self._grams[mode] = gram[pair] if gram.ndim == 2 else gram[rows[:, :, None], *pair]
@@ -296,7 +296,7 @@ class KronModel:
             p, u = eigh(scaled @ adjoint(self.factors[mode]))
             left = adjoint(u)
             w = adjoint(left @ scaled)
-            if self.shares is not None:
+            if self.atom_weights is not None:
                 # Where p is 0, so is W; what rounding leaves of it would be divided by σ².
                 nothing = p <= p.shape[1] * EPSILON * p.max(axis=1, keepdims=True)
                 p, w = np.where(nothing, 0.0, p), np.where(nothing[:, None], 0.0, w)

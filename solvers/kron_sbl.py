@@ -33,6 +33,8 @@ class KroneckerSBL(EMSolver):
         0.0, "drop atoms whose γ is below this", per_factor=True, at_least=0.0
     )
 
+    version: ClassVar[int] = 4
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         EMSolver, prune=1e-2, prune_absolute=0.0
     )

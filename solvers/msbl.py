@@ -77,6 +77,8 @@ class Multistage(Solver):
     )
     initial_gamma: float = initial_gamma(100.0)
 
+    version: ClassVar[int] = 2
+
     source: ClassVar[str] = "He and Joseph, arXiv 2409.08699"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         prune=1e-3, max_iterations=150, tolerance=1e-4, order="given", initial_gamma=1.0

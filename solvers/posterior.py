@@ -59,9 +59,9 @@ class Model(Protocol):
     unit: Array
     """Unit of absolute bounds on γ, (B,): 1 in the published way."""
 
-    shares: tuple[Array, ...] | None
-    """‖a‖² of the atoms of each factor of γ over the largest, (B, n_i), by which γ is weighed
-    where it is pruned; None in the published way, which does not."""
+    atom_weights: tuple[Array, ...] | None
+    """What each factor of γ is weighed by where it is pruned, (B, n_i), so that weak atoms with a
+    large γ of their own do not matter; None in the published way, which does not."""
 
     def gamma_factors(self, gamma: Gamma) -> tuple[Array, ...]:
         """Hyperparameters over all atoms, as given by a user, as this model's factors."""

@@ -2,8 +2,8 @@
 
 tests/golden/solves.npz holds two batches of problems and what version 0.1 made of them when its
 E-step was written the plain way (commit 1c92b41), which is the published way; and
-tests/golden/data_units.npz what version 2 of the solvers made of them in data units, by plain
-steps; and tests/golden/defaults.npz what version 3 does unless told otherwise.
+tests/golden/data_units.npz what version 4 of the solvers made of them in data units, by plain
+steps; and tests/golden/defaults.npz what it does unless told otherwise.
 """
 
 from pathlib import Path

@@ -135,7 +135,7 @@ def prune_rows(
 )
 def prune_weighed_rows(
     gamma: Array,
-    shares: Array,
+    weights: Array,
     sizes: Array,
     relative: Array,
     absolute: Array,
@@ -147,8 +147,8 @@ def prune_weighed_rows(
     Parameters
     ----------
     gamma : array, (B, Σn)
-    shares : array, (B, Σn)
-        What entries of γ are weighed by, ‖a‖² of their atoms over the largest of the factor.
+    weights : array, (B, Σn)
+        What entries of γ are weighed by.
     sizes : array of int, (I,)
         The n_i.
     relative, absolute : arrays, (I,)
@@ -173,7 +173,7 @@ def prune_weighed_rows(
         for mode in range(sizes.size):
             largest[mode] = 0.0
             for k in range(starts[mode], starts[mode + 1]):
-                largest[mode] = max(largest[mode], gamma[row, k] * shares[row, k])
+                largest[mode] = max(largest[mode], gamma[row, k] * weights[row, k])
             product *= largest[mode]
         before = 1.0
         for mode in range(sizes.size):
@@ -182,7 +182,7 @@ def prune_weighed_rows(
                 limit = max(limit, absolute[mode] * unit[row] / product)
             lost, left = 0.0, 0.0
             for k in range(starts[mode], starts[mode + 1]):
-                if gamma[row, k] * shares[row, k] < limit * largest[mode]:
+                if gamma[row, k] * weights[row, k] < limit * largest[mode]:
                     lost += gamma[row, k] ** 2
                     kept[row, k] = 0.0
                 else:
