@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, model_validator
 
@@ -194,24 +194,32 @@ class Rule(NamedTuple):
             looks.append(more)
         return cls(stop, tuple(pairs), tuple(looks))
 
-    def described(self) -> dict[str, Any]:
-        """All that decides the intervals of a look; neither maximum, budget nor scope is in it."""
-        stop = self.stop.model_dump(mode="json", exclude={"core_hours", "scope", "target"})
-        targets = [[pair.target.model_dump(mode="json"), pair.solver] for pair in self.pairs]
-        return {**stop, "minimum": self.looks[0], "targets": targets}
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the solvers that decisions need."""
+        return sorted({label for pair in self.pairs for label in pair.labels})
 
-    def key(self, configurations: Mapping[str, Configuration]) -> str:
-        """Name of the decisions on a point: a hash of all that decides them.
+    def farthest(self, half_widths: Sequence[float]) -> tuple[Pair, float]:
+        """The pair whose interval is farthest from its target, and half its width."""
+        there = [(p, w) for p, w in zip(self.pairs, half_widths, strict=True) if w == w]
+        return max(there, key=lambda found: found[1] / found[0].target.half_width)
+
+    def key(self, point: Mapping[str, Configuration]) -> str:
+        """Name of the decisions on a point: a hash of all that decides their intervals.
+
+        Neither maximum, budget nor scope is in it.
 
         Parameters
         ----------
-        configurations
-            Those of the point, by label.
+        point
+            The configurations of the point, by label.
         """
-        labels = sorted(set().union(*(pair.labels for pair in self.pairs)))
-        found = {label: configurations[label] for label in labels}
-        specs = {label: [c.spec, c.scoring, c.declined != ""] for label, c in found.items()}
-        return digest(canonical({"stop": self.described(), "solvers": specs}))
+        stop = {"minimum": self.looks[0], "growth": self.stop.growth}
+        stop |= {"confidence": self.stop.confidence}
+        targets = [[pair.target.model_dump(mode="json"), pair.solver] for pair in self.pairs]
+        found = [(label, point[label]) for label in self.labels]
+        solvers = [[label, c.spec, c.scoring, c.declined != ""] for label, c in found]
+        return digest(canonical({"stop": stop, "targets": targets, "solvers": solvers}))
 
 
 def _solvers_of(

@@ -185,17 +185,10 @@ def _forecast_lines(found: Plan) -> Iterator[str]:
     """Realizations that points are expected to take until they are precise."""
     for point in found.points[:REASONS_SHOWN]:
         at = ", ".join(f"{key}={value}" for key, value in point.point.items()) or "the point"
-        widths = "; ".join(
-            f"{pair} ±{'∞' if half is None else format(half, '.2g')}"
-            for pair, half in point.half_widths.items()
-        )
-        enough = "" if point.precise else ", the most and not enough"
-        yield (
-            f"expected   {at}: {point.realizations} realizations{enough}, "
-            f"{span(point.core_seconds)} of core time; {widths}"
-            if point.pilot
-            else f"expected   {at}: no look is complete, so the most: {point.realizations}"
-        )
+        why = "" if point.pilot else ", the most, since no look is complete"
+        why = why if point.precise or not point.pilot else ", the most, and not enough"
+        cost = span(point.core_seconds)
+        yield f"expected   {at}: {point.realizations} realizations{why}; {cost} of core time"
     if not all(point.pilot for point in found.points):
         yield "A pilot tells more: run it with --realizations of the first look, and plan again."
     if found.budget:

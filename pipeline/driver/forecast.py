@@ -13,7 +13,7 @@ from pipeline.analysis.sequential import plan_of_looks
 from pipeline.campaign.blocks import Configuration
 from pipeline.campaign.request import Request
 from pipeline.campaign.stopping import Pair
-from pipeline.solving.deciding import decide, prefixes_of
+from pipeline.solving.deciding import decide
 from pipeline.store import Store
 from pipeline.store.decisions import Decision
 
@@ -32,10 +32,8 @@ class PointPlan:
         Realizations that it is reckoned from; none where 0, and then it is the most.
     realizations : int
         Expected.
-    half_widths : dict
-        Expected after that many, by pair; None where nothing is known.
     precise : bool
-        Whether that is enough.
+        Whether that is expected to be enough.
     core_seconds : float
         Of all that many realizations, done or not.
     """
@@ -43,7 +41,6 @@ class PointPlan:
     point: dict[str, Any]
     pilot: int
     realizations: int
-    half_widths: dict[str, float | None]
     precise: bool
     core_seconds: float
 
@@ -94,20 +91,12 @@ class Forecast:
     def points(self) -> list[PointPlan]:
         """The plan of each point."""
         sizes, found = self.realizations(), []
-        for point, pilot, size, seconds in zip(
-            self._points, self._pilots, sizes, self.seconds(sizes), strict=True
-        ):
-            at, precise, widths = self._rule.looks.index(size), False, dict[str, float | None]()
-            if pilot is not None:
-                halves = [self._half(pilot, n, at) for n in range(len(self._rule.pairs))]
-                widths = {
-                    str(pair): half if math.isfinite(half) else None
-                    for pair, half in zip(self._rule.pairs, halves, strict=True)
-                }
-                precise = self._is_enough(pilot, at, 1.0)
-            where = dict(next(iter(point.values())).point)
+        rows = zip(self._points, self._pilots, sizes, self.seconds(sizes), strict=True)
+        for point, pilot, size, seconds in rows:
+            at, where = self._rule.looks.index(size), next(iter(point.values())).point
             there = pilot.realizations if pilot else 0
-            found.append(PointPlan(where, there, size, widths, precise, seconds))
+            precise = pilot is not None and self._is_enough(pilot, at, 1.0)
+            found.append(PointPlan(dict(where), there, size, precise, seconds))
         return found
 
     def factor_within(self, seconds: float) -> float:
@@ -153,14 +142,14 @@ def _pilot(
 ) -> Decision | None:
     """The decision at the last look that is complete, which nobody needs have made."""
     assert request.rule is not None
-    prefixes = prefixes_of(store, request, point)
+    needed = [point[label] for label in request.rule.labels]
     complete = 0
     for size in request.rule.looks:
-        blocks = ((c, i) for c in map(point.get, prefixes) if c for i in range(c.block_count(size)))
-        if not all(c.is_done(i, names) for c, i in blocks):
+        if not all(c.is_done(i, names) for c in needed for i in range(c.block_count(size))):
             break
         complete += 1
-    return decide(request, prefixes, complete - 1) if complete and prefixes else None
+    applies = any(not c.declined for c in needed)
+    return decide(store, request, point, complete - 1) if complete and applies else None
 
 
 def budget_words(forecast: Forecast, hours: float, pairs: Sequence[Pair]) -> str:

@@ -147,18 +147,17 @@ class Decisions:
         for path in files.entries(self._folder, f"{self._key}.*.json"):
             path.unlink(missing_ok=True)
 
-    def end_at(self, realizations: int) -> None:
-        """Note that the budget allows no look beyond this one."""
-        files.write_durably(self._over, json.dumps({"realizations": realizations}).encode())
-
-    def go_on(self) -> None:
-        """Take back what `end_at` has noted."""
-        self._over.unlink(missing_ok=True)
+    def note_budget(self, realizations: int) -> None:
+        """Note that the budget allows no look beyond this one, or with 0 that it does."""
+        if realizations:
+            files.write_durably(self._over, json.dumps(realizations).encode())
+        else:
+            self._over.unlink(missing_ok=True)
 
     def ended_at(self) -> int:
         """The look beyond which the budget allowed none when it was last asked for one, or 0."""
         try:
-            return int(json.loads(files.read_bytes(self._over))["realizations"])
+            return int(files.read_bytes(self._over))
         except FileNotFoundError:
             return 0
 
