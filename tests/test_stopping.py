@@ -21,6 +21,7 @@ from pipeline.analysis.describing import notes, realizations
 from pipeline.campaign.blocks import Block
 from pipeline.campaign.request import Request
 from pipeline.cli import tables, terminal
+from pipeline.cli.running import _troubles
 from pipeline.driver.forecast import Forecast
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
@@ -127,8 +128,7 @@ def assert_same(folder, expected):
     xr.testing.assert_identical(cube_of(folder).drop_attrs(), cube_of(expected).drop_attrs())
 
 
-@pytest.mark.parametrize("scope", ["point", "all"])
-@pytest.mark.parametrize("workers", [1, 2, 16])
+@pytest.mark.parametrize(("workers", "scope"), [(1, "point"), (2, "all"), (16, "point")])
 def test_order_company_and_deaths_change_nothing(study, tmp_path, workers, scope):
     study["stop"]["scope"] = scope
     simulate(study, tmp_path / "plain")
@@ -221,6 +221,8 @@ def test_the_maximum_is_said(study, tmp_path):
     assert (cube.stop_reason == Reason.MAXIMUM).all()
     assert (cube.asked == 90).all()
     assert "not ±0.01 dB, after 90 of 95: maximum" in str(stopped(cube).words.values[0, 0])
+    said = "median nmse, a - ref: precise to ±0.01 dB at 0 of 2 points; elsewhere: maximum"
+    assert said in notes(cube)
 
 
 def test_a_budget_ends_points_at_complete_looks_and_a_larger_one_goes_on(study, tmp_path):
@@ -370,11 +372,23 @@ def test_a_run_on_workers(study, tmp_path, client):
     assert last["total"] == last["done"]
     assert any("median nmse, svd - ref at snr_db=" in c["farthest"] for c in counts)
     assert all(a["total"] <= b["total"] for a, b in pairwise(counts))
-    for part in (0, 1, 0, 1, 0, 1, 0, 1):
+    found = pipeline.run(campaign, tmp_path / "shards", client, shard=(0, 2))
+    assert (found.ok, found.missing, found.waiting) == (False, 0, 2)
+    [said] = _troubles(found)
+    assert "waiting for others: the next looks at 2 points need blocks of other shards" in said
+    for part in (1, 0, 1, 0, 1, 0, 1):
         found = pipeline.run(campaign, tmp_path / "shards", client, shard=(part, 2))
     assert found.ok
     assert decisions_of(tmp_path / "shards") == decisions_of(tmp_path / "store")
     assert pipeline.run(campaign, tmp_path / "store", client).counts.done == 0
+
+
+def test_where_nothing_applies_the_first_look_is_enough(study, tmp_path):
+    study["solvers"]["ref"] = {"use": f"{__name__}:Choosy"}
+    simulate(study, tmp_path / "store")
+    cube = cube_of(tmp_path / "store")
+    assert (cube.asked == 40).all()
+    assert cube.stop_value.isnull().all()
 
 
 def test_a_solver_that_declines_is_left_out(study, tmp_path):

@@ -97,13 +97,16 @@ def stop_notes(results: xr.Dataset) -> Iterator[str]:
     """A note for each target: at how many points it is met, and why not at the others."""
     if (found := stopped(results)) is None:
         return
-    for name in found.stop_target.values:
-        words = found.words.sel(stop_target=name).values.reshape(-1)
-        met = sum(word.startswith(("precise", "sign known")) for word in words)
-        others = dict.fromkeys(w.rpartition(": ")[2] for w in words if ", not ±" in w)
-        why = f" ({', '.join(others)})" if others else ""
-        wanted = found.wanted.sel(stop_target=name).values.flat[0]
-        yield f"{name}: known to ±{wanted:g} or as asked for at {met} of {len(words)} points{why}"
+    for number, target in enumerate(found.attrs["targets"]):
+        one = found.isel(stop_target=number)
+        words = one.words.values.reshape(-1).tolist()
+        said = f"precise to ±{target['half_width']:g}{target['unit']} at "
+        said += f"{sum(w.startswith('precise') for w in words)} of {len(words)} points"
+        if known := sum(w.startswith("sign") for w in words):
+            said += f", sign known at {known} more"
+        if others := dict.fromkeys(w.rpartition(": ")[2] for w in words if ", not ±" in w):
+            said += f"; elsewhere: {', '.join(others)}"
+        yield f"{one.stop_target.item()}: {said}"
 
 
 def with_looks(
@@ -120,7 +123,7 @@ def with_looks(
         if (target["measure"], target["reference"]) != (measure, reference) or name not in found:
             continue
         given = results[list(ENDS.values())].isel(stop_target=number, drop=True).compute()
-        whole = (results.asked <= results.sizes["realization"]) & given.stop_low.notnull()
+        whole = (results.asked <= results.sizes["realization"]) & given.stop_value.notnull()
         here = (found.solver == label) & whole
         for end, variable in ENDS.items():
             values = given[variable]

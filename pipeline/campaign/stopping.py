@@ -202,7 +202,8 @@ class Rule(NamedTuple):
     def farthest(self, half_widths: Sequence[float]) -> tuple[Pair, float]:
         """The pair whose interval is farthest from its target, and half its width."""
         there = [(p, w) for p, w in zip(self.pairs, half_widths, strict=True) if w == w]
-        return max(there, key=lambda found: found[1] / found[0].target.half_width)
+        nothing = self.pairs[0], 0.0
+        return max(there, key=lambda found: found[1] / found[0].target.half_width, default=nothing)
 
     def key(self, point: Mapping[str, Configuration]) -> str:
         """Name of the decisions on a point: a hash of all that decides their intervals.

@@ -98,7 +98,9 @@ def _reason(pair: Pair, interval: sequential.Interval) -> Reason:
 
 def differing_decisions(store: Store, request: Request) -> Iterator[str]:
     """Sentences on decisions of a request that its blocks do not give (any more)."""
-    for point in request.points if request.rule else []:
+    if request.rule is None:
+        return
+    for point in request.points:
         recorded = Decisions(store, request.rule, point)
         for number, decision in enumerate(recorded.read()):
             name = recorded.path(decision.realizations).name
