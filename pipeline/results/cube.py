@@ -150,8 +150,8 @@ class CubeBuilder:
         if self.timings:
             self._fill_timings(group)
         if self.standings is not None:
-            for name, found in stop_variables(self.request, self.standings).items():
-                _add(group, name, *found)
+            for described in stop_variables(self.request, self.standings):
+                _add(group, *described)
         for name, known in self.flags.items():
             meanings = " ".join(["none", *(word.replace(" ", "_") for word in known)])
             flags = {"flag_values": list(range(len(known) + 1)), "flag_meanings": meanings}

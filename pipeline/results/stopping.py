@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,59 +12,33 @@ from numpy.typing import NDArray
 from pipeline.campaign.request import Request
 from pipeline.store.decisions import Reason, Standing
 
-
-class StopVariable(NamedTuple):
-    """A variable over the grid, or over targets and the grid.
-
-    Attributes
-    ----------
-    dimensions : tuple of str
-    values : array
-    attributes : dict
-    """
-
-    dimensions: tuple[str, ...]
-    values: NDArray[Any]
-    attributes: dict[str, Any]
+REASONS: dict[str, Any] = {
+    "flag_values": [int(reason) for reason in Reason],
+    "flag_meanings": " ".join(reason.name.lower() for reason in Reason),
+    "sentences": json.dumps({reason.name.lower(): reason.sentence for reason in Reason}),
+}
 
 
-def stop_variables(request: Request, standings: Sequence[Standing]) -> dict[str, StopVariable]:
-    """``asked`` and ``stop_reason`` over the grid, and intervals over ``stop_target`` as well."""
+def stop_variables(
+    request: Request, standings: Sequence[Standing]
+) -> Iterator[tuple[str, tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+    """Name, dimensions, values and attributes of ``asked``, ``stop_reason`` and the intervals."""
     assert request.rule is not None
-    axes = tuple(axis.dimension for axis in request.axes)
+    axes, target = tuple(axis.dimension for axis in request.axes), ("stop_target",)
     grid, pairs = [len(axis.values) for axis in request.axes], request.rule.pairs
-    flags = {
-        "flag_values": [int(reason) for reason in Reason],
-        "flag_meanings": " ".join(reason.name.lower() for reason in Reason),
-        "sentences": json.dumps({r.name.lower(): r.sentence for r in Reason}),
-    }
-
-    def variable(dtype: str, values: Any, long_name: str, **more: Any) -> StopVariable:
-        found = np.array(values, dtype)
-        dimensions = (
-            (("stop_target", *axes), (len(pairs), *grid)) if found.ndim > 1 else (axes, grid)
-        )
-        about = {"units": "1", "long_name": long_name, **more}
-        return StopVariable(dimensions[0], found.reshape(dimensions[1]), about)
-
-    nothing = [np.nan] * len(pairs)
-    ends = {
-        name: [getattr(one.decision, name) if one.decision else nothing for one in standings]
-        for name in ("low", "value", "high")
-    }
-    names = np.array(list(map(str, pairs)), np.dtypes.StringDType())
+    about: dict[str, Any] = {"units": "1", "long_name": "realizations asked for"}
+    yield "asked", axes, np.array([s.asked for s in standings], "i4").reshape(grid), about
+    about = {"units": "1", "long_name": "why no more realizations are taken", **REASONS}
+    yield "stop_reason", axes, np.array([s.reason for s in standings], "u1").reshape(grid), about
+    for name in ("low", "value", "high"):
+        ends = np.full((len(pairs), len(standings)), np.nan)
+        for number, standing in enumerate(standings):
+            if standing.decision is not None:
+                ends[:, number] = getattr(standing.decision, name)
+        about = {"units": "1", "long_name": f"{name} of the last look"}
+        yield f"stop_{name}", target + axes, ends.reshape(len(pairs), *grid), about
     about = {"units": "1", "long_name": "what an interval is of"}
-    return {
-        "asked": variable("i4", [s.asked for s in standings], "realizations asked for"),
-        "stop_reason": variable(
-            "u1", [s.reason for s in standings], "why no more realizations are taken", **flags
-        ),
-        **{
-            f"stop_{name}": variable("f8", np.transpose(values), f"{name} of the last look")
-            for name, values in ends.items()
-        },
-        "stop_target": StopVariable(("stop_target",), names, about),
-    }
+    yield "stop_target", target, np.array(list(map(str, pairs)), np.dtypes.StringDType()), about
 
 
 def stop_attribute(request: Request) -> str:
