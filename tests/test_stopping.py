@@ -427,6 +427,10 @@ def test_plan_forecasts_from_a_pilot(study, tmp_path, scope):
     sizes = {p.realizations for p in found.points}
     assert found.cells == 3 * sum(p.realizations for p in found.points)
     assert scope == "point" or len(sizes) == 1
+    if scope == "point":  # what is known needs no forecast
+        assert [
+            p.realizations for p in pipeline.plan(campaign, tmp_path / "store").points
+        ] == needed
 
 
 def test_a_budget_is_enough_for_less_the_wider_it_is(study, tmp_path):

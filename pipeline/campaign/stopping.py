@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, model_validator
 
@@ -86,20 +86,6 @@ class Stop(Table):
     core_hours: Positive | None = None
     target: Annotated[list[Target], Field(min_length=1)]
 
-    @property
-    def first(self) -> int:
-        """Realizations of the first look, before it is rounded to whole batches.
-
-        Raises
-        ------
-        ValueError
-            They are too few for a mean.
-        """
-        fewest = max(FEWEST[target.statistic] for target in self.target)
-        if self.minimum is not None and self.minimum < fewest == FEWEST["mean_db"]:
-            raise ValueError(f"minimum: a mean needs {fewest} at least, got {self.minimum}")
-        return self.minimum or fewest
-
 
 class Pair(NamedTuple):
     """A target of one solver: what one interval is of."""
@@ -178,10 +164,10 @@ class Rule(NamedTuple):
             for number, target in enumerate(stop.target)
             for solver in _solvers_of(target, f"stop.target.{number}", solvers, measures)
         ]
-        try:
-            first = stop.first
-        except ValueError as error:
-            raise ValueError(f"stop.{error}") from None
+        fewest = max(FEWEST[target.statistic] for target in stop.target)
+        first = stop.minimum or fewest
+        if first < fewest == FEWEST["mean_db"]:
+            raise ValueError(f"stop.minimum: a mean needs {fewest} at least, got {first}")
         step = max(solvers[label][0] for pair in pairs for label in pair.labels)
         looks = [step * math.ceil(first / step)]
         if looks[0] > realizations:
@@ -215,12 +201,12 @@ class Rule(NamedTuple):
         point
             The configurations of the point, by label.
         """
-        stop = {"minimum": self.looks[0], "growth": self.stop.growth}
-        stop |= {"confidence": self.stop.confidence}
-        targets = [[pair.target.model_dump(mode="json"), pair.solver] for pair in self.pairs]
+        stop: dict[str, Any] = {"minimum": self.looks[0], "growth": self.stop.growth}
+        stop["confidence"] = self.stop.confidence
+        stop["targets"] = [[p.target.model_dump(exclude={"solvers"}), p.solver] for p in self.pairs]
         found = [(label, point[label]) for label in self.labels]
         solvers = [[label, c.spec, c.scoring, c.declined != ""] for label, c in found]
-        return digest(canonical({"stop": stop, "targets": targets, "solvers": solvers}))
+        return digest(canonical([stop, solvers]))
 
 
 def _solvers_of(

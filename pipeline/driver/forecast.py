@@ -133,23 +133,25 @@ class Forecast:
         share = self._rule.pairs[number].target.statistic == "share"
         levels = [look.share if share else look.level for look in (then, now)]
         wide, was = (float(scipy.stats.norm.isf(level / 2.0)) for level in levels)
-        shrunk = math.sqrt(now.realizations / then.realizations) * wide / was
-        return pilot.half_widths[number] * shrunk
+        half, shrunk = pilot.half_widths[number], math.sqrt(now.realizations / then.realizations)
+        return half if math.isinf(half) else half * shrunk * wide / was
 
 
 def _pilot(
     store: Store, request: Request, point: Mapping[str, Configuration], names: Collection[str]
 ) -> Decision | None:
-    """The decision at the last look that is complete, which nobody needs have made."""
+    """The decision at the first look that is enough, or at the last that is complete."""
     assert request.rule is not None
-    needed = [point[label] for label in request.rule.labels]
-    complete = 0
-    for size in request.rule.looks:
+    needed, decision = [point[label] for label in request.rule.labels], None
+    if all(configuration.declined for configuration in needed):
+        return None
+    for number, size in enumerate(request.rule.looks):
         if not all(c.is_done(i, names) for c in needed for i in range(c.block_count(size))):
             break
-        complete += 1
-    applies = any(not c.declined for c in needed)
-    return decide(store, request, point, complete - 1) if complete and applies else None
+        decision = decide(store, request, point, number)
+        if decision.reason:
+            break
+    return decision
 
 
 def budget_words(forecast: Forecast, hours: float, pairs: Sequence[Pair]) -> str:
