@@ -24,6 +24,7 @@ from pipeline.cli import tables, terminal
 from pipeline.cli.running import _troubles
 from pipeline.driver.forecast import Forecast
 from pipeline.driver.preparation import prepare
+from pipeline.driver.rescore import rescore
 from pipeline.driver.stages import Stages
 from pipeline.solving import provenance
 from pipeline.store.block_file import BlockData
@@ -332,6 +333,11 @@ def test_verify_takes_decisions_again(study, tmp_path):
     path.write_text(json.dumps(about | {"low": [-1.0, *about["low"][1:]]}))
     [said] = pipeline.verify(tmp_path / "store", blocks=0).differing
     assert path.name in said
+
+
+def test_rescoring_wants_nothing_that_was_not_asked_for(study, tmp_path):
+    simulate(study, tmp_path / "store")
+    assert rescore(tmp_path / "store", code=tmp_path) == (0, 0)
 
 
 def test_a_damaged_block_leaves_its_point_undecided(study, tmp_path):

@@ -55,7 +55,8 @@ class Counts:
     workers : int
         At work now.
     seconds_left : float or None
-        Expected from what blocks of each solver have cost so far, once that is known.
+        Expected from what blocks of each solver have cost so far, once that is known; never with
+        ``[stop]``.
     points, points_done : int
         With ``[stop]``, where `total` grows from look to look: points of the grid, and those that
         take no more.
@@ -293,9 +294,10 @@ class _Computing:
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, result.message)
-        if self._stages:
+        if self._stages:  # nobody knows how many looks there will be
             self._go_on(self._stages.done(task.blocks[: result.blocks]))
-        self.counts.seconds_left = self._queue.seconds_left()
+        else:
+            self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
 
     def _go_on(self, more: list[PendingBlocks[SolvableConfiguration]]) -> bool:
