@@ -180,7 +180,14 @@ def reader(tmp_path, monkeypatch, client):
 
 
 @pytest.mark.parametrize(
-    "name", ["adding-a-solver.md", "adding-a-scenario.md", "adding-a-figure.md", "numbers.md"]
+    "name",
+    [
+        "adding-a-solver.md",
+        "adding-a-scenario.md",
+        "adding-a-figure.md",
+        "numbers.md",
+        "precise.md",
+    ],
 )
 def test_page_can_be_followed(name, reader):
     reader.follow(DOCS / name)

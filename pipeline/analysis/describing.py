@@ -15,6 +15,7 @@ import xarray as xr
 from pipeline.analysis import cells, tails
 from pipeline.analysis.caveats import caveats
 from pipeline.analysis.cells import axes_of, is_power
+from pipeline.analysis.stopped import stop_notes
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
@@ -261,10 +262,18 @@ def realizations(results: xr.Dataset) -> str:
     """``200 realizations``, or how many of them are there."""
     done, asked = counts(results).done, results.sizes["realization"]
     low, high = int(done.min()), int(done.max())
+    if low == asked and "asked" in results:
+        return f"{asked_of(results)} realizations"
     if low == asked:
         return f"{asked} realization{'s' if asked != 1 else ''}"
     span = f"{low}" if low == high else f"{low} to {high}"
     return f"unfinished: {span} of {asked} realizations"
+
+
+def asked_of(results: xr.Dataset) -> str:
+    """How many realizations were asked for, at each point of the grid."""
+    given = results.get("asked", xr.DataArray(results.sizes["realization"]))
+    return _span(int(given.min()), int(given.max()))
 
 
 def notes(results: xr.Dataset, failed_cells: str = FAILED_LEFT_OUT) -> list[str]:
@@ -296,7 +305,7 @@ def notes(results: xr.Dataset, failed_cells: str = FAILED_LEFT_OUT) -> list[str]
             f"{s} {int(failed.sel(solver=s))} of {int(totals.sel(solver=s))}" for s in _few(bad)
         )
         said.append(f"failed: {_listed(parts, bad)} realizations; they {failed_cells}")
-    return [*said, *(caveat.sentence for caveat in caveats(results))]
+    return [*said, *stop_notes(results), *(caveat.sentence for caveat in caveats(results))]
 
 
 def declined(results: xr.Dataset) -> list[str]:

@@ -225,6 +225,16 @@ def of_gaps(found: xr.Dataset) -> dict[str, Column]:
     return {"pairs": number("pairs"), **failures, f"gap{unit}{INTERVAL}": gap}
 
 
+def of_stopped(found: xr.Dataset) -> dict[str, Column]:
+    """Columns of `stopped`."""
+
+    def words(one: Row) -> Field:
+        return Field(one["words"], one["words"])
+
+    title = f"value\n[{100 * found.attrs['confidence']:g} %, all looks]"
+    return {title: interval("value", "{:.3g}".format), "": words}
+
+
 def of_latencies(found: xr.Dataset) -> dict[str, Column]:
     """Columns of `latencies`."""
     in_ms = interval("latency", milliseconds)

@@ -155,6 +155,7 @@ def _summary_for_programs(results: xr.Dataset, measure: str) -> dict[str, Any]:
             r._asdict() for r in analysis.changed_rankings(statistics, shared)
         ]
     more = {"gaps": analysis.gaps(results, measure), "latencies": analysis.latencies(results)}
+    more["stopped"] = analysis.stopped(results)
     return about | {name: records(found) for name, found in more.items() if found is not None}
 
 

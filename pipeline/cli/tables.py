@@ -13,10 +13,11 @@ from rich.table import Table
 from pipeline.analysis import describing, listings
 from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
-from pipeline.analysis.cells import is_power, measures_of
+from pipeline.analysis.cells import asked_for, is_power, measures_of
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
 from pipeline.analysis.outliers import Worst
 from pipeline.analysis.rankings import ranking_lines
+from pipeline.analysis.stopped import stop_lines, stopped
 from pipeline.analysis.summaries import MEANS, has_gaps, latencies, summarize
 from pipeline.cli.terminal import add_row, new_table, width_of
 from pipeline.errors import InputError
@@ -74,6 +75,7 @@ def summary(
             *ranking_lines(statistics, shared),
         ]
     parts += _reading_lines(results, shown)
+    parts += stop_parts(results)
     to_bounds = gaps(results, measure)
     if to_bounds is not None:
         parts += gap_parts(to_bounds)
@@ -186,9 +188,10 @@ def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
             "the statistics leave them out."
         )
     if missing:
+        asked = int(asked_for(results).sum())
         lines.append(
-            f"The cube is unfinished: {missing} of {results.status.size} cells that were asked "
-            "for are not there yet."
+            f"The cube is unfinished: {missing} of {asked} cells that were asked for are not there "
+            "yet."
         )
     return lines
 
@@ -204,6 +207,7 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
     parts += listings.reading_comparison(statistics)
     if bool(statistics.doubtful.any()):
         parts += caveat_lines(results)
+    parts += stop_parts(results)
     if statistics.attrs["missing"]:
         missing = statistics.attrs["missing"]
         parts.append(f"The cube is unfinished: {missing} cells have not been run.")
@@ -229,3 +233,15 @@ def worst(found: Sequence[Worst], measure: str, against: str | None, store: Path
             f"  kronsbl replay {shlex.quote(str(store))} {one.options}",
         ]
     return lines or ["none: no realization has been run"]
+
+
+def stop_parts(results: xr.Dataset) -> list[Table | str]:
+    """How precise the points are that stopped by themselves; see `pipeline.analysis.stopped`."""
+    found = stopped(results)
+    if found is None:
+        return []
+    return [
+        "What points were stopped by:",
+        *_table(found, listings.of_stopped(found)),
+        *stop_lines(found),
+    ]

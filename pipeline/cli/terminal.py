@@ -98,11 +98,30 @@ def status_table(state: StoreState) -> Table:
     return table
 
 
+def stop_lines(state: StoreState) -> Iterator[str]:
+    """How far points are that stop by themselves, those that have not stopped first."""
+    reasons = Counter(point.reason for point in state.points)
+    goes_on = ("none", "interrupted")
+    stopped = sum(n for reason, n in reasons.items() if reason not in goes_on)
+    said = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+    yield f"stopped: {stopped} of {len(state.points)} points ({said})"
+    points = sorted(state.points, key=lambda point: point.reason not in goes_on)
+    for point in points[:REASONS_SHOWN]:
+        at = ", ".join(f"{key}={value}" for key, value in point.point.items())
+        widths = "; ".join(
+            f"{pair} ±{'∞' if half is None else format(half, '.3g')} of {target:g}"
+            for pair, (half, target) in point.half_widths.items()
+        )
+        where = [at, f"{point.asked} of {point.maximum} realizations", point.reason, widths]
+        yield f"  {', '.join(filter(None, where))}"
+
+
 def status_lines(state: StoreState) -> list[str]:
     """Disk use and live runs."""
     lines = [
         f"{state.blocks} blocks, {size(state.bytes['blocks'])}; cubes {size(state.bytes['cubes'])}"
     ]
+    lines += stop_lines(state) if state.points else []
     reasons = Counter[tuple[str, str]]()
     for configuration in state.configurations:
         reasons.update(
@@ -185,6 +204,21 @@ def plan_lines(found: Plan) -> list[str]:
         f"wall time  {bound}{span(found.wall_seconds)} on {found.workers} "
         + ("worker" if found.workers == 1 else "workers")
         + (f" of {found.jobs} jobs" if found.jobs else ""),
+        *_forecast_lines(found),
         *(f"warning: {text}" for text in found.warnings),
         *(["", "each job:", found.job_script] if found.job_script else []),
     ]
+
+
+def _forecast_lines(found: Plan) -> Iterator[str]:
+    """Realizations that points are expected to take until they are precise."""
+    for point in found.points[:REASONS_SHOWN]:
+        at = ", ".join(f"{key}={value}" for key, value in point.point.items()) or "the point"
+        why = "" if point.pilot else ", the most, since no look is complete"
+        why = why if point.precise or not point.pilot else ", the most, and not enough"
+        cost = span(point.core_seconds)
+        yield f"expected   {at}: {point.realizations} realizations{why}; {cost} of core time"
+    if not all(point.pilot for point in found.points):
+        yield "A pilot tells more: run it with --realizations of the first look, and plan again."
+    if found.budget:
+        yield f"budget     {found.budget}"

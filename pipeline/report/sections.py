@@ -8,7 +8,7 @@ import math
 import xarray as xr
 
 from pipeline.analysis import axes_of, check, describing, finished, ran
-from pipeline.analysis.cells import labels_of, not_run
+from pipeline.analysis.cells import asked_for, labels_of, not_run
 from pipeline.analysis.listings import Field
 from pipeline.analysis.verdicts import verdict
 from pipeline.errors import InputError
@@ -73,7 +73,7 @@ def figures(results: xr.Dataset, looks: Looks) -> list[Section]:
 def about(results: xr.Dataset) -> list[Part]:
     """FactList: what, from which seed, where, with what; progress if unfinished."""
     attributes = results.attrs
-    cells = int(results.status.size)
+    cells = int(asked_for(results).sum())
     missing = int(attributes.get("missing", int(not_run(results).sum())))
     computed = {
         name.removeprefix("computed_with_").replace("_", " "): str(value)
@@ -91,7 +91,7 @@ def about(results: xr.Dataset) -> list[Part]:
         "solvers": ", ".join(
             describing.solver_text(results, str(s)) for s in results.solver.values
         ),
-        "realizations": str(results.sizes["realization"]),
+        "realizations": describing.asked_of(results),
         "cells": f"{cells - missing} of {cells}",
         "seed": str(attributes.get("seed", "")),
         "batch": ", ".join(

@@ -21,12 +21,14 @@ from pipeline.analysis import (
     latencies,
     listings,
     ranking_lines,
+    stopped,
     summarize,
     worst,
 )
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
 from pipeline.analysis.listings import Column, Field, Row, milliseconds, number, texted
+from pipeline.analysis.stopped import stop_lines
 from pipeline.analysis.summaries import MEANS
 from pipeline.plots.measures import drawable_measures
 from pipeline.report.charts import capital
@@ -56,6 +58,10 @@ def tables_of(results: xr.Dataset) -> list[Part]:
     if rates:
         parts.append(_means(results, summaries[first], rates, "Means of the other measures"))
     parts.append(_costs(results, summaries[first]))
+    found = stopped(results)
+    if found is not None:
+        caption = f"Intervals that points were stopped by. {' '.join(stop_lines(found))}"
+        parts.append(table(results, found, listings.of_stopped(found), caption))
     timed = latencies(results)
     if timed is not None:
         caption = (
@@ -64,8 +70,8 @@ def tables_of(results: xr.Dataset) -> list[Part]:
         )
         parts.append(table(results, timed, listings.of_latencies(timed), caption))
     if details:
-        found = _means(results, summaries[first], details, "Means of what tells of calibration")
-        parts.append(dataclasses.replace(found, folded=True))
+        told = _means(results, summaries[first], details, "Means of what tells of calibration")
+        parts.append(dataclasses.replace(told, folded=True))
     return parts
 
 
@@ -124,7 +130,7 @@ def table(
     """A table of a page; headings are in one line, and numbers have a true minus."""
     found = listings.listing(statistics, columns, ROWS)
     cut = f" The first {ROWS} of {found.total} rows." if found.total > ROWS else ""
-    axes = {"solver": "solver", "timing_host": "host", "bound": "bound"}
+    axes = {"solver": "solver", "timing_host": "host", "bound": "bound", "stop_target": "target"}
     heads = [axes.get(name) or describing.label_of(results[name]) for name in found.places]
     heads += [heading.replace("\n", " ").removesuffix(" [95 %]") for heading in found.columns]
     rows = [list(map(_cell, row)) for row in found.rows]
