@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.campaign.settings import NAME
+from pipeline.campaign.settings import LABEL, NAME
 from solvers.registry import suggest
 
 PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
@@ -33,15 +33,22 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     first, others = errors[0], errors[1:]
     said = _complaint(first)
     if first["type"] == "extra_forbidden":
-        *tables, key = map(str, first["loc"])
+        *tables, key = [str(part) for part in first["loc"] if not isinstance(part, int)]
         for table in tables:
-            model = model.model_fields[table].annotation  # type: ignore[assignment]
+            model = _table_in(model.model_fields[table].annotation)
         hint = suggest(key, model.model_fields)
         place = f"[{'.'.join(tables)}]" if tables else "the file"
         said = f"{key}: unknown key in {place}; {hint}"
         others = [e for e in others if not (e["type"] == "missing" and repr(e["loc"][-1]) in hint)]
     more = f" (and {len(others)} more)" if others else ""
     return " ".join((said + more).split())
+
+
+def _table_in(annotation: Any) -> type[BaseModel]:
+    """The table that a field holds, be it optional or one of several."""
+    while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        annotation = get_args(annotation)[0]
+    return annotation
 
 
 def _complaint(error: Any) -> str:
@@ -52,7 +59,7 @@ def _complaint(error: Any) -> str:
     if error["type"] == "missing":
         hint = MISSING_TABLES.get(key)
         return f"{key}: missing; {hint}" if hint else f"{key}: missing"
-    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME:
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in (NAME, LABEL):
         return f"{key}: a name has letters, digits and . + - _ only, got {_shown(error['input'])}"
     return f"{key}: {error['msg'].lower()}, got {_shown(error['input'])}"
 

@@ -21,14 +21,20 @@ from pipeline.cli.base import (
     WORKERS,
     file_argument,
     main,
-    point_words,
     set_up_logging,
     show,
     tell,
     terminal,
 )
 from pipeline.cli.looking import show_summary
-from pipeline.cli.terminal import plan_lines, plan_table, size, status_lines, status_table
+from pipeline.cli.terminal import (
+    grid_lines,
+    plan_lines,
+    plan_table,
+    size,
+    status_lines,
+    status_table,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,11 +118,17 @@ def run(
 
 def _troubles(result: Run) -> Iterator[str]:
     """Say what did not go well in a run, and what to do next."""
+    from pipeline.analysis.describing import point_words
     from pipeline.store import Store
     from pipeline.store.failures import common_failures
 
     for message in result.damaged:
         yield f"damaged: {message}"
+    if result.waiting:
+        yield (
+            f"waiting for others: the next looks at {result.waiting} points need blocks of other "
+            "shards; run all shards once more"
+        )
     for label, message in result.stopped.items():
         yield (
             f"solver {label!r} was stopped, its first blocks failed in every realization "
@@ -144,7 +156,8 @@ def _troubles(result: Run) -> Iterator[str]:
 def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) -> None:
     """Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
 
-    Nothing is written. Each solver is tried for a few seconds.
+    Nothing is written. Each solver is tried for a few seconds. How many realizations a campaign
+    with [stop] needs is reckoned from those that are there: a pilot is a run with --realizations.
 
     Examples:
       kronsbl plan workflows/paper/snr.toml --workers 64
@@ -154,6 +167,8 @@ def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) 
     from pipeline.driver.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
+    if not as_json:
+        show(terminal(), *grid_lines(study))
     found = plan_campaign(study, **where)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,16 +17,19 @@ from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
-from pipeline.errors import ClusterLost
+from pipeline.driver.stages import Stages
+from pipeline.errors import ClusterLost, InputError
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.html import Shown
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
 from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
+from pipeline.store.run_log import RunLog
 
 if TYPE_CHECKING:
     from pipeline.results.publishing import Published
@@ -35,6 +39,9 @@ log = logging.getLogger("kronsbl")
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result: it is broken or
 misconfigured, and a large campaign would spend its core-hours on failures."""
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Of the log in the store."""
 
 
 @dataclasses.dataclass
@@ -54,7 +61,15 @@ class Counts:
     workers : int
         At work now.
     seconds_left : float or None
-        Expected from what blocks of each solver have cost so far, once that is known.
+        Expected from what blocks of each solver have cost so far, once that is known; never with
+        ``[stop]``.
+    points, points_done : int
+        With ``[stop]``, where `total` grows from look to look: points of the grid, and those that
+        take no more.
+    farthest : str
+        The point farthest from its target.
+    solvers : dict
+        The first four of these, by label.
     """
 
     total: int = 0
@@ -63,13 +78,21 @@ class Counts:
     failed: int = 0
     workers: int = 0
     seconds_left: float | None = None
+    points: int = 0
+    points_done: int = 0
+    farthest: str = ""
+    solvers: dict[str, Counts] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.before + self.done}/{self.total} cells{failed}"
 
 
 Progress = Callable[[Counts], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """Result of a run.
 
     Attributes
@@ -84,6 +107,8 @@ class Run:
         What was wrong with block files, and what was done about it.
     stopped : dict
         Solvers that were stopped because their first blocks all failed, and with what message.
+    waiting : int
+        Of a shard with ``[stop]``: points whose next look needs blocks of other shards.
     """
 
     store: Path
@@ -92,11 +117,13 @@ class Run:
     missing: int
     damaged: list[str]
     stopped: dict[str, str]
+    waiting: int = 0
 
     @property
     def ok(self) -> bool:
         """True when everything that was asked for is there and nothing crashed on the way."""
-        return not (self.missing or self.damaged or self.stopped or self.counts.failed)
+        gone_wrong = self.damaged or self.stopped or self.counts.failed
+        return not (self.missing or self.waiting or gone_wrong)
 
 
 def run(
@@ -159,16 +186,24 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
+    elif client.asynchronous:  # its methods give nothing but promises
+        raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
-    pending = pending_blocks(
+    blocks = partial(
+        pending_blocks,
         prepared.configurations,
         campaign.realizations,
         store.names(),
         again=store.failures() if retry_failed else (),
-        shard=shard or (0, 1),
     )
-    computing = _Computing(store, campaign, pending, retry_failed, progress)
+    pending, stages = blocks(shard=shard or (0, 1)), None
+    if campaign.stop is not None:
+        others = None if shard is None else pending
+        everything = pending if shard is None else blocks()
+        stages = Stages(store, store.asked(), everything, others, replace=retry_failed)
+        pending = stages.begin()
+    computing = _Computing(store, campaign, pending, retry_failed, progress, stages)
     if any(part.todo for part in pending):
         # Otherwise a user would wonder why a finished store starts to compute again.
         for change in prepared.changes:
@@ -179,7 +214,7 @@ def run(
         else:
             found = nullcontext(client)
         try:
-            with signals_deferred(), found as on:
+            with computing.log, signals_deferred(), found as on:
                 computing.run(on)
         except KeyboardInterrupt:
             # A batch system gives no second chance to look at what has been done so far.
@@ -190,7 +225,8 @@ def run(
     if shard is not None:
         # The shards of an array job would publish the same cube over and over.
         missing = counts.total - counts.before - counts.done
-        return Run(store.path, None, counts, missing, [], stopped)
+        waiting = counts.points - counts.points_done
+        return Run(store.path, None, counts, missing, [], stopped, waiting)
     # Replaced blocks keep their names, so that the fingerprint alone would not notice them.
     cube = _publish(store, force=retry_failed and counts.done > 0)
     return Run(store.path, cube.path, counts, cube.missing, cube.damaged, stopped)
@@ -212,12 +248,16 @@ class _Computing:
         pending: list[PendingBlocks[SolvableConfiguration]],
         replace: bool,
         progress: Progress | None,
+        stages: Stages | None,
     ) -> None:
         self._store, self._campaign, self._pending = store, campaign, pending
         self._replace, self._progress = replace, progress or (lambda _: None)
-        self.counts = _counts(pending)
+        self._stages = stages
+        self.counts = Counts()
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
+        self.log, self._logged = RunLog(store.path), 0.0
+        self._count(pending)
         self._progress(self.counts)
 
     def run(self, client: Any) -> None:
@@ -242,11 +282,16 @@ class _Computing:
                 limit=limit,
                 replace=self._replace,
                 stop=heartbeat.stop,
+                ahead=self._ahead,
             )
 
             def tick(workers: int) -> None:
                 self.counts.workers = workers
                 self._progress(self.counts)
+                if time.monotonic() - self._logged > SECONDS_BETWEEN_LINES:
+                    self._logged = time.monotonic()
+                    each = "; ".join(f"{label} {n}" for label, n in self.counts.solvers.items())
+                    self.log.say(f"{self.counts} ({each}), workers: {workers}")
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
             fan_out = FanOut(client, self._queue, self._done, self._stop)
@@ -255,30 +300,59 @@ class _Computing:
                 look = partial(workers_at_work, client)
                 with Monitor(look, fan_out, self._queue, tick, patience):
                     fan_out.run()
+                    while self._stages and self._go_on(self._stages.refresh(self._store.names())):
+                        fan_out.run()
+                self.log.say(str(self.counts))
             except CommClosedError:
                 raise ClusterLost("the scheduler was lost") from None
 
     def _done(self, task: Task, result: TaskResult) -> None:
         """Count a finished task, and stop a solver of which nothing has come out well."""
-        self.counts.done += result.cells
-        self.counts.failed += result.failed
         label = task.label
+        for counts in (self.counts, self.counts.solvers[label]):
+            counts.done += result.cells
+            counts.failed += result.failed
+        if result.failed:
+            self.log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
         self._blocks[label] += result.blocks
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, result.message)
-        self.counts.seconds_left = self._queue.seconds_left()
+        if self._stages:  # nobody knows how many looks there will be
+            self._go_on(self._stages.done(task.blocks[: result.blocks]))
+        else:
+            self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
+
+    def _go_on(self, more: list[PendingBlocks[SolvableConfiguration]]) -> bool:
+        """Queue what is asked for after a look; False where nothing of it is to do."""
+        self._count(more)
+        for part in more:
+            self._queue.add(part.configuration, part.todo, part.priority)
+        return any(part.todo for part in more)
+
+    def _ahead(self) -> tuple[SolvableConfiguration, int] | None:
+        """A block that nobody has asked for yet."""
+        found = self._stages.ahead() if self._stages else None
+        if found:
+            for counts in (self.counts, self.counts.solvers[found[0].label]):
+                counts.total += found[0].batch
+        return found
 
     def _stop(self, label: str, message: str) -> None:
         """Go on without a solver."""
+        self.log.say(f"{label} is stopped: {message}")
         self._queue.stop(label)
         self.stopped[label] = message
+        if self._stages:
+            self._stages.stop(label)
 
-
-def _counts(pending: Iterable[PendingBlocks[SolvableConfiguration]]) -> Counts:
-    counts = Counts()
-    for configuration, blocks, todo in pending:
-        counts.total += blocks * configuration.batch
-        counts.before += (blocks - len(todo)) * configuration.batch
-    return counts
+    def _count(self, parts: Iterable[PendingBlocks[SolvableConfiguration]]) -> None:
+        """Count blocks that are asked for."""
+        counts = self.counts
+        for configuration, blocks, todo, _ in parts:
+            for one in (counts, counts.solvers.setdefault(configuration.label, Counts())):
+                one.total += blocks * configuration.batch
+                one.before += (blocks - len(todo)) * configuration.batch
+        if self._stages:
+            counts.points_done, counts.points, counts.farthest = self._stages.progress()
