@@ -180,7 +180,14 @@ def reader(tmp_path, monkeypatch, client):
 
 
 @pytest.mark.parametrize(
-    "name", ["adding-a-solver.md", "adding-a-scenario.md", "adding-a-figure.md", "numbers.md"]
+    "name",
+    [
+        "adding-a-solver.md",
+        "adding-a-scenario.md",
+        "adding-a-figure.md",
+        "numbers.md",
+        "precise.md",
+    ],
 )
 def test_page_can_be_followed(name, reader):
     reader.follow(DOCS / name)
@@ -236,6 +243,14 @@ def test_files_that_are_named_exist(page):
     text = " ".join(t.content for t in tokens_of(page) if t.type == "code_inline")
     for name in re.findall(r"(?<![\w/])(?:docs|pipeline|solvers|tests|benchmarks)/[\w./-]+", text):
         assert "NAME" in name or (ROOT / name).exists(), name
+
+
+def test_citation_is_of_this_version():
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert about["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= about.keys()
+    assert (about["version"], about["license"]) == (project["version"], project["license"])
 
 
 def test_index_names_every_page():
@@ -397,7 +412,7 @@ class TestClusters:
 
 class TestDesign:
     PICTURE = (DOCS / "figures" / "design.svg").read_text(encoding="utf-8")
-    GROUND = frozenset({"errors", "lazy", "signals"})
+    GROUND = frozenset({"errors", "html", "lazy", "signals"})
 
     def places(self):
         """Where each folder stands in the picture: down, then to the right."""

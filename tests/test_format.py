@@ -356,16 +356,16 @@ def test_fields_of_later_versions_are_kept(tiny, tmp_path, monkeypatch):
     tiny["output"] = {"estimates": True}
     run(tiny, store)
     path = store / "requests" / "0001.toml"
-    path.write_text(path.read_text() + "\n[stop]\nminimum = 100\n")
+    path.write_text(path.read_text() + "\n[later]\nminimum = 100\n")
     request = Store(store).asked()
-    assert request.tables["stop"] == {"minimum": 100}
+    assert request.tables["later"] == {"minimum": 100}
     assert Request.from_tables(request.to_tables()) == request
     publish(store, force=True)
     block = next(Campaign.from_tables(tiny).blocks())
     data = Store(store).read(block.configuration, block.index)
     Store(store).write(block, dataclasses.replace(data, meta={**data.meta, "new": 7}), replace=True)
     assert Store(store).read(block.configuration, block.index).meta["new"] == 7
-    path.write_text(path.read_text().replace("\n[stop]\nminimum = 100\n", ""))
+    path.write_text(path.read_text().replace("\n[later]\nminimum = 100\n", ""))
     monkeypatch.setattr(Synthetic, "score_version", 2)
     rescore(store)
     block = next(Campaign.from_tables(tiny).blocks())

@@ -16,6 +16,7 @@ from pipeline.analysis.intervals import CONFIDENCE, share_interval, to_db
 from pipeline.analysis.outliers import Worst, worst
 from pipeline.analysis.rankings import Ranking, best_solver, changed_rankings, ranking_lines
 from pipeline.analysis.rows import records, row_dimensions, rows_of
+from pipeline.analysis.stopped import stopped
 from pipeline.analysis.summaries import (
     has_gaps,
     latencies,
@@ -47,6 +48,7 @@ __all__ = [
     "rows_of",
     "share_interval",
     "shares",
+    "stopped",
     "summarize",
     "to_db",
     "worst",

@@ -75,7 +75,14 @@ def failed(results: xr.Dataset) -> xr.DataArray:
 
 def not_run(results: xr.Dataset) -> xr.DataArray:
     """True for the cells that are still to be run."""
-    return results.status == Status.NOT_RUN
+    return (results.status == Status.NOT_RUN) & asked_for(results)
+
+
+def asked_for(results: xr.Dataset) -> xr.DataArray:
+    """True for the cells that were asked for: all, unless points stop by themselves."""
+    if "asked" not in results:
+        return xr.ones_like(results.status, bool)
+    return (results.realization < results.asked) & (results.status >= 0)
 
 
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:

@@ -29,6 +29,7 @@ from pipeline.analysis.cells import (
     over_realizations,
     ran,
 )
+from pipeline.analysis.stopped import with_looks
 from pipeline.errors import InputError
 
 STATISTICS = (
@@ -87,7 +88,8 @@ def compare(results: xr.Dataset, reference: str | xr.Dataset, measure: str = "nm
             Whether more than 5 % of the realizations of either solver ended at a cap, collapsed or
             failed; see `caveats`.
 
-        All intervals are of 95 % confidence, and each stands for itself.
+        All intervals are of 95 % confidence, and each stands for itself; those that a campaign
+        stopped by are of its own confidence, at all looks at once (see `stopped`).
 
     Raises
     ------
@@ -122,6 +124,7 @@ def _compared(
     doubt = doubtful(results, ran(results))
     doubt = doubt.sel(solver=others) | doubt.sel(solver=reference, drop=True)
     found = found.merge(speeds).assign(doubtful=doubt).compute()
+    found = with_looks(found, results, measure, reference)
     counts = ("pairs", "failed", "reference_failed")
     found = found.assign({count: found[count].astype(int) for count in counts})
     lacking = found.failed + found.reference_failed > 0

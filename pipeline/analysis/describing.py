@@ -15,6 +15,7 @@ import xarray as xr
 from pipeline.analysis import cells, tails
 from pipeline.analysis.caveats import caveats
 from pipeline.analysis.cells import axes_of, is_power
+from pipeline.analysis.stopped import stop_notes
 from pipeline.errors import InputError
 from solvers.registry import suggest
 
@@ -87,7 +88,7 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
     ----------
     results
     point
-        Values by the names of dimensions.
+        Values by the names of dimensions, or lists of values.
 
     Raises
     ------
@@ -99,10 +100,10 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
         if name not in axes:
             have = suggest(name, axes) if axes else "nothing is swept in this cube"
             raise InputError(f"{name}: not a swept dimension; {have}")
-        if value not in results[name].values.tolist():
-            raise InputError(
-                f"{name} = {value!r}: not in the cube, which has {results[name].values.tolist()}"
-            )
+        for one in value if isinstance(value, list) else [value]:
+            if one not in results[name].values.tolist():
+                have = results[name].values.tolist()
+                raise InputError(f"{name} = {one!r}: not in the cube, which has {have}")
     return results.sel(dict(point))
 
 
@@ -117,7 +118,7 @@ def subset(
     solvers
         Labels, or those before the brackets of several; all where none is given.
     point
-        Values by the names of dimensions, which stay as dimensions of one value.
+        Values by the names of dimensions, which stay dimensions, or lists of values.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def subset(
             raise InputError(f"no solver {label!r} in this cube; {suggest(label, known)}")
         chosen += found
     fix(results, point or {})
-    at = {name: [value] for name, value in (point or {}).items()}
+    at = {k: v if isinstance(v, list) else [v] for k, v in (point or {}).items()}
     return results.sel({"solver": list(dict.fromkeys(chosen)) or known, **at})
 
 
@@ -261,10 +262,18 @@ def realizations(results: xr.Dataset) -> str:
     """``200 realizations``, or how many of them are there."""
     done, asked = counts(results).done, results.sizes["realization"]
     low, high = int(done.min()), int(done.max())
+    if low == asked and "asked" in results:
+        return f"{asked_of(results)} realizations"
     if low == asked:
         return f"{asked} realization{'s' if asked != 1 else ''}"
     span = f"{low}" if low == high else f"{low} to {high}"
     return f"unfinished: {span} of {asked} realizations"
+
+
+def asked_of(results: xr.Dataset) -> str:
+    """How many realizations were asked for, at each point of the grid."""
+    given = results.get("asked", xr.DataArray(results.sizes["realization"]))
+    return _span(int(given.min()), int(given.max()))
 
 
 def notes(results: xr.Dataset, failed_cells: str = FAILED_LEFT_OUT) -> list[str]:
@@ -296,7 +305,7 @@ def notes(results: xr.Dataset, failed_cells: str = FAILED_LEFT_OUT) -> list[str]
             f"{s} {int(failed.sel(solver=s))} of {int(totals.sel(solver=s))}" for s in _few(bad)
         )
         said.append(f"failed: {_listed(parts, bad)} realizations; they {failed_cells}")
-    return [*said, *(caveat.sentence for caveat in caveats(results))]
+    return [*said, *stop_notes(results), *(caveat.sentence for caveat in caveats(results))]
 
 
 def declined(results: xr.Dataset) -> list[str]:

@@ -14,7 +14,7 @@ from pipeline.analysis import describing
 from pipeline.analysis.cells import is_power
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.rows import row_dimensions, rows_of
-from pipeline.analysis.summaries import MEANS
+from pipeline.analysis.summaries import MEANS, means_of
 
 Row = Mapping[str, Any]
 ENDS = ("", "_low", "_high")
@@ -59,6 +59,16 @@ def listing(statistics: xr.Dataset, columns: Mapping[str, Column], most: int) ->
     ]
     total = math.prod(statistics.sizes[name] for name in places)
     return Listing(places, list(columns), rows, total)
+
+
+def pivot(statistics: xr.Dataset, column: Column, most: int) -> Listing:
+    """A table of one statistic: at most so many rows, one per point, and a column per solver."""
+    axes = [name for name in row_dimensions(statistics) if name != "solver"]
+    fields: dict[tuple[Any, ...], list[Field]] = {}
+    for one in rows_of(statistics):
+        fields.setdefault(tuple(one[name] for name in axes), []).append(column(one))
+    rows = [[*map(place, point), *found] for point, found in fields.items()]
+    return Listing(axes, [str(s) for s in statistics.solver.values], rows[:most], len(rows))
 
 
 def place(value: Any) -> Field:
@@ -146,6 +156,13 @@ def of_statistics(
     }
 
 
+def of_means(results: xr.Dataset, statistics: xr.Dataset, measures: list[str]) -> Any:
+    """Means of measures of a cube, joined to a summary's numbers of cells, and their columns."""
+    counts = statistics[["used", "cells", "missing", "failed"]]
+    found = counts.merge(means_of(results, measures))
+    return found, counted(found) | {m: interval(m, "{:.3g}".format) for m in measures}
+
+
 def of_comparison(found: xr.Dataset) -> dict[str, Column]:
     """Columns of `compare`, the sign test in words."""
     in_db, reference = is_power(found.attrs["measure"]), found.attrs["reference"]
@@ -206,6 +223,16 @@ def of_gaps(found: xr.Dataset) -> dict[str, Column]:
     failures = {"failed": number("failed")} if bool(found.failed.any()) else {}
     gap = interval("gap", "{:.2f}".format)
     return {"pairs": number("pairs"), **failures, f"gap{unit}{INTERVAL}": gap}
+
+
+def of_stopped(found: xr.Dataset) -> dict[str, Column]:
+    """Columns of `stopped`."""
+
+    def words(one: Row) -> Field:
+        return Field(one["words"], one["words"])
+
+    title = f"value\n[{100 * found.attrs['confidence']:g} %, all looks]"
+    return {title: interval("value", "{:.3g}".format), "": words}
 
 
 def of_latencies(found: xr.Dataset) -> dict[str, Column]:

@@ -11,11 +11,14 @@ import xarray as xr
 
 from pipeline.analysis.cells import json_scalar
 
+FIRST = {"timing_host": 0, "bound": 0, "stop_target": 0, "solver": 1}
+"""Places of dimensions in a row; all others come last."""
+
 
 def row_dimensions(statistics: xr.Dataset) -> list[str]:
     """Dimensions that tell rows of a table apart: hosts or bounds, solvers, then the others."""
     dims = [str(d) for d in statistics.dims if d != "quantile"]
-    return sorted(dims, key=lambda d: {"timing_host": 0, "bound": 0, "solver": 1}.get(d, 2))
+    return sorted(dims, key=lambda d: FIRST.get(d, 2))
 
 
 def rows_of(statistics: xr.Dataset) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,7 @@ from pipeline.analysis.cells import (
     ran,
     usable,
 )
+from pipeline.analysis.stopped import with_looks
 from pipeline.errors import InputError
 from solvers import Status
 
@@ -89,7 +90,8 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
             Means and quantiles of the cells that have one. A runtime is a share of the time of
             a batch; for the latency of a realization alone see `latencies`.
 
-        All intervals are of 95 % confidence. Those of means allow for failures that have not been
+        All intervals are of 95 % confidence; those that a campaign stopped by are of its own, at
+        all looks at once (`stopped`). Those of means allow for failures that have not been
         seen yet, unless the solver is an oracle or a bound. Bounds have means only.
 
     Raises
@@ -141,6 +143,7 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
     summary, results = (part.sel(solver=~silent) for part in (summary, results))
     summary.attrs["bounds"] = labels_of(results, "bound")
     summary = _allowing_for_failures(summary, results, measure)
+    summary = with_looks(summary, results, measure) if cells == "all" else summary
     return _described(summary, results, measure)
 
 

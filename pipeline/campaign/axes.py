@@ -19,6 +19,7 @@ RESERVED_DIMENSIONS = frozenset(
         *("runtime", "iterations", "inner_iterations", "noise_var", "signal_energy"),
         *("inner_capped", "status", "host", "device"),
         *("trace_cost", "trace_change", "trace_nmse"),
+        *("asked", "stop_reason", "stop_target", "stop_low", "stop_value", "stop_high"),
         # Names of the statistics of a cube.
         *("statistic", "quantile", "quantiles", "mean", "mean_se", "mean_low", "mean_high"),
         *("median", "median_low", "median_high", "db_mean", "db_mean_low", "db_mean_high"),

@@ -24,6 +24,7 @@ from pipeline.campaign.blocks import (
 from pipeline.campaign.files import as_python, make_importable, read_tables
 from pipeline.campaign.messages import first_complaint, one_line
 from pipeline.campaign.settings import ClusterSettings, Header, Label, Limits, Output, Table
+from pipeline.campaign.stopping import Rule, Stop
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Measure, Scenario
@@ -79,6 +80,7 @@ class Campaign(Table):
     output: Output = Output()
     limits: Limits = Limits()
     cluster: ClusterSettings = ClusterSettings()
+    stop: Stop | None = None
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any], where: str = "campaign") -> Self:
@@ -157,6 +159,11 @@ class Campaign(Table):
         for entry in self.entries:
             others += getattr(entry.solver, "diagnostics", {})
         check_names(self.axes, measures, others)
+        if self.stop is not None:
+            kinds = {
+                e.label: (e.batch, getattr(e.solver, "kind", "estimator")) for e in self.entries
+            }
+            Rule.of(self.stop, self.realizations, kinds, measures)
         return self
 
     @cached_property

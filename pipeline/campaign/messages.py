@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -33,15 +33,22 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     first, others = errors[0], errors[1:]
     said = _complaint(first)
     if first["type"] == "extra_forbidden":
-        *tables, key = map(str, first["loc"])
+        *tables, key = [str(part) for part in first["loc"] if not isinstance(part, int)]
         for table in tables:
-            model = model.model_fields[table].annotation  # type: ignore[assignment]
+            model = _table_in(model.model_fields[table].annotation)
         hint = suggest(key, model.model_fields)
         place = f"[{'.'.join(tables)}]" if tables else "the file"
         said = f"{key}: unknown key in {place}; {hint}"
         others = [e for e in others if not (e["type"] == "missing" and repr(e["loc"][-1]) in hint)]
     more = f" (and {len(others)} more)" if others else ""
     return " ".join((said + more).split())
+
+
+def _table_in(annotation: Any) -> type[BaseModel]:
+    """The table that a field holds, be it optional or one of several."""
+    while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        annotation = get_args(annotation)[0]
+    return annotation
 
 
 def _complaint(error: Any) -> str:

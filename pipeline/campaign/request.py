@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.campaign.axes import Axis
 from pipeline.campaign.blocks import Configuration, canonical, plain, scoring_of
 from pipeline.campaign.definition import Campaign
+from pipeline.campaign.stopping import Rule, Stop
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from pipeline.scenarios import Measure
 from solvers.registry import REGISTRY as SOLVERS
@@ -175,6 +176,20 @@ class Request:
     def units(self) -> Mapping[str, tuple[str, str]]:
         """Units and long name of parameters by their key in a sweep."""
         return {n: (u[0], u[1]) for n, u in self.record["scenario"]["units"].items()}
+
+    @cached_property
+    def rule(self) -> Rule | None:
+        """Until when points take realizations, where the campaign has a table ``[stop]``."""
+        if (table := self.tables.get("stop")) is None:
+            return None
+        solvers = {label: (int(s["batch"]), str(s["kind"])) for label, s in self.solvers.items()}
+        return Rule.of(Stop.model_validate(table), self.realizations, solvers, self.measures)
+
+    @property
+    def points(self) -> list[dict[str, Configuration]]:
+        """The configurations of each point of the grid, by label."""
+        found, number = self.configurations, len(self.record["points"])
+        return [{c.label: c for c in found[point::number]} for point in range(number)]
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:

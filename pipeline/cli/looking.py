@@ -19,6 +19,8 @@ from pipeline.cli.base import (
     FAILED,
     POINT,
     check_point,
+    complete_labels,
+    complete_measures,
     file_argument,
     main,
     output_option,
@@ -33,8 +35,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-MEASURE = click.option("--measure", help="Default nmse, or the first measure of the cube.")
+MEASURE = click.option(
+    "--measure",
+    shell_complete=complete_measures,
+    help="Default nmse, or the first measure of the cube.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN is null.")
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "markdown", "latex"]),
+    help="The table for a text (latex: booktabs), or all numbers as CSV.",
+)
 
 
 def _labels(_: click.Context, __: click.Parameter, text: str) -> list[str]:
@@ -43,7 +55,11 @@ def _labels(_: click.Context, __: click.Parameter, text: str) -> list[str]:
 
 
 SOLVERS = click.option(
-    "--solvers", default="", callback=_labels, help="Some of the solvers only, as in a,b."
+    "--solvers",
+    default="",
+    callback=_labels,
+    shell_complete=complete_labels,
+    help="Some of the solvers only, in this order, as in a,b.",
 )
 WITH_POINT = {"ignore_unknown_options": True}
 
@@ -53,30 +69,47 @@ WITH_POINT = {"ignore_unknown_options": True}
 @MEASURE
 @SOLVERS
 @click.option("--all", "wide", is_flag=True, help="Linear statistics and quantiles as well.")
+@click.option("--statistic", help="One only, solvers side by side: median, mean, db_mean, pooled.")
+@FORMAT
 @JSON
 @POINT
-def summary(store: Path, wide: bool, as_json: bool, **which: Any) -> None:
+def summary(
+    store: Path, wide: bool, statistic: str | None, form: str | None, as_json: bool, **which: Any
+) -> None:
     """Print the statistics of STORE: medians and means with confidence, failures, runtimes.
 
-    POINT is one option per swept parameter that is to have one value, by its name in the cube.
+    In a terminal that is too narrow for them, medians with a row per point. POINT is one option
+    per swept parameter that is to have one value, by its name in the cube.
 
     Examples:
       kronsbl summary results/quickstart
       kronsbl summary results/quickstart --measure srr --all
       kronsbl summary results/quickstart --solvers am,svd --snr_db 20
+      kronsbl summary results/quickstart --statistic median --format latex
       kronsbl summary results/quickstart --json
     """
+    from pipeline.analysis import summarize
+    from pipeline.cli import formats, tables
+
     if as_json:
         click.echo(json.dumps(_summary_for_programs(*opened(store, **which))))
-    else:
+    elif form is None and statistic is None:
         show_summary(terminal(), store, wide=wide, **which)
+    else:
+        found = summarize(*opened(store, **which))
+        if form is None:
+            show(terminal(), *tables.pivot(found, statistic or "median"))
+        else:
+            click.echo(
+                formats.written(form, found, tables.listed(found, statistic, tables.ALL_ROWS))
+            )
 
 
 def show_summary(console: Console, store: Path, *, wide: bool = False, **which: Any) -> None:
     """Print the tables of statistics."""
     from pipeline.cli import tables
 
-    show(console, *tables.summary(*opened(store, **which), wide=wide))
+    show(console, *tables.summary(*opened(store, **which), wide=wide, width=console.width))
 
 
 def opened(
@@ -122,18 +155,29 @@ def _summary_for_programs(results: xr.Dataset, measure: str) -> dict[str, Any]:
             r._asdict() for r in analysis.changed_rankings(statistics, shared)
         ]
     more = {"gaps": analysis.gaps(results, measure), "latencies": analysis.latencies(results)}
+    more["stopped"] = analysis.stopped(results)
     return about | {name: records(found) for name, found in more.items() if found is not None}
 
 
 @main.command(context_settings=WITH_POINT)
 @file_argument("store")
-@click.option("--reference", help="Label of the solver that the others are compared with.")
+@click.option(
+    "--reference",
+    shell_complete=complete_labels,
+    help="Label of the solver that the others are compared with.",
+)
 @MEASURE
 @SOLVERS
+@FORMAT
 @JSON
 @POINT
 def compare(
-    store: Path, reference: str | None, as_json: bool, point: tuple[str, ...], **which: Any
+    store: Path,
+    reference: str | None,
+    form: str | None,
+    as_json: bool,
+    point: tuple[str, ...],
+    **which: Any,
 ) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
@@ -151,8 +195,9 @@ def compare(
       kronsbl compare results/before results/after --snr_db 20
     """
     from pipeline import analysis
+    from pipeline.analysis import listings
     from pipeline.analysis.cells import labels_of
-    from pipeline.cli import tables
+    from pipeline.cli import formats, tables
 
     others = list(itertools.takewhile(lambda word: not word.startswith("--"), point))
     which["point"] = point[len(others) :]
@@ -181,6 +226,10 @@ def compare(
         about = {name: statistics.attrs.get(name) for name in names}
         about["caveats"] = [caveat._asdict() for caveat in analysis.caveats(results)]
         click.echo(json.dumps(about | {"points": analysis.records(statistics)}))
+    elif form is not None:
+        columns = listings.of_gaps if "gap" in statistics else listings.of_comparison
+        found = listings.listing(statistics, columns(statistics), tables.ALL_ROWS)
+        click.echo(formats.written(form, statistics, found))
     else:
         show(terminal(), *parts)
 
@@ -238,7 +287,9 @@ def export(store: Path, output: Path) -> None:
 
 @main.command(context_settings=WITH_POINT)
 @file_argument("store")
-@click.option("--solver", required=True, help="Label of the solver.")
+@click.option(
+    "--solver", required=True, shell_complete=complete_labels, help="Label of the solver."
+)
 @click.option("--realization", required=True, type=int)
 @CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)

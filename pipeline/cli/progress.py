@@ -52,6 +52,13 @@ def _failed(counts: Counts) -> str:
     return f"{counts.failed} failed" if counts.failed else ""
 
 
+def _points(counts: Counts) -> str:
+    if not counts.points:
+        return ""
+    farthest = f", {counts.farthest}" if counts.farthest else ""
+    return f"{counts.points_done}/{counts.points} points{farthest}"
+
+
 def _line(counts: Counts, seconds: float) -> str:
     """One line of plain text."""
     there = counts.before + counts.done
@@ -60,6 +67,7 @@ def _line(counts: Counts, seconds: float) -> str:
         _rate(counts, seconds),
         _workers(counts),
         _left(counts),
+        _points(counts),
         _failed(counts),
     ]
     return ", ".join(part for part in parts if part)
@@ -104,7 +112,7 @@ def _bar(console: Console) -> Iterator[Callback]:
             if 1 < len(counts.solvers) <= SOLVERS_SHOWN:
                 for label, of_solver in counts.solvers.items():
                     show(label, of_solver)
-            parts = (_rate(counts, clock(counts)), _workers(counts), _left(counts))
+            parts = (_rate(counts, clock(counts)), _workers(counts), _left(counts), _points(counts))
             show("all", counts, "  ".join(["", *filter(None, parts)]))
 
         yield update

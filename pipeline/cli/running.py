@@ -124,6 +124,11 @@ def _troubles(result: Run) -> Iterator[str]:
 
     for message in result.damaged:
         yield f"damaged: {message}"
+    if result.waiting:
+        yield (
+            f"waiting for others: the next looks at {result.waiting} points need blocks of other "
+            "shards; run all shards once more"
+        )
     for label, message in result.stopped.items():
         yield (
             f"solver {label!r} was stopped, its first blocks failed in every realization "
@@ -151,7 +156,8 @@ def _troubles(result: Run) -> Iterator[str]:
 def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) -> None:
     """Predict what CAMPAIGN takes: blocks, bytes, memory, core-hours and wall time.
 
-    Nothing is written. Each solver is tried for a few seconds.
+    Nothing is written. Each solver is tried for a few seconds. How many realizations a campaign
+    with [stop] needs is reckoned from those that are there: a pilot is a run with --realizations.
 
     Examples:
       kronsbl plan workflows/paper/snr.toml --workers 64

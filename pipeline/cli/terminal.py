@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pipeline.campaign import Campaign
     from pipeline.driver.planning import Plan
     from pipeline.store.state import StoreState
@@ -46,7 +45,6 @@ def fitted(table: Table, console: Console) -> Iterator[Table]:
 
     Every part begins with the columns that say which row it is, those aligned to the left.
     """
-    unlimited = console.options.update(max_width=10_000)
 
     def part_of(columns: list[Column]) -> Table:
         part = copy.copy(table)
@@ -57,11 +55,17 @@ def fitted(table: Table, console: Console) -> Iterator[Table]:
     shown: list[Column] = []
     for column in (c for c in table.columns if c.justify != "left"):
         wider = part_of([*names, *shown, column])
-        if shown and Measurement.get(console, unlimited, wider).maximum > console.width:
+        if shown and width_of(wider) > console.width:
             yield part_of([*names, *shown])
             shown = []
         shown.append(column)
     yield part_of([*names, *shown])
+
+
+def width_of(table: Table | str) -> int:
+    """The letters that the longest row of a table takes."""
+    wide = Console(width=10_000)
+    return Measurement.get(wide, wide.options, table).maximum
 
 
 def size(count: float) -> str:
@@ -94,11 +98,30 @@ def status_table(state: StoreState) -> Table:
     return table
 
 
+def stop_lines(state: StoreState) -> Iterator[str]:
+    """How far points are that stop by themselves, those that have not stopped first."""
+    reasons = Counter(point.reason for point in state.points)
+    goes_on = ("none", "interrupted")
+    stopped = sum(n for reason, n in reasons.items() if reason not in goes_on)
+    said = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+    yield f"stopped: {stopped} of {len(state.points)} points ({said})"
+    points = sorted(state.points, key=lambda point: point.reason not in goes_on)
+    for point in points[:REASONS_SHOWN]:
+        at = ", ".join(f"{key}={value}" for key, value in point.point.items())
+        widths = "; ".join(
+            f"{pair} ±{'∞' if half is None else format(half, '.3g')} of {target:g}"
+            for pair, (half, target) in point.half_widths.items()
+        )
+        where = [at, f"{point.asked} of {point.maximum} realizations", point.reason, widths]
+        yield f"  {', '.join(filter(None, where))}"
+
+
 def status_lines(state: StoreState) -> list[str]:
     """Disk use and live runs."""
     lines = [
         f"{state.blocks} blocks, {size(state.bytes['blocks'])}; cubes {size(state.bytes['cubes'])}"
     ]
+    lines += stop_lines(state) if state.points else []
     reasons = Counter[tuple[str, str]]()
     for configuration in state.configurations:
         reasons.update(
@@ -181,6 +204,21 @@ def plan_lines(found: Plan) -> list[str]:
         f"wall time  {bound}{span(found.wall_seconds)} on {found.workers} "
         + ("worker" if found.workers == 1 else "workers")
         + (f" of {found.jobs} jobs" if found.jobs else ""),
+        *_forecast_lines(found),
         *(f"warning: {text}" for text in found.warnings),
         *(["", "each job:", found.job_script] if found.job_script else []),
     ]
+
+
+def _forecast_lines(found: Plan) -> Iterator[str]:
+    """Realizations that points are expected to take until they are precise."""
+    for point in found.points[:REASONS_SHOWN]:
+        at = ", ".join(f"{key}={value}" for key, value in point.point.items()) or "the point"
+        why = "" if point.pilot else ", the most, since no look is complete"
+        why = why if point.precise or not point.pilot else ", the most, and not enough"
+        cost = span(point.core_seconds)
+        yield f"expected   {at}: {point.realizations} realizations{why}; {cost} of core time"
+    if not all(point.pilot for point in found.points):
+        yield "A pilot tells more: run it with --realizations of the first look, and plan again."
+    if found.budget:
+        yield f"budget     {found.budget}"

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.campaign import Campaign
-from pipeline.campaign.blocks import SolvableConfiguration
+from pipeline.campaign.blocks import Configuration, SolvableConfiguration
 from pipeline.campaign.request import Request
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import SYSTEMS, batch, check_cluster
 from pipeline.cluster.common import WORKER_BASE_BYTES, usable
 from pipeline.cluster.local import usable_cores
 from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
+from pipeline.driver.forecast import Forecast, PointPlan, budget_words
 from pipeline.driver.preparation import default_store, dry_run, extended
 from pipeline.errors import in_one_line
+from pipeline.html import Shown
 from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
@@ -74,7 +76,7 @@ class SolverPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """Plan of a campaign.
 
     Attributes
@@ -97,6 +99,10 @@ class Plan:
     job_script : str
         What would be submitted.
     warnings : list of str
+    points : list of PointPlan
+        With ``[stop]``, whose realizations everything else is of.
+    budget : str
+        What the core hours of ``[stop]`` are enough for.
     """
 
     solvers: list[SolverPlan]
@@ -115,6 +121,8 @@ class Plan:
     jobs: int
     job_script: str
     warnings: list[str]
+    points: list[PointPlan] = dataclasses.field(default_factory=list)
+    budget: str = ""
 
 
 def plan(
@@ -157,12 +165,26 @@ def plan(
         last = there.last_request()
         campaign = extended(last, campaign) if last is not None else campaign
     request = Request.of(campaign, {}, configurations)
-    pending = pending_blocks(configurations, campaign.realizations, there.names())
+    names = there.names()
+    pending = pending_blocks(configurations, campaign.realizations, names)
     site = _Site.of(campaign.cluster, cluster, workers, path)
     workers = site.workers
     process.prepare()
+    costs = {
+        label: _costs([p.configuration for p in pending if p.configuration.label == label])
+        for label in campaign.solvers
+    }
+    forecast = None
+    if request.rule is not None:
+
+        def seconds(c: Configuration, size: int) -> float:
+            return c.block_count(size) * costs[c.label].per_block.get(c.grid_index, 0.0)
+
+        forecast = Forecast(there, request, names, seconds)
+        sizes = forecast.realizations()
+        pending = [_cut(part, sizes[number % len(sizes)]) for number, part in enumerate(pending)]
     plans = [
-        _solver_plan(label, [p for p in pending if p.configuration.label == label])
+        _solver_plan(label, [p for p in pending if p.configuration.label == label], costs[label])
         for label in campaign.solvers
     ]
     cells = sum(p.blocks * p.batch for p in plans)
@@ -192,7 +214,12 @@ def plan(
     changes = [] if last is None else last.version_changes(request)
     warnings = [f"computed again: {change}" for change in changes]
     warnings += _warnings(found, path, site.worker_memory)
-    return dataclasses.replace(found, warnings=warnings)
+    found = dataclasses.replace(found, warnings=warnings)
+    if forecast is None or request.rule is None:
+        return found
+    hours = request.rule.stop.core_hours
+    budget = budget_words(forecast, hours, request.rule.pairs) if hours else ""
+    return dataclasses.replace(found, points=forecast.points(), budget=budget)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,31 +248,57 @@ class _Site:
         return cls(workers or jobs * (settings.cores or 1), memory, jobs, script)
 
 
-def _solver_plan(label: str, pending: list[PendingBlocks[SolvableConfiguration]]) -> SolverPlan:
-    batch = pending[0].configuration.batch
-    pending = [p for p in pending if not p.configuration.declined]
-    if not pending:
-        return SolverPlan(label, batch, 0, 0, 0.0, 0.0, 0.0)
-    blocks, left = sum(p.blocks for p in pending), np.array([len(p.todo) for p in pending])
-    at = np.unique(np.linspace(0, len(pending) - 1, CALIBRATION_POINTS).round().astype(int))
+@dataclasses.dataclass(frozen=True)
+class _Costs:
+    """What trying a solver has told: seconds per block by place in the grid, and memory."""
+
+    per_block: dict[tuple[int, ...], float]
+    measured: list[Calibration]
+    bytes: float = 0.0
+    trouble: str = ""
+
+
+def _costs(configurations: list[SolvableConfiguration]) -> _Costs:
+    """Try a solver at some points, and interpolate between them."""
+    applying = [c for c in configurations if not c.declined]
+    if not applying:
+        return _Costs({}, [])
+    at = np.unique(np.linspace(0, len(applying) - 1, CALIBRATION_POINTS).round().astype(int))
     measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
     try:
-        measured = [seconds_per_block(pending[i].configuration) for i in at]
-        memory = block_bytes(pending[0].configuration)
+        measured = [seconds_per_block(applying[i]) for i in at]
+        memory = block_bytes(applying[0])
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
-    per_block = np.interp(np.arange(len(pending)), at, [m.seconds for m in measured])
+    per_block = np.interp(np.arange(len(applying)), at, [m.seconds for m in measured])
+    by_place = dict(zip((c.grid_index for c in applying), per_block.tolist(), strict=True))
+    return _Costs(by_place, measured, memory, trouble)
+
+
+def _cut(
+    part: PendingBlocks[SolvableConfiguration], realizations: int
+) -> PendingBlocks[SolvableConfiguration]:
+    """The blocks of fewer realizations."""
+    count = part.configuration.block_count(realizations)
+    return PendingBlocks(part.configuration, count, [i for i in part.todo if i < count])
+
+
+def _solver_plan(
+    label: str, pending: list[PendingBlocks[SolvableConfiguration]], costs: _Costs
+) -> SolverPlan:
+    seconds = costs.per_block
+    blocks, left = sum(p.blocks for p in pending), sum(len(p.todo) for p in pending)
     return SolverPlan(
         label=label,
-        batch=batch,
+        batch=pending[0].configuration.batch,
         blocks=blocks,
-        blocks_done=blocks - int(left.sum()),
-        seconds=float(per_block @ left),
-        seconds_per_block=float(per_block.max()),
-        bytes=memory,
-        at_most=any(m.at_most for m in measured),
-        trouble=trouble,
-        caveat=_caveat(measured),
+        blocks_done=blocks - left,
+        seconds=sum(len(p.todo) * seconds.get(p.configuration.grid_index, 0.0) for p in pending),
+        seconds_per_block=max(seconds.values(), default=0.0),
+        bytes=costs.bytes,
+        at_most=any(m.at_most for m in costs.measured),
+        trouble=costs.trouble,
+        caveat=_caveat(costs.measured),
     )
 
 

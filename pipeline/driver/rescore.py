@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.campaign.blocks import Block
+from pipeline.campaign.blocks import ESTIMATES, Block
 from pipeline.driver.preparation import prepare
 from pipeline.solving import process
 from pipeline.solving.rescoring import rescored
@@ -58,16 +58,17 @@ def rescore(
     store = Store.of(store)
     folder = store.asked().facts.get("folder")
     prepared = prepare(store.last_campaign(code), store, Path(folder) if folder else None)
-    pending = pending_blocks(prepared.configurations, prepared.campaign.realizations, store.names())
+    names = store.names()
+    pending = pending_blocks(prepared.configurations, prepared.campaign.realizations, names)
+    blocks = [Block(part.configuration, index) for part in pending for index in part.todo]
+    if prepared.campaign.stop is not None:  # others may never have been asked for
+        blocks = [block for block in blocks if f"{block.key}.{ESTIMATES}" in names]
     process.prepare()
-    scored, seen, total = 0, 0, sum(len(part.todo) for part in pending)
-    for part in pending:
-        for index in part.todo:
-            block = Block(part.configuration, index)
-            if (data := rescored(store, block)) is not None:
-                store.write(block, data)
-                scored += 1
-            seen += 1
-            if progress is not None:
-                progress(seen, total)
-    return Rescored(scored, total - scored)
+    scored = 0
+    for seen, block in enumerate(blocks, 1):
+        if (data := rescored(store, block)) is not None:
+            store.write(block, data)
+            scored += 1
+        if progress is not None:
+            progress(seen, len(blocks))
+    return Rescored(scored, len(blocks) - scored)

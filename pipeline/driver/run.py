@@ -17,11 +17,13 @@ from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
-from pipeline.errors import ClusterLost
+from pipeline.driver.stages import Stages
+from pipeline.errors import ClusterLost, InputError
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.html import Shown
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
@@ -59,7 +61,13 @@ class Counts:
     workers : int
         At work now.
     seconds_left : float or None
-        Expected from what blocks of each solver have cost so far, once that is known.
+        Expected from what blocks of each solver have cost so far, once that is known; never with
+        ``[stop]``.
+    points, points_done : int
+        With ``[stop]``, where `total` grows from look to look: points of the grid, and those that
+        take no more.
+    farthest : str
+        The point farthest from its target.
     solvers : dict
         The first four of these, by label.
     """
@@ -70,6 +78,9 @@ class Counts:
     failed: int = 0
     workers: int = 0
     seconds_left: float | None = None
+    points: int = 0
+    points_done: int = 0
+    farthest: str = ""
     solvers: dict[str, Counts] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -81,7 +92,7 @@ Progress = Callable[[Counts], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """Result of a run.
 
     Attributes
@@ -96,6 +107,8 @@ class Run:
         What was wrong with block files, and what was done about it.
     stopped : dict
         Solvers that were stopped because their first blocks all failed, and with what message.
+    waiting : int
+        Of a shard with ``[stop]``: points whose next look needs blocks of other shards.
     """
 
     store: Path
@@ -104,11 +117,13 @@ class Run:
     missing: int
     damaged: list[str]
     stopped: dict[str, str]
+    waiting: int = 0
 
     @property
     def ok(self) -> bool:
         """True when everything that was asked for is there and nothing crashed on the way."""
-        return not (self.missing or self.damaged or self.stopped or self.counts.failed)
+        gone_wrong = self.damaged or self.stopped or self.counts.failed
+        return not (self.missing or self.waiting or gone_wrong)
 
 
 def run(
@@ -171,16 +186,24 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
+    elif client.asynchronous:  # its methods give nothing but promises
+        raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
-    pending = pending_blocks(
+    blocks = partial(
+        pending_blocks,
         prepared.configurations,
         campaign.realizations,
         store.names(),
         again=store.failures() if retry_failed else (),
-        shard=shard or (0, 1),
     )
-    computing = _Computing(store, campaign, pending, retry_failed, progress)
+    pending, stages = blocks(shard=shard or (0, 1)), None
+    if campaign.stop is not None:
+        others = None if shard is None else pending
+        everything = pending if shard is None else blocks()
+        stages = Stages(store, store.asked(), everything, others, replace=retry_failed)
+        pending = stages.begin()
+    computing = _Computing(store, campaign, pending, retry_failed, progress, stages)
     if any(part.todo for part in pending):
         # Otherwise a user would wonder why a finished store starts to compute again.
         for change in prepared.changes:
@@ -202,7 +225,8 @@ def run(
     if shard is not None:
         # The shards of an array job would publish the same cube over and over.
         missing = counts.total - counts.before - counts.done
-        return Run(store.path, None, counts, missing, [], stopped)
+        waiting = counts.points - counts.points_done
+        return Run(store.path, None, counts, missing, [], stopped, waiting)
     # Replaced blocks keep their names, so that the fingerprint alone would not notice them.
     cube = _publish(store, force=retry_failed and counts.done > 0)
     return Run(store.path, cube.path, counts, cube.missing, cube.damaged, stopped)
@@ -224,13 +248,16 @@ class _Computing:
         pending: list[PendingBlocks[SolvableConfiguration]],
         replace: bool,
         progress: Progress | None,
+        stages: Stages | None,
     ) -> None:
         self._store, self._campaign, self._pending = store, campaign, pending
         self._replace, self._progress = replace, progress or (lambda _: None)
-        self.counts = _counts(pending)
+        self._stages = stages
+        self.counts = Counts()
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
         self.log, self._logged = RunLog(store.path), 0.0
+        self._count(pending)
         self._progress(self.counts)
 
     def run(self, client: Any) -> None:
@@ -255,6 +282,7 @@ class _Computing:
                 limit=limit,
                 replace=self._replace,
                 stop=heartbeat.stop,
+                ahead=self._ahead,
             )
 
             def tick(workers: int) -> None:
@@ -272,6 +300,8 @@ class _Computing:
                 look = partial(workers_at_work, client)
                 with Monitor(look, fan_out, self._queue, tick, patience):
                     fan_out.run()
+                    while self._stages and self._go_on(self._stages.refresh(self._store.names())):
+                        fan_out.run()
                 self.log.say(str(self.counts))
             except CommClosedError:
                 raise ClusterLost("the scheduler was lost") from None
@@ -288,20 +318,41 @@ class _Computing:
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, result.message)
-        self.counts.seconds_left = self._queue.seconds_left()
+        if self._stages:  # nobody knows how many looks there will be
+            self._go_on(self._stages.done(task.blocks[: result.blocks]))
+        else:
+            self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
+
+    def _go_on(self, more: list[PendingBlocks[SolvableConfiguration]]) -> bool:
+        """Queue what is asked for after a look; False where nothing of it is to do."""
+        self._count(more)
+        for part in more:
+            self._queue.add(part.configuration, part.todo, part.priority)
+        return any(part.todo for part in more)
+
+    def _ahead(self) -> tuple[SolvableConfiguration, int] | None:
+        """A block that nobody has asked for yet."""
+        found = self._stages.ahead() if self._stages else None
+        if found:
+            for counts in (self.counts, self.counts.solvers[found[0].label]):
+                counts.total += found[0].batch
+        return found
 
     def _stop(self, label: str, message: str) -> None:
         """Go on without a solver."""
         self.log.say(f"{label} is stopped: {message}")
         self._queue.stop(label)
         self.stopped[label] = message
+        if self._stages:
+            self._stages.stop(label)
 
-
-def _counts(pending: Iterable[PendingBlocks[SolvableConfiguration]]) -> Counts:
-    counts = Counts()
-    for configuration, blocks, todo in pending:
-        for one in (counts, counts.solvers.setdefault(configuration.label, Counts())):
-            one.total += blocks * configuration.batch
-            one.before += (blocks - len(todo)) * configuration.batch
-    return counts
+    def _count(self, parts: Iterable[PendingBlocks[SolvableConfiguration]]) -> None:
+        """Count blocks that are asked for."""
+        counts = self.counts
+        for configuration, blocks, todo, _ in parts:
+            for one in (counts, counts.solvers.setdefault(configuration.label, Counts())):
+                one.total += blocks * configuration.batch
+                one.before += (blocks - len(todo)) * configuration.batch
+        if self._stages:
+            counts.points_done, counts.points, counts.farthest = self._stages.progress()

@@ -94,7 +94,10 @@ class FanOut:
         # Bounded, so that the scheduler's memory does not grow with the campaign, and enough for
         # no worker to wait for us while we look at what has come back.
         bound = max(LEAST_IN_FLIGHT, 3 * self._queue.threads)
-        while len(self._in_flight) < bound and (task := self._queue.next()) is not None:
+        while (flying := len(self._in_flight)) < bound:
+            task = self._queue.next(idle=flying < self._queue.threads)
+            if task is None:
+                break
             # Retried by us, not by dask: a task that fails has a reason.
             future = self._client.submit(run_task, task, pure=False, retries=0)
             self._in_flight[future] = task

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Iterable, Mapping
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.campaign.blocks import Block, SolvableConfiguration
@@ -12,6 +13,9 @@ from pipeline.fanout.task import Task, TaskResult
 
 TASK_SECONDS = 10.0
 SHORTEST_TASK_SECONDS = 0.2
+
+_Waiting = tuple[float, int, SolvableConfiguration, list[int]]
+"""Priority, place in the order of arrival, and blocks of a configuration."""
 
 
 @dataclasses.dataclass
@@ -42,6 +46,8 @@ class Queue:
         Whether the blocks are there already and meant to be replaced.
     stop : Path, optional
         A file that ends tasks once it is there; see `pipeline.fanout.task.Task`.
+    ahead : callable, optional
+        Gives a block that may be wanted later, for workers that would be idle.
 
     Notes
     -----
@@ -59,23 +65,33 @@ class Queue:
         limit: float | None = None,
         replace: bool = False,
         stop: Path | None = None,
+        ahead: Callable[[], tuple[SolvableConfiguration, int] | None] = lambda: None,
     ) -> None:
         self._store, self.threads = store, max(threads, 1)
         self._limit, self._replace, self._stop = limit, replace, stop
+        self._ahead = ahead
         self._urgent: list[Task] = []
         self._stopped: set[str] = set()
-        self._waiting: dict[str, deque[tuple[SolvableConfiguration, list[int]]]] = {}
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._order = itertools.count()
         self._left: dict[str, int] = {}  # still to be handed out
+        self._undone: dict[str, int] = {}
+        self._costs: dict[str, _Cost] = {}
         for configuration, indices in missing:
-            if indices:
-                self._waiting.setdefault(configuration.label, deque()).append(
-                    (configuration, list(indices))
-                )
-                self._left[configuration.label] = self._left.get(configuration.label, 0) + len(
-                    indices
-                )
-        self._undone = dict(self._left)
-        self._costs = {label: _Cost() for label in self._waiting}
+            self.add(configuration, indices)
+
+    def add(
+        self, configuration: SolvableConfiguration, indices: Iterable[int], priority: float = 0.0
+    ) -> None:
+        """Put blocks into the queue, those of less priority first."""
+        label, numbers = configuration.label, list(indices)
+        if not numbers or label in self._stopped:
+            return
+        waiting = self._waiting.setdefault(label, [])
+        heapq.heappush(waiting, (priority, next(self._order), configuration, numbers))
+        self._left[label] = self._left.get(label, 0) + len(numbers)
+        self._undone[label] = self._undone.get(label, 0) + len(numbers)
+        self._costs.setdefault(label, _Cost())
 
     def seconds_left(self) -> float | None:
         """Expected seconds until all is done, or None while a solver's cost is not known."""
@@ -95,10 +111,18 @@ class Queue:
         target = max(min(TASK_SECONDS, share), SHORTEST_TASK_SECONDS)
         return max(int(target / max(cost, 1e-6)), 1)
 
-    def next(self) -> Task | None:
-        """The next task, or None when nothing is waiting."""
+    def next(self, *, idle: bool = False) -> Task | None:
+        """The next task, or None when nothing is waiting.
+
+        Parameters
+        ----------
+        idle
+            Whether a worker has nothing to do, so that it may as well work ahead.
+        """
         if self._urgent:
             return self._urgent.pop()
+        if idle and not any(self._left.values()) and (found := self._ahead()) is not None:
+            self.add(found[0], [found[1]])
         open_labels = [label for label, n in self._left.items() if n]
         if not open_labels:
             return None
@@ -120,12 +144,12 @@ class Queue:
         """Up to so many blocks of a solver, of as few points as will do."""
         waiting, taken = self._waiting[label], list[Block]()
         while waiting and len(taken) < count:
-            configuration, indices = waiting.popleft()
+            priority, _, configuration, indices = heapq.heappop(waiting)
             few = count - len(taken)
             taken += [Block(configuration, index) for index in indices[:few]]
             if rest := indices[few:]:
                 # Points take turns, so that a solver's measured cost is that of a mixture.
-                waiting.append((configuration, rest))
+                heapq.heappush(waiting, (priority, next(self._order), configuration, rest))
         self._left[label] -= len(taken)
         return taken
 

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from pipeline.campaign.blocks import Configuration, canonical, digest
 from pipeline.campaign.request import Request
 from pipeline.results.layout import CELLS_PER_CHUNK, STORAGE, chunks_for, slabs, variables_of
+from pipeline.results.stopping import stop_attribute, stop_variables
 from pipeline.store.block_file import DamagedBlock
+from pipeline.store.decisions import standings_of
 from pipeline.store.folder import Store
 from pipeline.store.pending import done_blocks
 from pipeline.store.timings import timing_key, timings_of
@@ -36,7 +38,9 @@ class CubeBuilder:
     def __init__(self, store: Store, request: Request) -> None:
         self.store, self.request = store, request
         self.configurations = {c.grid_index: c for c in request.configurations}
-        self.realizations = request.realizations
+        self.standings = standings_of(store, request)
+        self.asked = self._asked()
+        self.realizations = int(self.asked.max())
         self.names = store.names()
         self.shape = (
             len(request.labels),
@@ -55,6 +59,13 @@ class CubeBuilder:
         }
         self.missing = 0
 
+    def _asked(self) -> NDArray[np.int64]:
+        """Realizations asked for at each point of the grid."""
+        shape = [len(axis.values) for axis in self.request.axes]
+        if self.standings is None:
+            return np.full(shape, self.request.realizations)
+        return np.array([standing.asked for standing in self.standings]).reshape(shape)
+
     def blocks(self) -> Iterator[tuple[Configuration, int]]:
         """Configuration and number of every block that is there."""
         for configuration in self.configurations.values():
@@ -65,8 +76,9 @@ class CubeBuilder:
         self, configuration: Configuration, first: int = 0, last: int | None = None
     ) -> Iterator[int]:
         """Blocks that are there and hold some of the realizations [first, last)."""
+        asked = int(self.asked[configuration.grid_index[1:]])
         return done_blocks(
-            configuration, first, self.realizations if last is None else last, self.names
+            configuration, first, asked if last is None else min(last, asked), self.names
         )
 
     def fingerprint(self) -> str:
@@ -76,6 +88,8 @@ class CubeBuilder:
         text += [configuration.files(index)[-1] for configuration, index in self.blocks()]
         if self.timings:
             text.append(repr(self.timings))
+        if self.standings is not None:
+            text.append(repr(self.standings))
         return digest("\n".join(text))
 
     def widths(self) -> dict[str, int]:
@@ -135,6 +149,9 @@ class CubeBuilder:
         self._coordinates(group, widths)
         if self.timings:
             self._fill_timings(group)
+        if self.standings is not None:
+            for described in stop_variables(self.request, self.standings):
+                _add(group, *described)
         for name, known in self.flags.items():
             meanings = " ".join(["none", *(word.replace(" ", "_") for word in known)])
             flags = {"flag_values": list(range(len(known) + 1)), "flag_meanings": meanings}
@@ -153,10 +170,13 @@ class CubeBuilder:
             offset = tuple(p - s.start for p, s in zip(grid_index, along_axes, strict=True))
             if configuration.declined and "status" in values:
                 values["status"][offset] = Status.NOT_APPLICABLE
-            for index in self.blocks_of(configuration, along.start, along.stop):
-                self._copy_block(values, configuration, index, offset, along)
-        if "status" in values:
-            self.missing += int((values["status"] == Status.NOT_RUN).sum())
+            most = min(along.stop, int(self.asked[grid_index[1:]]))
+            asked = slice(along.start, max(along.start, most))
+            for index in self.blocks_of(configuration, asked.start, asked.stop):
+                self._copy_block(values, configuration, index, offset, asked)
+            if "status" in values:
+                wanted = values["status"][offset][: asked.stop - asked.start]
+                self.missing += int((wanted == Status.NOT_RUN).sum())
         for name, array in arrays.items():
             array[slab] = values[name]
 
@@ -189,20 +209,7 @@ class CubeBuilder:
     def _fill_timings(self, group: Any) -> None:
         """Write latencies and memory, apart for each host."""
         shape, dimensions = (len(self.timings), *self.shape), ("timing_host", *self.dimensions)
-
-        def add(name: str, values: NDArray[Any], depth: int, **attributes: Any) -> None:
-            array = group.create_array(
-                name,
-                shape=values.shape,
-                chunks=chunks_for(values.shape),
-                dtype=values.dtype,
-                fill_value="" if values.dtype.kind == "T" else np.nan,
-                dimension_names=dimensions[:depth],
-                attributes=attributes,
-                **STORAGE,
-            )
-            array[:] = values
-
+        text, gaps = {"fill_value": ""}, {"fill_value": np.nan}
         latency, memory = np.full(shape, np.nan), np.full(shape[:-1], np.nan)
         for number, host in enumerate(self.timings.values()):
             for grid_index, configuration in self.configurations.items():
@@ -213,21 +220,15 @@ class CubeBuilder:
                     latency[number][grid_index][numbers[there]] = np.array(timing.latency)[there]
                     memory[number][grid_index] = timing.peak_memory
         names = np.array(list(self.timings), np.dtypes.StringDType())
-        add("timing_host", names, 1, units="1", long_name="host of the timing lane")
-        add(
-            "latency",
-            latency,
-            len(shape),
-            units="s",
-            long_name="time of a realization solved alone, median of the repeats",
-        )
-        add(
-            "peak_memory",
-            memory,
-            len(shape) - 1,
-            units="B",
-            long_name="memory that solving one realization takes at most",
-        )
+        about = {"units": "1", "long_name": "host of the timing lane"}
+        _add(group, "timing_host", dimensions[:1], names, about, **text)
+        about = {
+            "units": "s",
+            "long_name": "time of a realization solved alone, median of the repeats",
+        }
+        _add(group, "latency", dimensions, latency, about, **gaps)
+        about = {"units": "B", "long_name": "memory that solving one realization takes at most"}
+        _add(group, "peak_memory", dimensions[:-1], memory, about, **gaps)
 
     def _note(self, configuration: Configuration, meta: Mapping[str, Any]) -> None:
         """Collect what the attributes say about where the numbers come from."""
@@ -264,16 +265,7 @@ class CubeBuilder:
             start = 1 if name == "iteration" else 0
             columns[name] = (np.arange(start, width + start), {"units": "1", "long_name": name})
         for name, (values, attributes) in columns.items():
-            array = group.create_array(
-                name,
-                shape=values.shape,
-                chunks=values.shape,
-                dtype=values.dtype,
-                dimension_names=(name,),
-                attributes=attributes,
-                **STORAGE,
-            )
-            array[:] = values
+            _add(group, name, (name,), values, attributes)
 
     def _attributes(self) -> dict[str, Any]:
         asked, facts = self.request, sorted(self.facts.items())
@@ -300,4 +292,27 @@ class CubeBuilder:
             "complete": int(self.missing == 0),
             "missing": self.missing,
             "content": self.fingerprint(),
+            **({"stop": stop_attribute(asked)} if self.standings is not None else {}),
         }
+
+
+def _add(
+    group: Any,
+    name: str,
+    dimensions: tuple[str, ...],
+    values: NDArray[Any],
+    attributes: Mapping[str, Any],
+    **fill: Any,
+) -> None:
+    """Write an array that fits into memory."""
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=chunks_for(values.shape),
+        dtype=values.dtype,
+        dimension_names=dimensions,
+        attributes=dict(attributes),
+        **fill,
+        **STORAGE,
+    )
+    array[...] = values

@@ -81,7 +81,7 @@ def support_recovery(
     return np.where(np.isnan(estimate).reshape(len(estimate), -1).any(axis=1), np.nan, rate)
 
 
-def calibration(estimate: Estimate, truth: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def calibration(estimate: Estimate, truth: NDArray[Any] | None) -> dict[str, NDArray[np.float64]]:
     """Whether errors are as large as the posterior variances say, on and off the true support.
 
     Eqs. `eq:coverage` and `eq:error-ratio` of docs/numbers.md, (B,) each.
@@ -91,10 +91,10 @@ def calibration(estimate: Estimate, truth: NDArray[Any]) -> dict[str, NDArray[np
     estimate
         Without variances all is NaN.
     truth
-        The true x, (B, N_1, …, N_I).
+        The true x, (B, N_1, …, N_I); None where it is not on the dictionary, and all is NaN.
     """
-    if estimate.x is None or estimate.variance is None:
-        return {name: np.full(len(truth), np.nan) for name in CALIBRATION}
+    if estimate.x is None or estimate.variance is None or truth is None:
+        return {name: np.full(len(estimate.status), np.nan) for name in CALIBRATION}
     deviation, error = at_unit_scale(np.sqrt(estimate.variance), estimate.x - truth)
     flat = (len(truth), -1)
     deviation, error = deviation.reshape(flat), np.abs(error).reshape(flat)

@@ -15,6 +15,7 @@ from pipeline.campaign.axes import value_label
 from pipeline.campaign.blocks import Configuration
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
+from pipeline.html import Shown
 from pipeline.scenarios import Truth
 from pipeline.solving import process
 from pipeline.solving.contract import check_estimate
@@ -27,7 +28,7 @@ from solvers.registry import suggest
 
 
 @dataclasses.dataclass(frozen=True)
-class Replay:
+class Replay(Shown):
     """A cell, solved again.
 
     Attributes
@@ -55,11 +56,11 @@ class Replay:
     solver: str
     point: Mapping[str, Any]
     realization: int
-    problem: Problem
-    truth: Truth
-    estimate: Estimate
-    trace: Trace
-    atoms: NDArray[np.int64]
+    problem: Problem = dataclasses.field(repr=False)
+    truth: Truth = dataclasses.field(repr=False)
+    estimate: Estimate = dataclasses.field(repr=False)
+    trace: Trace = dataclasses.field(repr=False)
+    atoms: NDArray[np.int64] = dataclasses.field(repr=False)
     objective: str
     cell: dict[str, Any]
     stored: dict[str, Any] | None

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, digest, score_digest
 from pipeline.solving import provenance
+from pipeline.solving.deciding import differing_decisions
 from pipeline.solving.outcome import solve_block
 from pipeline.solving.resolving import solvable
 from pipeline.store import Store
@@ -104,6 +105,7 @@ def verify(
     A block certifies itself: its name is the hash of the spec inside, and each part has its
     checksum. Damaged files are moved aside, so that the next run computes them. On the same
     machine with the same libraries, numbers must agree to the last bit, elsewhere to 1e-8.
+    Decisions of the newest request are taken again from its blocks, and must be the same.
     """
     store = Store.of(store)
     refused = store.allow_code(code)
@@ -122,6 +124,8 @@ def verify(
     verdict.damaged = store.set_aside(damaged, however_many=move_all)
     for path in random.Random(seed).sample(good, min(blocks, len(good))):
         _solve_again(path, verdict, refused)
+    if (asked := store.last_request()) is not None:
+        verdict.differing += differing_decisions(store, asked)
     return verdict
 
 

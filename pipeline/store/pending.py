@@ -21,11 +21,14 @@ class PendingBlocks(NamedTuple, Generic[C]):
         How many, done or not.
     todo : list of int
         Numbers of those that are not done.
+    priority : float
+        Less goes first.
     """
 
     configuration: C
     blocks: int
     todo: list[int]
+    priority: float = 0.0
 
 
 def done_blocks(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.campaign.blocks import ESTIMATES, Configuration
+from pipeline.campaign.request import Request
+from pipeline.store.decisions import Standing, standings_of
 from pipeline.store.files import size_of
 from pipeline.store.folder import Store
 from pipeline.store.heartbeat import LiveRun, live_runs
@@ -30,11 +33,25 @@ class ConfigurationState:
 
 
 @dataclasses.dataclass(frozen=True)
+class PointState:
+    """A point of the grid of a campaign with ``[stop]``."""
+
+    point: dict[str, Any]
+    asked: int
+    maximum: int
+    reason: str
+    half_widths: dict[str, tuple[float | None, float]]
+    """Of the last look, and those asked for, by pair; None where the interval has no end."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StoreState:
     """State of a store."""
 
     name: str
     configurations: list[ConfigurationState]
+    points: list[PointState]
+    """Empty without ``[stop]``."""
     runs: list[LiveRun]
     changes: list[str]
     """Versions for which a run computes again what is, or had been, there."""
@@ -63,9 +80,11 @@ def state_of(store: Store) -> StoreState:
     asked = store.asked()
     sizes = {entry.name[:-4]: entry.stat().st_size for entry in store.block_files()}
     failures = store.failures()
+    standings, number = standings_of(store, asked), len(asked.record["points"])
+    wanted = [s.asked for s in standings] if standings else [asked.realizations] * number
     configurations = [
-        _state_of(configuration, asked.realizations, sizes, failures)
-        for configuration in asked.configurations
+        _state_of(configuration, wanted[at % number], sizes, failures)
+        for at, configuration in enumerate(asked.configurations)
     ]
     changes = list(asked.version_changes(asked.as_installed()))
     if any(c.pending for c in configurations):
@@ -73,11 +92,26 @@ def state_of(store: Store) -> StoreState:
     return StoreState(
         name=asked.name,
         configurations=configurations,
+        points=[
+            _point_of(asked, dict(configuration.point), standing)
+            for configuration, standing in zip(asked.configurations, standings or (), strict=False)
+        ],
         runs=live_runs(store.path),
         changes=changes,
         blocks=sum(not name.endswith(f".{ESTIMATES}") for name in sizes),
         bytes={"blocks": sum(sizes.values()), "cubes": size_of(store.path / "cubes")},
     )
+
+
+def _point_of(asked: Request, point: dict[str, Any], standing: Standing) -> PointState:
+    assert asked.rule is not None
+    halves = standing.decision.half_widths if standing.decision else ()
+    widths = {
+        str(pair): (half if math.isfinite(half) else None, pair.target.half_width)
+        for pair, half in zip(asked.rule.pairs, halves, strict=False)
+    }
+    reason = standing.reason.name.lower()
+    return PointState(point, standing.asked, asked.realizations, reason, widths)
 
 
 def _state_of(
