@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 import solvers
-from pipeline.scenarios.irs_mimo import FAINT, IrsMimo, steering, symbol_error_rate
+from pipeline.scenarios.irs_mimo import FAINT, IrsMimo, steering
+from pipeline.scenarios.metrics import symbol_error_rate
 from pipeline.scenarios.streams import stream
 from solvers.kron import kron_apply
 from tests.problems import normal

@@ -41,48 +41,6 @@ def steering(antennas: int, grid: int) -> Array:
     return responses(antennas, np.arange(grid), grid).T
 
 
-def symbol_error_rate(channel: Array, estimate: Array, snr_db: float) -> Array:
-    """QPSK symbol error rate over a channel, with beamforming by an estimate of it.
-
-    Parameters
-    ----------
-    channel, estimate : arrays, (…, BS, UE)
-        True and estimated channel matrices H and Ĥ.
-    snr_db : float
-        How far the noise is below the realised power after beamforming, dB.
-
-    Returns
-    -------
-    array, (…)
-
-    Notes
-    -----
-    Transmit and receive beamformers are the leading singular vectors v, u of Ĥ, and symbols are
-    detected with the effective gain uᴴĤv. With φ the angle of the true gain uᴴHv from it and s
-    the linear SNR, a symbol is right when two independent Gaussian variables are positive:
-    SER = 1 − Φ(√(2s) cos(φ + π/4)) Φ(√(2s) cos(φ − π/4)), Eq. `eq:ser` of docs/numbers.md.
-    This replaces the 1e5 simulated symbols of ``ser_compute.m`` in the authors' code of arXiv
-    2307.14719. Where there is no gain to detect with, three symbols of four are wrong.
-    """
-    import scipy.special  # takes long
-
-    finite = np.asarray(np.isfinite(estimate).all(axis=(-2, -1)))
-    estimate = np.where(finite[..., None, None], estimate, 0.0)
-    u, _, vh = np.linalg.svd(estimate, full_matrices=False)
-    receive, transmit = u[..., :, :1].conj(), vh[..., :1, :].conj()
-
-    def gain(matrix: Array) -> Array:
-        return (receive * matrix * transmit).sum(axis=(-2, -1))
-
-    true, assumed = gain(channel), gain(estimate)
-    phi = np.angle(true) - np.angle(assumed)
-    root = np.sqrt(2.0 * 10.0 ** (snr_db / 10.0))
-    misses = [scipy.special.ndtr(-root * np.cos(phi + turn)) for turn in (np.pi / 4, -np.pi / 4)]
-    rate = misses[0] + misses[1] - misses[0] * misses[1]
-    rate = np.where((np.abs(true) > 0) & (np.abs(assumed) > 0), rate, 0.75)
-    return np.where(finite, rate, np.nan)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChannelTruth(Truth):
     """x where angles lie on the grid, and the channel itself.
@@ -369,7 +327,7 @@ class IrsMimo(Scenario[ChannelTruth]):
         channel = self.channel(np.asarray(estimate.x, complex), problem.factors[0])
         return {
             "nmse": _channel_nmse(channel, truth.channel),
-            "ser": symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
+            "ser": metrics.symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
             **metrics.calibration(estimate, truth.x),
         }
 
