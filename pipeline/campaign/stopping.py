@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, StrictBool, model_validator
 
 from pipeline.campaign.blocks import Configuration, canonical, digest
-from pipeline.campaign.settings import Count, Name, Table, Word
+from pipeline.campaign.settings import Count, Label, Table, Word
 from pipeline.scenarios import Measure
 from solvers.registry import suggest
 
@@ -25,6 +25,7 @@ class Target(Table):
     Attributes
     ----------
     measure : str
+        One of the scenario's.
     statistic : {"median", "mean_db", "share"}
         Median (in dB for mean squared errors); mean of the values in dB; share of the realizations
         in which a solver is worse than the reference by `margin` at least.
@@ -43,8 +44,8 @@ class Target(Table):
 
     measure: Word = "nmse"
     statistic: Literal["median", "mean_db", "share"] = "median"
-    reference: Name | None = None
-    solvers: Annotated[list[Name], Field(min_length=1)] | None = None
+    reference: Label | None = None
+    solvers: Annotated[list[Label], Field(min_length=1)] | None = None
     half_width: Positive
     or_sign_known: StrictBool = False
     margin: Positive | None = None
@@ -76,7 +77,8 @@ class Stop(Table):
         Whether each point stops for itself, or all go on until all are precise.
     core_hours : float, optional
         Time of solving beyond which no further look is begun.
-    target : list of Target
+    target : list of tables
+        What is to be known, and how precisely; all of them.
     """
 
     minimum: Count | None = None
