@@ -30,7 +30,7 @@ ITERATIONS = 4
 KRONECKER = ("am_krosbl", "svd_krosbl", "ksbl", "pc_krosbl")
 FLAT = ("csbl", "pc_sbl")
 OTHERS = ("omp", "komp", "oracle_ls")
-BASELINES = ("dkrosbl", "domp", "dlasso", "lasso", "bpdn", "multistage", "uamp_sbl")
+BASELINES = ("dkrosbl", "domp", "dlasso", "lasso", "bpdn", "multistage", "uamp_sbl", "fast_sbl")
 ALL = (*KRONECKER, *FLAT, *OTHERS, *BASELINES)
 SWEEPS = {
     "N": ("atoms per factor N", [8, 12, 16, 24, 32, 48, 64]),

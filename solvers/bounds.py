@@ -123,6 +123,7 @@ class Bound(Solver):
     A bound holds for the mean of the error, not in each realization.
     """
 
+    family: ClassVar[str] = "bounds"
     kind = "bound"
     requires = ("noise_var", "true_variance", "error_forms")
     diagnostics: ClassVar = MappingProxyType({"nmse": ("1", "bound on the mean squared error")})

@@ -75,6 +75,9 @@ class Solver(ABC):
     source: ClassVar[str] = ""
     """Publication that the algorithm comes from."""
 
+    family: ClassVar[str] = "other"
+    """What it is listed with: solvers that go about it in the same way, in a word or three."""
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published()
     """Named settings: the options that each stands for, unless they are stated."""
 

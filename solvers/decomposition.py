@@ -17,12 +17,13 @@ import numpy as np
 
 from solvers.core import Solver
 from solvers.em import initial_gamma
-from solvers.estimate import Estimate
+from solvers.estimate import Estimate, Watch, ticking, told_at_the_end
 from solvers.greedy import OMP
 from solvers.judging import combined
 from solvers.kron import abs2, adjoint, eigh, outer, total
 from solvers.l1 import Lasso
 from solvers.msbl import MSBL
+from solvers.noise import NoiseOption
 from solvers.options import option, published
 from solvers.problem import Array, Problem
 
@@ -82,9 +83,10 @@ class Decomposed(Solver):
         {"misfit": ("1", "largest second singular value over the first; 0 where y is a product")}
     )
     source: ClassVar[str] = "He and Joseph, arXiv 2310.07869"
+    family: ClassVar[str] = "decomposition"
 
     @abstractmethod
-    def of_factor(self, problem: Problem, factor: int) -> Estimate:
+    def of_factor(self, problem: Problem, factor: int, watch: Watch) -> Estimate:
         """The estimate of one vector x_i.
 
         Parameters
@@ -93,9 +95,11 @@ class Decomposed(Solver):
             y_i and A_i, and the noise variance of y_i where that of y is known.
         factor
             Which one, from 0.
+        watch
+            To be handed on.
         """
 
-    def _solve(self, problem: Problem, **_: Any) -> Estimate:
+    def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
         vectors, size, misfit = decompose(problem.y)
         left_over = size  # of the scale, to be put into x
         noise_var = problem.noise_var
@@ -104,10 +108,10 @@ class Decomposed(Solver):
             vectors[-1], shares[-1] = vectors[-1] * size[:, None], noise_var
             left_over = np.ones(len(size))
         parts = [
-            self.of_factor(Problem(y, (a,), s), i)
+            self.of_factor(Problem(y, (a,), s), i, ticking(watch))
             for i, (y, a, s) in enumerate(zip(vectors, problem.factors, shares, strict=True))
         ]
-        return _product(parts, left_over, misfit)
+        return told_at_the_end(watch, _product(parts, left_over, misfit))
 
 
 def _product(parts: list[Estimate], size: Array, misfit: Array) -> Estimate:
@@ -139,7 +143,7 @@ def _product(parts: list[Estimate], size: Array, misfit: Array) -> Estimate:
 
 
 @dataclass(frozen=True)
-class DKroSBL(Decomposed):
+class DKroSBL(Decomposed, NoiseOption):
     """dKroSBL: decompose y, and find every factor of x by classic SBL.
 
     `iterations` are those of the factor that needs most. Eqs. `eq:decompose` and `eq:csbl-step` of
@@ -158,11 +162,6 @@ class DKroSBL(Decomposed):
     )
     max_iterations: int = option(500, "cap on EM iterations of a factor", at_least=1)
     tolerance: float = option(1e-4, "stop at this relative change of γ_i", at_least=0.0)
-    noise: str = option(
-        "known",
-        "derive the factors' noise variances from the problem's, or estimate them",
-        choices=("known", "estimate"),
-    )
     initial_noise: str | float | tuple[str | float, ...] = option(
         "spawc",
         "estimates of noise variances to start from: spawc, journal or numbers, for y_i of norm 1",
@@ -184,19 +183,15 @@ class DKroSBL(Decomposed):
         initial_gamma=1.0,
     )
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The noise variance, unless it is estimated."""
-        return ("noise_var",) if self.noise == "known" else ()
-
-    def of_factor(self, problem: Problem, factor: int) -> Estimate:
+    def of_factor(self, problem: Problem, factor: int, watch: Watch) -> Estimate:
         """Classic SBL."""
         shared = ("prune", "max_iterations", "tolerance", "noise", "initial_gamma", "scaling")
         solver = MSBL(**{name: getattr(self, name) for name in shared})
         if self.noise == "known":
-            return solver.solve(problem)
+            return solver.solve(problem, watch=watch)
         start = self._first_noise_var(problem.y, factor)
-        return solver.solve(Problem(problem.y, problem.factors), initial=(None, start))
+        unknown = Problem(problem.y, problem.factors)
+        return solver.solve(unknown, initial=(None, start), watch=watch)
 
     def _first_noise_var(self, y: Array, factor: int) -> Array:
         asked = self.initial_noise
@@ -230,18 +225,18 @@ class DOMP(Decomposed):
         """The noise variance, where it decides when to stop."""
         return ("noise_var",) if self.stop == "noise" else ()
 
-    def of_factor(self, problem: Problem, factor: int) -> Estimate:
+    def of_factor(self, problem: Problem, factor: int, watch: Watch) -> Estimate:
         """Orthogonal matching pursuit."""
         if self.stop == "residual":
             rows = problem.y.shape[1]
             bound = np.full(problem.batch, self.residual**2 / rows)
             problem = dataclasses.replace(problem, noise_var=bound)
-        return OMP(scaling=self.scaling).solve(problem)
+        return OMP(scaling=self.scaling).solve(problem, watch=watch)
 
 
 @dataclass(frozen=True)
-class DLasso(Decomposed):
-    """dLASSO: decompose y, and find every factor of x by the LASSO.
+class DLasso(Decomposed, Lasso):
+    """dLASSO: decompose y, and find every factor of x by the LASSO, with its options.
 
     The universal λ of a factor follows from the noise variance of Eq. `eq:decompose-noise` of
     docs/numbers.md.
@@ -253,20 +248,9 @@ class DLasso(Decomposed):
     it diverges; its figures are no reference.
     """
 
-    rule: str = option(
-        "universal", "λ by the noise variance, or `penalty`", choices=("universal", "fixed")
-    )
-    scale: float = option(0.3, "λ as a multiple of the universal one", above=0.0)
-    penalty: float = option(0.01, "λ as a share of the least that makes x_i 0", above=0.0)
-    tolerance: float = option(1e-4, "stop at this KKT residual, as a share of λ", at_least=0.0)
-    max_iterations: int = option(2000, "cap on iterations of a factor", at_least=1)
+    objective: ClassVar[str] = ""  # each factor has its own
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The noise variance, where λ follows it."""
-        return ("noise_var",) if self.rule == "universal" else ()
-
-    def of_factor(self, problem: Problem, factor: int) -> Estimate:
+    def of_factor(self, problem: Problem, factor: int, watch: Watch) -> Estimate:
         """The LASSO."""
-        shared = ("rule", "scale", "penalty", "tolerance", "max_iterations", "scaling")
-        return Lasso(**{name: getattr(self, name) for name in shared}).solve(problem)
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(Lasso)}
+        return Lasso(**options).solve(problem, watch=watch)

@@ -19,10 +19,10 @@ from solvers.acceleration import (
     leap,
     remembered,
 )
-from solvers.core import Solver, Start
+from solvers.core import Start
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, distance2, norm2, normalize, prune, total
-from solvers.noise import first_noise_var, fitted_noise_var, noise_floor
+from solvers.noise import NoiseOption, first_noise_var, fitted_noise_var, noise_floor
 from solvers.options import option, published
 from solvers.posterior import Model, MStep, Posterior
 from solvers.problem import Array, Gamma, Problem, broadcast_gamma
@@ -70,7 +70,7 @@ def initial_gamma(default: float) -> Any:
 
 
 @dataclass(frozen=True)
-class EMSolver(Solver):
+class EMSolver(NoiseOption):
     """A solver that alternates an E-step (the posterior of x) and an M-step (an update of γ).
 
     Eqs. `eq:noise-start` to `eq:stop` of docs/numbers.md are what all of them share.
@@ -78,11 +78,6 @@ class EMSolver(Solver):
 
     max_iterations: int = option(500, "cap on EM iterations", at_least=1)
     tolerance: float = option(1e-4, "stop when the relative change is at most this", at_least=0.0)
-    noise: str = option(
-        "known",
-        "take the noise variance from the problem, or estimate it",
-        choices=("known", "estimate"),
-    )
     initial_gamma: float = initial_gamma(1.0)
     acceleration: str = acceleration("none")
 
@@ -110,11 +105,6 @@ class EMSolver(Solver):
                 f"acceleration {self.acceleration!r} needs an M-step that does not raise the SBL "
                 f"cost, and {self.no_descent}; leave acceleration at 'none'"
             )
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The noise variance, unless it is estimated."""
-        return ("noise_var",) if self.noise == "known" else ()
 
     @abstractmethod
     def model(self, problem: Problem) -> Model:

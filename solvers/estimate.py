@@ -175,3 +175,24 @@ def _value_of(part: Any) -> Any:
 
 Watch = Callable[[int, Array, IterationState], None]
 """Called as ``watch(iteration, rows, state)``; see `Solver.solve`."""
+
+
+def ticking(watch: Watch) -> Watch:
+    """A watch of a part of a solve, of which `watch` learns nothing but that time passes.
+
+    So clocks go on, and limits hold, while there is no x to show.
+    """
+
+    def tick(_: int, rows: Array, __: IterationState) -> None:
+        watch(0, rows, IterationState())
+
+    return tick
+
+
+def told_at_the_end(watch: Watch, estimate: Estimate) -> Estimate:
+    """An estimate whose x `watch` has been told, as that of its last iteration."""
+    for last in np.unique(estimate.iterations[estimate.iterations > 0]):
+        rows = np.flatnonzero(estimate.iterations == last)
+        x = None if estimate.x is None else estimate.x[rows]
+        watch(int(last), rows, IterationState(x=x))
+    return estimate

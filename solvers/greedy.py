@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from solvers.core import Solver
-from solvers.estimate import Estimate
+from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, adjoint, kron_apply, outer, total
 from solvers.options import option, per_factor
 from solvers.problem import Array, Problem
@@ -122,10 +122,11 @@ class OMP(Solver):
     )
 
     source: ClassVar[str] = "Pati, Rezaiifar and Krishnaprasad, Asilomar 1993"
+    family: ClassVar[str] = "greedy"
 
     requires = ("noise_var",)
 
-    def _solve(self, problem: Problem, **_: Any) -> Estimate:
+    def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
         size = problem.y[0].size
         cap = min(size, int(np.prod(problem.dims)), self.max_atoms or size)
         x = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
@@ -144,6 +145,7 @@ class OMP(Solver):
                 break
             keep_rows(pursuit, grows)
             rows = rows[grows]
+            watch(pursuit.count, rows, IterationState(x=x[rows]))
         return Estimate(x, iterations=atoms)
 
 
@@ -175,13 +177,14 @@ class KroneckerOMP(Solver):
     )
 
     source: ClassVar[str] = "Caiafa and Cichocki, Neural Computation 25(1), 2013"
+    family: ClassVar[str] = "greedy"
 
     @property
     def requires(self) -> tuple[str, ...]:
         """The noise variance, where it decides when to stop."""
         return ("noise_var",) if self.stop == "noise" else ()
 
-    def _solve(self, problem: Problem, **_: Any) -> Estimate:
+    def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
         dims, batch = problem.dims, problem.batch
         caps = np.minimum(per_factor(self.sparsity, len(dims)), dims)
         bound2 = self._bound2(problem)
@@ -206,6 +209,7 @@ class KroneckerOMP(Solver):
             x[rows] = kron_apply(inverses, part.y)
             residual = part.y - kron_apply(part.factors, x[rows])
             iterations[rows] += 1
+            watch(int(iterations[rows[0]]), rows, IterationState(x=x[rows]))
             full = np.all([m[rows].sum(axis=1) == c for m, c in zip(chosen, caps, strict=True)], 0)
             goes_on = gained & ~full & (total(abs2(residual)) > bound2[rows])
             rows, residual = rows[goes_on], residual[goes_on]

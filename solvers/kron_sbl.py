@@ -22,6 +22,8 @@ from solvers.problem import Array, Gamma, Problem
 class KroneckerSBL(EMSolver):
     """Base class of solvers with γ = γ_1 ⊗ … ⊗ γ_I: their E-step, start and pruning."""
 
+    family: ClassVar[str] = "Kronecker SBL"
+
     prune: float | tuple[float, ...] = option(
         1e-2,
         "drop atoms below this share of their factor's largest γ",

@@ -128,6 +128,8 @@ def _wide(values: Array, like: Array) -> Array:
 class L1Solver(Solver):
     """Base class of what minimises an ℓ1 norm: the loop over iterations, and debiasing."""
 
+    family: ClassVar[str] = "ℓ1"
+
     tolerance: float = option(1e-4, "stop at this KKT residual, as a share of λ", at_least=0.0)
     max_iterations: int = option(2000, "cap on iterations", at_least=1)
     debias: bool = option(False, "least squares on the support (at most M/2 atoms) at the end")

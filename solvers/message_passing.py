@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from solvers.core import Solver
 from solvers.eigenbasis import Eigenbasis
 from solvers.em import initial_gamma
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, adjoint, kron_apply, outer, total
-from solvers.noise import first_noise_var
+from solvers.noise import NoiseOption, first_noise_var
 from solvers.options import option, published
 from solvers.problem import Array, Problem
 from solvers.rows import keep_rows
@@ -31,7 +30,7 @@ FIRST_SHAPE = 1e-3
 
 
 @dataclass(frozen=True)
-class UAMPSBL(Solver):
+class UAMPSBL(NoiseOption):
     """UAMP-SBL: message passing with scalar variances, no matrix but two products an iteration.
 
     It has no cost that would fall, and may diverge: such rows end as diverged, with NaN, where
@@ -49,15 +48,11 @@ class UAMPSBL(Solver):
     tolerance: float = option(
         1e-4, "stop when the relative change of x over the damping is at most this", at_least=0.0
     )
-    noise: str = option(
-        "known",
-        "take the noise variance from the problem, or estimate it",
-        choices=("known", "estimate"),
-    )
     damping: float = option(0.5, "share of a step that is taken: 1 is all of it", above=0.0)
     initial_gamma: float = initial_gamma(100.0)
 
     source: ClassVar[str] = "Luo et al., arXiv 2101.09954"
+    family: ClassVar[str] = "message passing"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         max_iterations=300, tolerance=1e-4, damping=1.0, initial_gamma=1.0
     )
@@ -66,11 +61,6 @@ class UAMPSBL(Solver):
         super().__post_init__()
         if self.damping > 1.0:
             raise ValueError(f"damping must be at most 1, got {self.damping!r}")
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """The noise variance, unless it is estimated."""
-        return ("noise_var",) if self.noise == "known" else ()
 
     def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
         batch = problem.batch

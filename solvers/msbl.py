@@ -10,7 +10,7 @@ import numpy as np
 
 from solvers.core import Solver
 from solvers.em import initial_gamma
-from solvers.estimate import Estimate
+from solvers.estimate import Estimate, Watch, ticking, told_at_the_end
 from solvers.judging import combined
 from solvers.kron import adjoint, outer
 from solvers.kron_sbl import KroneckerSBL
@@ -80,11 +80,12 @@ class Multistage(Solver):
     version: ClassVar[int] = 2
 
     source: ClassVar[str] = "He and Joseph, arXiv 2409.08699"
+    family: ClassVar[str] = "Kronecker SBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         prune=1e-3, max_iterations=150, tolerance=1e-4, order="given", initial_gamma=1.0
     )
 
-    def _solve(self, problem: Problem, **_: Any) -> Estimate:
+    def _solve(self, problem: Problem, *, watch: Watch, **_: Any) -> Estimate:
         shared = ("prune", "max_iterations", "tolerance", "initial_gamma", "scaling")
         solver = MSBL(noise="estimate", **{name: getattr(self, name) for name in shared})
         modes = list(range(len(problem.dims)))
@@ -92,23 +93,26 @@ class Multistage(Solver):
             modes.sort(key=lambda i: -problem.measurements[i] / problem.dims[i])
         x, stages, gamma = problem.y, [], [np.empty(0)] * len(modes)
         for mode in modes:
-            x, stage = _stage(solver, problem.factors[mode], x, mode)
+            x, stage = _stage(solver, problem.factors[mode], x, mode, ticking(watch))
             assert isinstance(stage.gamma, tuple)
             along = stage.gamma[0] * stage.gamma[1][:, :1]
             mean = along.mean(axis=1, keepdims=True)
             # Of all but the last stage the shape is kept: the product has then the power of x.
             gamma[mode] = along if mode == modes[-1] else along / np.where(mean > 0, mean, 1.0)
             stages.append(stage)
-        return Estimate(
+        found = Estimate(
             # What a stage has dropped comes back from the rotations of others as rounding.
             np.where(outer([g > 0 for g in gamma]), x, 0.0),
             combined([stage.status for stage in stages]),
             np.max([stage.iterations for stage in stages], axis=0),
             gamma=tuple(gamma),
         )
+        return told_at_the_end(watch, found)
 
 
-def _stage(solver: MSBL, factor: Array, x: Array, mode: int) -> tuple[Array, Estimate]:
+def _stage(
+    solver: MSBL, factor: Array, x: Array, mode: int, watch: Watch
+) -> tuple[Array, Estimate]:
     """Replace the measurements along one mode of a tensor by the entries that explain them."""
     moved = np.moveaxis(x, mode + 1, 1)
     snapshots = moved.reshape(len(x), moved.shape[1], -1)
@@ -117,7 +121,7 @@ def _stage(solver: MSBL, factor: Array, x: Array, mode: int) -> tuple[Array, Est
     scale = np.sqrt(r.shape[1] / snapshots.shape[2])
     few = Problem(adjoint(r) * scale, (factor, np.eye(r.shape[1])))
     start = first_noise_var(snapshots, solver.scaling)
-    stage = solver.solve(few, initial=(None, start))
+    stage = solver.solve(few, initial=(None, start), watch=watch)
     assert stage.x is not None
     found = (stage.x / scale) @ adjoint(q)
     return np.moveaxis(found.reshape(len(x), -1, *moved.shape[2:]), 1, mode + 1), stage

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from solvers.core import Solver
 from solvers.kron import abs2, total
+from solvers.options import option
 from solvers.posterior import Posterior
 from solvers.problem import Array
 from solvers.units import RESOLVED
+
+
+@dataclass(frozen=True)
+class NoiseOption(Solver):
+    """Base class of solvers that either know the noise variance or estimate it."""
+
+    noise: str = option(
+        "known",
+        "take the noise variance from the problem, or estimate it",
+        choices=("known", "estimate"),
+        kw_only=True,
+    )
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The noise variance, unless it is estimated."""
+        return ("noise_var",) if self.noise == "known" else ()
 
 
 def first_noise_var(y: Array, scaling: str) -> Array:

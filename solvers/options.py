@@ -25,8 +25,9 @@ def option(default: Any, doc: str, *, kw_only: bool = False, **rule: Any) -> Any
         do not shift the positions of a solver's own.
     **rule
         Any of `at_least`, `above`, `below` (bounds of a number), `choices` (of a string),
-        ``per_factor=True`` (one value or a list of them, one per factor), ``optional=True``
-        (None is allowed; needs `type`), `words` (strings that may stand for a number), `type`.
+        ``per_factor=True`` (one value or a list of them, one per factor), ``listed=True`` (a list;
+        needs `type`, that of its elements), ``optional=True`` (None is allowed; needs `type`),
+        `words` (strings that may stand for a number), `type`.
     """
     return dataclasses.field(default=default, kw_only=kw_only, metadata={"doc": doc, **rule})
 
@@ -44,8 +45,11 @@ def check_options(solver: Any) -> None:
         if value is None and rule.get("optional"):
             continue
         kind = rule.get("type", type(field.default))
-        if rule.get("per_factor") and isinstance(value, Sequence) and not isinstance(value, str):
-            if len(value) == 0:
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        if rule.get("listed") and not several:
+            raise ValueError(f"{field.name} must be a list, got {value!r}")
+        if several and (rule.get("per_factor") or rule.get("listed")):
+            if len(value) == 0 and not rule.get("listed"):
                 raise ValueError(f"{field.name} must not be an empty list")
             value = tuple(_scalar_option(field.name, v, kind, rule) for v in value)
         else:

@@ -30,6 +30,7 @@ class OracleLS(Solver):
 
     kind = "oracle"
     source: ClassVar[str] = "least squares on the true support"
+    family: ClassVar[str] = "oracles"
     requires = ("true_variance",)
 
     def _solve(self, problem: Problem, **_: Any) -> Estimate:
@@ -73,6 +74,7 @@ class OracleLMMSE(Solver):
 
     kind = "oracle"
     source: ClassVar[str] = "posterior mean under the true prior"
+    family: ClassVar[str] = "oracles"
     requires = ("noise_var", "true_variance")
 
     def _solve(self, problem: Problem, **_: Any) -> Estimate:

@@ -13,6 +13,7 @@ from typing import Any
 from solvers.bounds import CRB, BayesianCRB, ProductCRB
 from solvers.core import Solver
 from solvers.decomposition import DOMP, DKroSBL, DLasso
+from solvers.fast_sbl import FastSBL
 from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
 from solvers.l1 import BPDN, Lasso
@@ -145,6 +146,7 @@ REGISTRY = SolverRegistry(
         "pc_krosbl": PCKroSBL,
         "csbl": ClassicSBL,
         "pc_sbl": PCSBL,
+        "fast_sbl": FastSBL,
         "omp": OMP,
         "komp": KroneckerOMP,
         "dkrosbl": DKroSBL,

@@ -20,6 +20,8 @@ from solvers.problem import Gamma, Problem
 class FlatSBL(EMSolver):
     """Base class of solvers with an unstructured γ: their E-step and their start."""
 
+    family: ClassVar[str] = "SBL without structure"
+
     def model(self, problem: Problem) -> FlatModel:
         """The E-step of `solvers.flat_model`."""
         return FlatModel(problem, data_units=self.scaling == "data")

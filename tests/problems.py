@@ -6,6 +6,9 @@ import numpy as np
 
 import solvers
 
+REGISTERED = [name for name in solvers.names() if name != "external"]
+"""Solvers with an algorithm of their own: a program of somebody's is none without one."""
+
 
 def normal(rng, shape, complex_valued=False):
     real = rng.standard_normal(shape)

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import pandas
 import pytest
 
 import pipeline
@@ -91,6 +92,53 @@ def test_nothing_sticks_out_sideways(page):
     assert width <= page.viewport_size["width"]
 
 
+def test_tables_fit_a_desktop(page):
+    if page.viewport_size["width"] < 500:
+        pytest.skip("tables scroll in their boxes on a phone")
+    page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+    sizes = "all => all.map(one => [one.scrollWidth, one.clientWidth])"
+    for inside, room in page.locator(".table").evaluate_all(sizes):
+        assert inside <= room
+
+
+def test_a_figure_gives_its_numbers(page, tmp_path):
+    chart = page.locator(".chart").first
+    with page.expect_download() as found:
+        chart.get_by_role("button", name="CSV").click()
+    assert found.value.suggested_filename == "median-NMSE.csv"
+    found.value.save_as(tmp_path / "numbers.csv")
+    numbers = pandas.read_csv(tmp_path / "numbers.csv")
+    drawn = page.evaluate("""() => Bokeh.documents[0].roots()[0].renderers
+        .filter(r => r.name === "svd")[0].data_source.data.value""")
+    shown = numbers[numbers.solver == "svd"]
+    assert shown["value"].tolist() == pytest.approx(list(drawn))
+    assert shown["at"].tolist() == ["SNR = 10 dB", "SNR = 20 dB"]
+
+
+def test_without_javascript_there_are_pictures(browser, file):
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": 1280, "height": 900}
+    )
+    tab = context.new_page()
+    tab.goto(file.as_uri())
+    stills = tab.locator("img.still")
+    assert stills.count() == tab.locator(".chart").count() > 8
+    assert not tab.locator(".plot").first.is_visible()
+    for number in range(stills.count()):
+        size = stills.nth(number).bounding_box()
+        assert size["width"] > 200
+        assert size["height"] > 100
+    context.close()
+
+
+def test_it_prints_on_few_pages(browser, file):
+    tab = browser.new_page()
+    tab.goto(file.as_uri())
+    printed = tab.pdf(format="A4")
+    assert 2 <= printed.count(b"/Type /Page\n") <= 8
+    tab.close()
+
+
 def test_a_click_on_the_legend_hides_the_solver_everywhere(page):
     before = page.evaluate(VISIBLE, "svd")
     others = page.evaluate(VISIBLE, "oracle")
@@ -110,7 +158,7 @@ def test_a_click_on_the_legend_hides_the_solver_everywhere(page):
 
 
 def test_a_click_on_a_heading_sorts(page):
-    table = page.locator("table").first
+    table = page.locator("#summary table").first
     head = table.get_by_role("columnheader", name="mean nmse")
     read = """(table, column) => Array.from(
         table.tBodies[0].rows, row => row.cells[column].dataset.key)"""

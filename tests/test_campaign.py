@@ -76,7 +76,20 @@ DROP = object()
         (("sweep", "snr_db"), [10, "20"], "sweep.snr_db: values must be all numbers"),
         (("sweep", "snr_db"), ["a"], "scenario: snr_db: "),
         (("sweep", "snr_db"), 10, "sweep.snr_db: "),
-        (("sweep", "dims"), [[5, 5, 5]], "sweep.dims: values must be all numbers"),
+        (("sweep", "snr_db"), [10, [20]], "sweep.snr_db: values must be all numbers"),
+        (("sweep", "snr_db"), [10, {}], "sweep.snr_db: values are numbers, strings, booleans or"),
+        (("sweep", "snr_reference"), [[5, NAN]], "sweep.snr_reference: values must not be NaN"),
+        (("sweep", "snr_reference"), [[5, 5, 5], [5, 5, 5.0]], "snr_reference: duplicate values"),
+        (("sweep", "dims"), [[5, 5, 5]], "sweep.dims: given in [scenario] as well"),
+        (("sweep", "size"), {}, "sweep.size: no parameters; give at least one list"),
+        (("sweep", "size"), {"snr": [1]}, "sweep.size.snr: the scenario has no parameter 'snr'"),
+        (("sweep", "size"), {"gains": 3}, "sweep.size.gains: expected a list of values, got 3"),
+        (
+            ("sweep", "size"),
+            {"gain_variance": [1, 2], "gains": ["product"]},
+            "sweep.size: as many values of each are needed, got {'gain_variance': 2, 'gains': 1}",
+        ),
+        (("sweep", "size"), {"snr_db": [1]}, "sweep.snr_db: 'snr_db' is swept as well"),
         (("sweep", "measurements.3"), [4], "sweep.measurements.3: measurements has elements 0"),
         (("sweep", "measurements.x"), [4], "sweep.measurements.x: measurements has elements 0"),
         (("sweep", "measurements.00"), [4], "sweep.measurements.00: measurements has elements 0"),
@@ -85,11 +98,23 @@ DROP = object()
         (("sweep", "gain_variance"), [1, -1], "at sweep snr_db = 10, gain_variance = -1"),
         (("sweep", "gain_variance"), [1, 10**20], "so many digits, got 100000000000000000000;"),
         (("sweep", "gain_variance"), [1.5, 1 + 2**60], "so many digits, got 1152921504606846977;"),
+        (("sweep", "gain_variance"), [42209968, 2**64, 0, -1.2e-38], "so many digits, got 18446"),
         (("sweep", "gains"), ["product", "a\0"], "sweep.gains: strings without null characters"),
         (("sweep", "measurements"), {"0": [2]}, 'quote the key: "measurements.0" = [2]'),
-        (("sweep", "solvers.svd.prune"), [0.1], "sweep.solvers.svd.prune: options of solvers are"),
-        (("sweep", "solvers"), {"svd": {"prune": [0.1]}}, "sweep: solvers: options of solvers"),
-        (("sweep", "svd.prune"), [0.1], "give one table [solvers.LABEL] per value"),
+        (("sweep", "solvers.svt.prune"), [0.1], "sweep.solvers.svt.prune: no solver 'svt'; did"),
+        (("sweep", "solvers.svd.use"), ["a"], "sweep.solvers.svd.use: given in [solvers.svd] as"),
+        (("sweep", "solvers.svd.prune"), [], "sweep.solvers.svd.prune: no values"),
+        (("sweep", "solvers.svd.prune"), [-1], "solvers.svd[prune=-1]: prune must be at least 0"),
+        (("sweep", "solvers.svd.prun"), [0], "solvers.svd[prun=0]: svd_krosbl has no option"),
+        (
+            ("sweep", "solvers"),
+            {"svd": {"prune": [0]}},
+            'quote the key: "solvers.LABEL.OPTION" = [',
+        ),
+        (("sweep", "solvers.svd.prune"), {"a": [0]}, 'quote the key: "solvers.LABEL.OPTION" = [0]'),
+        (("sweep", 3), [0], "sweep.3"),
+        (("sweep", "solver.svd.prune"), [0.1], 'an option of a solver, "solvers.LABEL.OPTION"'),
+        (("sweep", "svd.prune"), [0.1], 'for an option of a solver, "solvers.LABEL.OPTION"'),
         (("sweep",), DROP, "scenario: snr_db: missing"),
         (("solvers",), {}, "solvers: no solver given"),
         (("solvers",), DROP, "solvers: missing; add a table [solvers.LABEL]"),
@@ -385,4 +410,57 @@ def test_an_snr_of_infinity_is_a_value_like_any_other(tiny):
 def test_a_grid_that_cannot_be_meant_is_refused_at_once(tiny):
     tiny["sweep"] = {"snr_db": list(range(600_000))}
     with pytest.raises(InputError, match="sweep: 1200000 configurations, at most 1000000"):
+        Campaign.from_tables(tiny)
+
+
+def test_whole_lists_are_swept_under_names_of_their_own(tiny):
+    del tiny["scenario"]["measurements"]
+    tiny["sweep"] = {"snr_db": [10], "measurements": [[4, 4, 5], [5, 5, 5]]}
+    campaign = Campaign.from_tables(tiny)
+    assert list(campaign.points()) == [(10, "4x4x5"), (10, "5x5x5")]
+    assert [s.measurements for s in campaign.scenarios] == [(4, 4, 5), (5, 5, 5)]
+    assert campaign.axes[1].places["4x4x5"] == {"measurements": [4, 4, 5]}
+
+
+def test_parameters_move_together_along_one_axis(tiny):
+    sizes = {"dims": [[5, 5, 5], [6, 6, 6]], "measurements": [[4, 4, 5], [5, 5, 5]]}
+    tiny["sweep"] |= {"size": {**sizes, "sparsity": [2, 3]}}
+    for name in ("dims", "measurements", "sparsity"):
+        del tiny["scenario"][name]
+    campaign = Campaign.from_tables(tiny)
+    assert [axis.dimension for axis in campaign.axes] == ["snr_db", "size"]
+    assert campaign.axes[1].values == ("5x5x5", "6x6x6")
+    assert [(s.snr_db, s.dims[0], s.measurements[0], s.sparsity) for s in campaign.scenarios] == [
+        *((10, 5, 4, 2), (10, 6, 5, 3)),
+        *((20, 5, 4, 2), (20, 6, 5, 3)),
+    ]
+    assert Campaign.from_tables(campaign.tables()) == campaign
+
+
+def test_an_axis_is_no_part_of_what_decides_a_number(tiny):
+    """Blocks are the same however a point was come to, so that stores can grow either way."""
+    plain = Campaign.from_tables(tiny)
+    del tiny["scenario"]["sparsity"], tiny["scenario"]["dims"]
+    tiny["sweep"] = {"load": {"snr_db": [10, 20], "sparsity": [2, 2]}, "dims": [[5, 5, 5]]}
+    zipped = Campaign.from_tables(tiny)
+    assert {b.key for b in zipped.blocks()} == {b.key for b in plain.blocks()}
+
+
+def test_options_of_solvers_become_configurations(tiny):
+    tiny["sweep"]["solvers.svd.prune"] = [1e-4, 0.01]
+    tiny["sweep"]["solvers.svd.noise"] = ["known", "estimate"]
+    campaign = Campaign.from_tables(tiny)
+    assert [axis.key for axis in campaign.axes] == ["snr_db"]
+    assert list(campaign.solvers) == [
+        "svd[prune=0.0001,noise=known]",
+        "svd[prune=0.0001,noise=estimate]",
+        "svd[prune=0.01,noise=known]",
+        "svd[prune=0.01,noise=estimate]",
+        "oracle",
+    ]
+    options = [(entry.solver.prune, entry.solver.noise) for entry in campaign.entries[:4]]
+    assert options == list(itertools.product([1e-4, 0.01], ["known", "estimate"]))
+    assert Campaign.from_tables(campaign.tables()) == campaign
+    tiny["solvers"]["svd[prune=0.01,noise=known]"] = {"use": "omp"}
+    with pytest.raises(InputError, match=r"two configurations would be called 'svd\[prune=0.01,"):
         Campaign.from_tables(tiny)

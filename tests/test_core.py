@@ -11,6 +11,7 @@ import pytest
 import solvers
 from solvers import Estimate, IterationState, Problem, Solver, Status, Trace
 from solvers.kron import abs2, kron_apply, total
+from tests.problems import REGISTERED
 
 
 def good():
@@ -278,10 +279,16 @@ class TestTemplate:
         with pytest.raises(ValueError, match="prune lists 3 values"):
             misfit.check(problem)
 
+    def test_is_listed_with_its_like(self):
+        families = [type(solvers.create(name)).family for name in REGISTERED]
+        assert Solver.family not in families
+        assert len(set(families)) < len(families) / 2
+
     def test_says_what_the_trace_of_its_cost_is(self):
-        objectives = {name: solvers.create(name).objective for name in solvers.names()}
+        objectives = {name: solvers.create(name).objective for name in REGISTERED}
         assert {name for name, said in objectives.items() if said == "SBL cost"} == {
-            name for name in solvers.names() if isinstance(solvers.create(name), solvers.EMSolver)
+            "fast_sbl",
+            *(n for n in REGISTERED if isinstance(solvers.create(n), solvers.EMSolver)),
         }
 
 

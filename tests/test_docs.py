@@ -245,6 +245,14 @@ def test_files_that_are_named_exist(page):
         assert "NAME" in name or (ROOT / name).exists(), name
 
 
+def test_citation_is_of_this_version():
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert about["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= about.keys()
+    assert (about["version"], about["license"]) == (project["version"], project["license"])
+
+
 def test_index_names_every_page():
     text = (DOCS / "README.md").read_text()
     assert all(f"({page.name})" in text for page in DOCS.glob("*.md") if page.name != "README.md")
@@ -404,7 +412,7 @@ class TestClusters:
 
 class TestDesign:
     PICTURE = (DOCS / "figures" / "design.svg").read_text(encoding="utf-8")
-    GROUND = frozenset({"errors", "lazy", "signals"})
+    GROUND = frozenset({"errors", "html", "lazy", "signals"})
 
     def places(self):
         """Where each folder stands in the picture: down, then to the right."""

@@ -1,13 +1,15 @@
 """The IRS scenario: its channel is the physical one, and its figures are what they claim."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 import solvers
-from pipeline.scenarios.irs_mimo import FAINT, IrsMimo, steering, symbol_error_rate
+from pipeline.scenarios.irs_mimo import FAINT, IrsMimo, steering
+from pipeline.scenarios.metrics import symbol_error_rate
 from pipeline.scenarios.streams import stream
 from solvers.kron import kron_apply
 from tests.problems import normal
@@ -31,32 +33,43 @@ SMALL = IrsMimo(
 )
 
 
-def physical(scenario, realization, seed, patterns):
-    """H_irs_bs, H_ue_irs and the cascade under each pattern, from the array responses."""
-    path = scenario.paths(realization, seed)
-    irs_spread, bs_spread = scenario.spreads
-    ue, irs, bs = (
-        steering(n, scenario.grid)
-        for n in (scenario.ue_antennas, scenario.irs_elements, scenario.bs_antennas)
-    )
-    first = np.sqrt(scenario.ue_antennas * scenario.irs_elements / irs_spread) * np.outer(
-        irs[:, path["irs_arrival"]] @ path["irs_gains"], ue[:, path["ue_departure"]].conj()
-    )
-    second = np.sqrt(scenario.bs_antennas * scenario.irs_elements / bs_spread) * np.outer(
-        bs[:, path["bs_arrival"]] @ path["bs_gains"], irs[:, path["irs_departure"]].conj()
-    )
-    return first, second, np.stack([second @ np.diag(q) @ first for q in patterns])
+def physical(scenario, realization, seed, patterns, wave):
+    """The cascade under each pattern as a product of matrices, from the array responses."""
+    arrays = (scenario.ue_antennas, scenario.irs_elements, scenario.bs_antennas)
+    matrices = []
+    for hop, (begin, end) in zip(
+        scenario.hops([realization], seed), itertools.pairwise(arrays), strict=True
+    ):
+        paths = zip(hop.departure[0], hop.arrival[0], hop.gain[0], strict=True)
+        matrices.append(sum(g * np.outer(wave(end, a), wave(begin, d).conj()) for d, a, g in paths))
+    first, second = matrices
+    return np.stack([second @ np.diag(q) @ first for q in patterns])
 
 
-@pytest.mark.parametrize("scenario", [PAPER, SMALL, dataclasses.replace(PAPER, spread=(1, 4))])
+VARIANTS = {
+    "paper": PAPER,
+    "small": SMALL,
+    "spreads": dataclasses.replace(PAPER, spread=(1, 4)),
+    "off the grid": dataclasses.replace(SMALL, off_grid=0.7),
+    "another grid": dataclasses.replace(SMALL, assumed_grid=7),
+    "line of sight": dataclasses.replace(PAPER, rician_db=3.0),
+    "all": dataclasses.replace(SMALL, rician_db=0.0, off_grid=1.0, phases="uniform"),
+}
+
+
+@pytest.mark.parametrize("scenario", VARIANTS.values(), ids=VARIANTS)
 def test_channel_and_measurements_are_physical(scenario):
+    def wave(antennas, direction):
+        cosine = -1 + 2 * direction / scenario.grid
+        return np.exp(1j * np.pi * cosine * np.arange(antennas)) / np.sqrt(antennas)
+
     seed = 3
     problem, truth = scenario.draw(range(5), seed)
     quiet, _ = dataclasses.replace(scenario, snr_db=200).draw(range(5), seed)
     for row in range(5):
         patterns = scenario._draw("patterns", stream(seed, "patterns", row))
         pilots = scenario._draw("pilots", stream(seed, "pilots", row))
-        _, _, cascade = physical(scenario, row, seed, patterns)
+        cascade = physical(scenario, row, seed, patterns, wave)
         if np.linalg.norm(cascade, axis=(1, 2)).min() < FAINT:
             continue
         np.testing.assert_allclose(truth.channel[row], cascade, atol=1e-11)
@@ -97,18 +110,16 @@ def test_truth_is_sparse_on_the_grid():
     assert drawn.true_variance.max() == expected
     _, many = SMALL.draw(range(3000), 2)
     power = np.abs(many.x[many.x != 0]) ** 2
-    assert power.mean() == pytest.approx(SMALL._scale**2, rel=0.1)
+    assert power.mean() == pytest.approx(np.prod(SMALL._scales) ** 2, rel=0.1)
 
 
 def test_spreads_do_not_wrap_around_the_end_of_the_grid():
-    paths = [SMALL.paths(realization, 4) for realization in range(200)]
-    for side, width in zip(("irs_arrival", "bs_arrival"), SMALL.spreads, strict=True):
-        angles = np.array([path[side] for path in paths])
-        assert (np.diff(angles, axis=1) == 1).all()
+    for hop, width in zip(SMALL.hops(range(200), 4), SMALL.spreads, strict=True):
+        assert (np.diff(hop.arrival, axis=1) == 1).all()
         # Every place where they fit, and no other.
-        assert set(angles[:, 0]) == set(range(SMALL.grid - width + 1))
-    for side in ("ue_departure", "irs_departure"):
-        assert {int(path[side]) for path in paths} == set(range(SMALL.grid))
+        assert set(hop.arrival[:, 0]) == set(range(SMALL.grid - width + 1))
+        assert (hop.departure == hop.departure[:, :1]).all()
+        assert set(hop.departure[:, 0]) == set(range(SMALL.grid))
 
 
 def test_patterns_fixed_for_the_campaign():

@@ -150,7 +150,9 @@ def test_two_parameters_give_heat_maps_and_curves_once_one_is_fixed(cubes):
     image = figure.axes[0].images[0].get_array()
     expected = cube.nmse.sel(solver="svd").median("realization")
     expected = expected.transpose("measurements_0", "snr_db")
-    np.testing.assert_allclose(image, expected)
+    np.testing.assert_allclose(image, 10 * np.log10(expected))
+    linear = plots.draw(cube, decibels=False).axes[0].images[0].get_array()
+    np.testing.assert_allclose(linear, expected)
     summary = summarize(cube).sel(solver="svd", snr_db=10, measurements_0=3)
     level, low, high = (
         10 * np.log10(float(summary[f"median{end}"])) for end in ("", "_low", "_high")

@@ -1,6 +1,9 @@
 """What is shown of a run while it works."""
 
 import io
+import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -60,6 +63,38 @@ def test_terminal_gets_a_bar():
         update(Counts(total=24, done=12, failed=2, workers=1, seconds_left=40.0))
     for part in ("12/24", "cells", "1 worker", "2 failed", "40 s left"):
         assert part in file.getvalue()
+
+
+def test_terminal_shows_each_solver():
+    file = io.StringIO()
+    of_each = {"svd[prune=0.1]": Counts(total=12, done=9), "[red]": Counts(total=12, failed=2)}
+    with progress.shown(Console(file=file, force_terminal=True, width=120)) as update:
+        update(Counts(total=24, done=9, failed=2, solvers=of_each))
+    lines = file.getvalue().splitlines()
+    for label, part in (("svd[prune=0.1]", " 9/12"), ("[red]", "2 failed"), ("all", " 9/24")):
+        assert any(label in line and part in line for line in lines)
+
+
+def test_what_is_logged_stands_above_the_bar():
+    script = (
+        "import logging, sys\n"
+        "from rich.console import Console\n"
+        "from pipeline.cli import base, progress\n"
+        "from pipeline.driver.run import Counts\n"
+        "base.set_up_logging(quiet=False)\n"
+        "with progress.shown(Console(force_terminal=True, width=80)) as update:\n"
+        "    update(Counts(total=24))\n"
+        "    logging.getLogger('kronsbl').info('dashboard: there')\n"
+        "    update(Counts(total=24, done=24))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout).replace("\r", "\n").splitlines()
+    line = next(line for line in shown if "dashboard" in line)
+    assert line == "dashboard: there"
+    assert "24/24" in "".join(shown[shown.index(line) :])
+    assert done.stderr == ""
 
 
 def test_quiet_is_quiet():

@@ -42,5 +42,10 @@ def test_importing_kronsbl_is_light():
 
 
 def test_command_line_of_the_module():
-    assert python("-m", "kronsbl", "--version") == f"kronsbl, version {version('kronsbl')}\n"
+    said = dict(
+        line.split(maxsplit=1) for line in python("-m", "kronsbl", "--version").splitlines()
+    )
+    assert said["kronsbl,"] == f"version {version('kronsbl')}"
+    assert said["numpy"] == version("numpy")
+    assert {"commit", "python", "cpu", "blas"} <= said.keys()
     assert python("-m", "kronsbl", "--help").startswith("Usage: kronsbl [OPTIONS]")

@@ -40,6 +40,8 @@ WORDS = [
     "am_krosbl",
     "synthetic",
     "measurements.0",
+    "solvers",
+    "solvers.svd.prune",
     "",
     "x y",
     "α",

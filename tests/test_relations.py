@@ -11,7 +11,7 @@ import pytest
 
 import solvers
 from solvers import Problem, Status
-from tests.problems import sparse_problem, stacked
+from tests.problems import REGISTERED, sparse_problem, stacked
 
 ROWS = 8
 SHAPE = {"measurements": (4, 5, 4), "dims": (5, 4, 6)}
@@ -48,7 +48,7 @@ NOISE_PER_MEASUREMENT = {"omp", "komp", "domp", "bpdn", "multistage"}
 REAL_NOISE = {"lasso", "dlasso"}
 """Their λ is the largest of the noise's correlations, which is larger where these are real."""
 
-NAMES = [name for name in solvers.names() if solvers.create(name).kind != "bound"]
+NAMES = [name for name in REGISTERED if solvers.create(name).kind != "bound"]
 """Those that have an estimate; tests/test_bounds.py has the others."""
 
 VARIANTS = [

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline import report
-from pipeline.analysis import summarize, to_db
+from pipeline.analysis import summarize, to_db, worst
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.plots.looks import looks_of
@@ -18,6 +18,7 @@ from pipeline.report.page import swatch
 from pipeline.results.layout import STATUS_FLAGS
 from solvers import Status
 from tests import two_measures
+from tests.cubes import cube as made
 from tests.small_studies import campaign_with, with_latency
 from tests.test_analysis import bounded, picky
 
@@ -53,7 +54,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.words, self.loaded, self.open, self.figures = [], [], [], 0
+        self.words, self.loaded, self.open, self.figures, self.stills = [], [], [], 0, 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -61,7 +62,9 @@ class Page(HTMLParser):
         self.open.append(tag)
         self.figures += given.get("class") == "plot"
         if tag in ("script", "img", "iframe") and "src" in given:
-            self.loaded.append(given["src"])
+            assert tag != "img" or given["alt"]
+            self.stills += given["src"].startswith("data:image/svg+xml;base64,")
+            self.loaded += [] if given["src"].startswith("data:") else [given["src"]]
         if tag == "link" and not given["href"].startswith("data:"):
             self.loaded.append(given["href"])
         if given.get("role") == "img":
@@ -84,13 +87,40 @@ def test_the_page_says_what_was_run_and_what_came_out(text):
     page = Page(text)
     for word in (
         *("TwoMeasures: dims 5×5×5", "SNR (dB): 10, 20", "5", "BLAS", "numpy", "36 of 36"),
-        *("dB of the mean nmse", "median srr", "runtime (ms)", "not converged"),
+        *("dB of the mean nmse", "mean SRR", "Means of the other measures", "runtime (ms)"),
         *("a bad day", "raised", "svd_krosbl", "[campaign]", "NMSE after each iteration"),
     ):
         assert word in page.text, word
     assert "unfinished" not in page.text
-    # 2 measures × mean and median, 3 of runtime, 2 distributions, 2 × 2 traces
-    assert page.figures == 4 + 3 + 2 + 4
+    # Median and mean, mean of the other measure, 3 of runtime, 2 distributions, 2 × 2 traces
+    assert page.figures == page.stills == 2 + 1 + 3 + 2 + 4
+
+
+def test_figures_come_first_and_the_machine_last(cube):
+    titles = [section.title for section in report.sections_of(cube)]
+    assert titles[:2] == ["In short", "Figures"]
+    assert titles[-6:] == [
+        *("Comparison", "Worst realizations", "Summary", "How realizations ended"),
+        *("What was run", "Campaign"),
+    ]
+
+
+def test_details_are_folded_and_what_is_alike_everywhere_is_no_column():
+    ds = made(solvers=2)
+    ds["coverage"] = ds.ser.assign_attrs(detail=1, long_name="coverage of intervals")
+    page = report.page("Details", report.sections_of(ds))
+    fold = page.partition("<details><summary>Means of what tells of calibration")[2]
+    assert "coverage" in fold.partition("</details>")[0]
+    assert "mean COVERAGE" not in page
+    tables = {
+        part.caption: part.columns
+        for section in report.sections_of(ds)
+        for part in section.parts
+        if isinstance(part, report.SortableTable)
+    }
+    (costs,) = [caption for caption in tables if caption.startswith("Cost")]
+    assert "Everywhere: run 30, missing 0, failed 0" in costs
+    assert "missing" not in tables[costs]
 
 
 def test_the_page_is_self_contained_and_small(text):
@@ -155,6 +185,15 @@ def test_solvers_are_held_against_the_best_one_and_against_bounds(cube):
     assert "6.02 [6.02, 6.02]" in bounded_page.text
     alone = cube.sel(solver=["svd"])
     assert "Against" not in page_of(alone).text
+
+
+def test_the_worst_realizations_can_be_seen_again(cube):
+    (section,) = [s for s in report.sections_of(cube) if s.title == "Worst realizations"]
+    (table,) = section.parts
+    one = worst(cube, "svd", "oracle")[0]
+    assert "svd is furthest behind oracle" in table.caption
+    assert table.rows[0][1].key == one.value
+    assert table.rows[0][-1] == f"kronsbl replay STORE {one.options}"
 
 
 def test_a_page_profits_nowhere_from_failures():

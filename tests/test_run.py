@@ -16,6 +16,7 @@ import pipeline
 from pipeline import Campaign, InputError, Store, open_results, plots
 from pipeline.campaign.blocks import Block
 from pipeline.campaign.request import Request
+from pipeline.cli.replay_text import replay_text
 from pipeline.fanout import shipping
 from pipeline.solving.outcome import RowClock, solve_block
 from solvers import Status
@@ -261,6 +262,12 @@ def test_a_cell_can_be_replayed(tiny, tmp_path, client):
     assert again.stored["nmse"] == float(cell.nmse)
     assert again.cell["iterations"] == again.trace.cost.shape[1] == int(cell.iterations)
     assert again.problem.batch == 1
+    left = [np.count_nonzero(part) for part in again.estimate.gamma]
+    assert again.atoms[0] == 5**3
+    assert again.atoms[-1] == np.prod(left) < 5**3
+    assert len(again.atoms) == len(again.trace.cost[0])
+    assert [again.atoms[i - 2] > again.atoms[i - 1] for i in again.pruned]
+    assert f"from {again.pruned[0]} to {again.pruned[-1]}; there the" in replay_text(again)
     for bad, message in (
         ({"solver": "svdd", "realization": 4, "snr_db": 20}, "did you mean 'svd'"),
         ({"solver": "svd", "realization": 6, "snr_db": 20}, "the store has 0 to 5"),
@@ -275,6 +282,21 @@ def test_a_cell_can_be_replayed(tiny, tmp_path, client):
         figure = plots.replayed(result)
         plots.save(figure, tmp_path / "replay.png")
         assert len(figure.axes) == panels
+        marked = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+        assert [line.get_xdata()[0] for line in marked] == result.pruned.tolist()
+
+
+def test_a_run_leaves_a_log_in_its_store(tiny, tmp_path, client):
+    tiny["solvers"]["bad"] = {"use": "tests.troublemakers:Trouble", "how": "raise_error"}
+    run(tiny, tmp_path / "store", client)
+    [log] = (tmp_path / "store" / "logs").iterdir()
+    lines = [line[21:] for line in log.read_text().splitlines()]
+    assert lines[0].startswith("0/36 cells (svd 0/12 cells; oracle 0/12 cells; bad 0/12 cells)")
+    assert "bad: 2 of 3 failed: RuntimeError: a bad day" in lines
+    assert lines[-2:] == ["36/36 cells, 8 failed", "done"]
+    del tiny["solvers"]["bad"]
+    run(tiny, tmp_path / "store", client)
+    assert [*log.parent.iterdir()] == [log], "nothing was computed, so nothing is told"
 
 
 def test_old_cubes_stay_until_swept_out(tiny, tmp_path, client):

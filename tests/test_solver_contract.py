@@ -9,13 +9,12 @@ import pytest
 import solvers
 from solvers import Problem, Status
 from solvers.message_passing import UAMPSBL
-from tests.problems import sparse_problem, stacked
+from tests.problems import REGISTERED, sparse_problem, stacked
 
-NAMES = solvers.names()
-WITH_ESTIMATE = [name for name in NAMES if solvers.create(name).kind != "bound"]
+WITH_ESTIMATE = [name for name in REGISTERED if solvers.create(name).kind != "bound"]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=REGISTERED)
 def solver(request):
     return solvers.create(request.param)
 
@@ -121,6 +120,38 @@ def test_watching_changes_nothing(estimator):
     trace = solvers.Trace(x)
     watched = estimator.solve(problem, watch=trace)
     np.testing.assert_array_equal(watched.x, estimator.solve(problem).x)
+
+
+def test_a_watch_is_told_of_the_last_iteration(estimator):
+    problem, x = sparse_problem(3, seed=37)
+    ticks, trace = [], solvers.Trace(x)
+
+    def watch(iteration, rows, state):
+        assert len(rows)
+        ticks.append(iteration)
+        trace(iteration, rows, state)
+
+    estimate = estimator.solve(problem, watch=watch)
+    if estimator.kind == "oracle":
+        pytest.skip("no iterations")
+    assert len(ticks) >= estimate.iterations.max()
+    assert trace.nmse.shape[1] == estimate.iterations.max()
+    for row, last in enumerate(estimate.iterations - 1):
+        error = np.linalg.norm(estimate.x[row] - x[row]) ** 2 / np.linalg.norm(x[row]) ** 2
+        assert trace.nmse[row, last] == pytest.approx(error, rel=1e-9)
+
+
+def test_a_watch_may_end_it(estimator):
+    """As the clock does, at the first iteration that it hears of."""
+    problem, _ = sparse_problem(2, seed=38)
+    if estimator.kind == "oracle" or not estimator.solve(problem).iterations.any():
+        pytest.skip("no iterations")
+
+    def watch(*_):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        estimator.solve(problem, watch=watch)
 
 
 def test_zero_measurements_give_zero(estimator):

@@ -1,16 +1,20 @@
 """What `summary`, `compare` and `export` print, and how they end."""
 
 import csv
+import io
 import json
+import re
 
 import numpy as np
+import pandas
 import pytest
 import tomli_w
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 import pipeline
-from pipeline.analysis import compare
+from pipeline.analysis import compare, describing, summarize
 from pipeline.campaign.request import Request
 from pipeline.cli import main, tables
 from solvers import Status
@@ -52,6 +56,64 @@ def test_a_finished_cube_needs_a_table_of_its_measure_and_one_of_the_others():
     assert "failed" not in text
     for column in ("median nmse, dB", "dB of the mean nmse", "mean of nmse in dB", "ms, batched"):
         assert column in text
+
+
+def test_a_narrow_terminal_gets_medians_with_a_row_per_point():
+    wide = shown(tables.summary(cube(), "nmse", width=200))
+    assert wide == shown(tables.summary(cube(), "nmse"))
+    text = shown(tables.summary(cube(), "nmse", width=90), 90)
+    title, *rows = [line.split() for line in text.splitlines() if line.strip(" ─")]
+    assert title == ["median", "nmse,", "dB", "[95", "%]:"]
+    assert [row[0] for row in rows[:3]] == ["snr_db", "0", "10"]
+    medians = summarize(cube())["median"]
+    shown_medians = [[float(word) for word in row[1::3]] for row in rows[1:3]]
+    np.testing.assert_allclose(shown_medians, 10 * np.log10(medians.T), atol=0.006)
+
+
+@pytest.mark.parametrize("statistic", ["median", "mean", "db_mean"])
+def test_one_statistic_side_by_side_is_the_same_as_in_the_long_table(statistic):
+    found = summarize(cube())
+    long = tables.listed(found)
+    name = describing.statistic_names("nmse")[statistic]
+    column = len(long.places) + [head.startswith(name) for head in long.columns].index(True)
+    texts = {(row[0].text, row[1].text): row[column] for row in long.rows}
+    pivot = tables.listed(found, statistic)
+    for point, *fields in pivot.rows:
+        for solver, field in zip(pivot.columns, fields, strict=True):
+            assert texts[solver, point.text] == field
+
+
+def test_tables_for_other_programs(monkeypatch):
+    ds = cube().assign_coords(solver=["a_b", "c|d", "50%"])
+    monkeypatch.setattr("pipeline.results.publishing.open_results", lambda _: ds)
+    found = summarize(ds)
+    csv_text = invoke("summary", "s", "--format", "csv").output
+    read = pandas.read_csv(io.StringIO(csv_text)).set_index(["solver", "snr_db"])
+    medians = read["median"].to_xarray().sel(solver=found.solver)
+    np.testing.assert_allclose(medians, found["median"])
+    np.testing.assert_allclose(
+        read["quantiles.0.95"].to_xarray().sel(solver=found.solver), found.quantiles[..., -1]
+    )
+    tokens = (
+        MarkdownIt()
+        .enable("table")
+        .parse(invoke("summary", "s", "--statistic", "median", "--format", "markdown").output)
+    )
+    cells = [token.content for token in tokens if token.type == "inline"]
+    assert cells[:4] == ["snr_db", "a_b", "c|d", "50%"]
+    listed = tables.listed(found, "median").rows
+    assert cells[4:] == [field.text.strip() for row in listed for field in row]
+    latex = invoke("compare", "s", "--reference", "a_b", "--format", "latex").output
+    assert latex.startswith("\\begin{tabular}{llrrrrrrr}\n\\toprule")
+    assert not re.search(r"(?<!\\)[%_&](?=\w)|(?<![$\w.])-\d", latex)
+    assert latex.count("\\\\\n") == 1 + 2 * 2
+
+
+def test_a_statistic_that_a_measure_lacks_is_one_line(monkeypatch):
+    monkeypatch.setattr("pipeline.results.publishing.open_results", lambda _: cube())
+    found = invoke("summary", "s", "--measure", "ser", "--statistic", "db_mean")
+    assert (found.exit_code, len(found.output.splitlines())) == (2, 1)
+    assert "it has median, mean" in found.output
 
 
 def test_nothing_missing_is_passed_over():
@@ -196,7 +258,7 @@ def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "bad.toml").write_text(tomli_w.dumps(tiny))
     cases = [
-        (("compare", store), "--reference is missing: one of the solvers svd, oracle"),
+        (("compare", store), "as --reference one of svd, oracle"),
         (("compare", store, "--reference", "am"), "it has svd, oracle"),
         (("compare", alone, "--reference", "svd"), "svd is the only solver"),
         (("compare", store, "--reference", "svd", "--measure", "x"), "it has nmse, srr"),

@@ -12,7 +12,7 @@ import solvers
 from solvers import Estimate, IterationState, Problem, Solver, Status, Trace, option
 from solvers.kron import abs2, kron_apply, outer, total
 from solvers.units import RESOLVED, data_unit, with_power
-from tests.problems import sparse_problem
+from tests.problems import REGISTERED, sparse_problem
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class TestDataUnits:
     def test_complex_data_on_real_factors_warn_of_nothing(self):
         problem = self.problem()
         mixed = Problem(problem.y * (1 + 1j), problem.factors, problem.noise_var)
-        for name in solvers.names():
+        for name in REGISTERED:
             solver = solvers.create(name)
             if solver.kind == "estimator":
                 assert np.isfinite(solver.solve(mixed).x).all()
@@ -184,7 +184,7 @@ class TestStart:
 
 
 class TestPreset:
-    @pytest.mark.parametrize("name", solvers.names())
+    @pytest.mark.parametrize("name", REGISTERED)
     def test_published_is_what_the_options_say(self, name):
         solver = solvers.create(name, preset="published")
         assert solver.preset == "published"
@@ -297,7 +297,7 @@ class TestPrecision:
     def test_noise_free_data_have_a_noise_variance_of_zero(self):
         problem, _ = self.draw(np.inf)
         assert not problem.noise_var.any()
-        for solver in map(solvers.create, solvers.names()):
+        for solver in map(solvers.create, REGISTERED):
             if solver.kind != "bound":
                 status = solver.solve(problem).status
                 assert np.isin(status, Status.values("finished")).all()

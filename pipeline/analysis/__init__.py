@@ -13,6 +13,7 @@ from pipeline.analysis.cells import (
 )
 from pipeline.analysis.comparison import compare
 from pipeline.analysis.intervals import CONFIDENCE, share_interval, to_db
+from pipeline.analysis.outliers import Worst, worst
 from pipeline.analysis.rankings import Ranking, best_solver, changed_rankings, ranking_lines
 from pipeline.analysis.rows import records, row_dimensions, rows_of
 from pipeline.analysis.stopped import stopped
@@ -26,6 +27,7 @@ __all__ = [
     "CONFIDENCE",
     "Caveat",
     "Ranking",
+    "Worst",
     "axes_of",
     "best_solver",
     "caveats",
@@ -49,4 +51,5 @@ __all__ = [
     "stopped",
     "summarize",
     "to_db",
+    "worst",
 ]

@@ -6,6 +6,8 @@ import functools
 import itertools
 import json
 import math
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,10 @@ import scipy.stats
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import intervals, tails
+from pipeline.analysis import describing, intervals, tails
 from pipeline.analysis.caveats import doubtful
 from pipeline.analysis.cells import (
+    axes_of,
     check,
     failed,
     finished,
@@ -40,8 +43,8 @@ FEWEST_BATCHES = 3
 """With fewer batches Student's interval is too wide to print."""
 
 
-def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Dataset:
-    """Paired comparison of every other solver with a reference.
+def compare(results: xr.Dataset, reference: str | xr.Dataset, measure: str = "nmse") -> xr.Dataset:
+    """Paired comparison of every other solver with a reference, or with itself in another cube.
 
     Parameters
     ----------
@@ -49,7 +52,11 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
         A cube; it may be unfinished. Pairs are the realizations that both solvers have run. A
         failed one is worse than any estimate, and two failed ones are equal.
     reference
-        Label of a solver.
+        Label of a solver; or another cube, of other code say, in which every solver of that label
+        is the reference, at the points that both cubes have. If not both have drawn the same
+        problems, nothing is paired: the attribute ``unpaired`` says why, differences are those of
+        medians and means, with intervals from both by the method of variance estimates recovery
+        (Zou and Donner, Statistics in Medicine 27(10), 2008), and the test is Mann and Whitney's.
     measure
         Name of a measure of the cube.
 
@@ -88,8 +95,16 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     ------
     InputError
         There is no such solver or measure, no second solver, or the reference is a bound, which
-        is compared by `gaps`.
+        is compared by `gaps`; the cubes have no solver or no point in common.
     """
+    if isinstance(reference, xr.Dataset):
+        return _with_another(results, reference, measure)
+    return _compared(results, reference, measure, _pairs)
+
+
+def _compared(
+    results: xr.Dataset, reference: str, measure: str, statistics: Callable[..., Any]
+) -> xr.Dataset:
     check(results, measure)
     all_labels, bounds = map(str, results.solver.values), labels_of(results, "bound")
     if reference in bounds:
@@ -103,7 +118,7 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     values, lost = results[measure].where(finished(results)), failed(results)
     power, lower = is_power(measure), lower_is_better(results[measure])
     pair = [(x.sel(solver=others), x.sel(solver=reference, drop=True)) for x in (values, lost)]
-    pairs = functools.partial(_pairs, power=power, lower=lower)
+    pairs = functools.partial(statistics, power=power, lower=lower)
     found = over_realizations(pairs, *itertools.chain(*pair), names=STATISTICS)
     speeds = _speeds(results.runtime.where(ran(results)), reference, others, _batches(results))
     doubt = doubtful(results, ran(results))
@@ -122,6 +137,125 @@ def compare(results: xr.Dataset, reference: str, measure: str = "nmse") -> xr.Da
     about = {**results[measure].attrs, "measure": measure, "reference": reference}
     missing = int(not_run(results).sum())
     return found.assign_attrs(about | {"confidence": intervals.CONFIDENCE, "missing": missing})
+
+
+def _with_another(results: xr.Dataset, before: xr.Dataset, measure: str) -> xr.Dataset:
+    """`compare` of every solver with itself in another cube."""
+    cubes = []  # in which what has been selected is an axis again, as in the whole cube
+    for one in (before, results):
+        one = one.expand_dims([str(name) for name, v in one.coords.items() if v.ndim == 0])
+        check(one, measure)
+        names = [measure, "status", "runtime", *({"signal_energy"} & {*one})]
+        cubes.append(one[names])
+    for place, other in ((0, 1), (1, 0)):
+        fixed = describing.constants(cubes[place])
+        for axis in set(axes_of(cubes[other])) - set(axes_of(cubes[place])):
+            if isinstance(fixed.get(axis, []), list):
+                raise InputError(f"{axis} is swept in one of the cubes only")
+            cubes[place] = cubes[place].expand_dims({axis: [fixed[axis]]})
+    cubes = list(xr.align(*cubes, join="inner", exclude={"solver", "realization"}))
+    labels = [
+        label
+        for label in labels_of(results, "estimator", "oracle")
+        if label in labels_of(before, "estimator", "oracle")
+    ]
+    if not labels or 0 in cubes[0].status.shape:
+        what = "no point of the grid" if labels else "no solver"
+        raise InputError(f"nothing to compare: the two cubes have {what} in common")
+    reason = _why_unpaired(cubes[0], cubes[1], labels)
+    if reason:  # of which nothing belongs together, whatever their numbers are
+        cubes = [one.assign_coords(realization=np.arange(one.realization.size)) for one in cubes]
+    found = []
+    for label in labels:
+        two = [
+            one.sel(solver=[label]).assign_coords(solver=[name])
+            for one, name in zip(cubes, ("the first", label), strict=True)
+        ]
+        both = xr.concat(
+            two,
+            "solver",
+            join="outer" if reason else "inner",
+            fill_value={"status": 0},
+            coords="minimal",
+            compat="override",
+        )
+        sizes = [_batches(one).get(label, 1) for one in cubes]
+        both.attrs["batch"] = json.dumps(dict(zip(("the first", label), sizes, strict=True)))
+        found.append(_compared(both, "the first", measure, _apart if reason else _pairs))
+    all_of_them = xr.concat(found, "solver", combine_attrs="override")
+    all_of_them["p_holm"] = all_of_them.p_value.copy(data=holm(all_of_them.p_value.values))
+    missing = sum(int(not_run(one.sel(solver=labels)).sum()) for one in cubes)
+    return all_of_them.assign_attrs(unpaired=reason, missing=missing)
+
+
+def _why_unpaired(before: xr.Dataset, now: xr.Dataset, labels: list[str]) -> str:
+    """Why two cubes do not hold solves of the same problems; empty where they do."""
+    seeds = [one.attrs.get("seed") for one in (before, now)]
+    if None in seeds or seeds[0] != seeds[1]:
+        return f"their seeds are {seeds[0]} and {seeds[1]}"
+    if before.attrs.get("scenario") != now.attrs.get("scenario"):
+        return "their scenarios are of different kinds"
+    fixed = [describing.constants(one) for one in (before, now)]
+    for name in sorted((fixed[0].keys() | fixed[1].keys()) - {*axes_of(before)}):
+        a, b = (one.get(name, "not set") for one in fixed)
+        if a != b:
+            return f"{name} is {a} and {b}"
+    for axis in axes_of(before):
+        if before[axis].attrs.get("settings") != now[axis].attrs.get("settings"):
+            return f"the places on {axis} do not stand for the same parameters"
+    if "signal_energy" in before and "signal_energy" in now:
+        a, b = xr.align(before.signal_energy, now.signal_energy, join="inner")
+        a, b = (one.sel(solver=labels) for one in (a, b))
+        if bool((abs(a - b) > 1e-6 * abs(a)).any()):
+            return "realizations of one number are not the same problem: versions differ"
+    return ""
+
+
+def _apart(
+    solver: NDArray[Any],
+    base: NDArray[Any],
+    solver_failed: NDArray[Any],
+    base_failed: NDArray[Any],
+    *,
+    power: bool,
+    lower: bool,
+) -> NDArray[Any]:
+    """As `_pairs`, where nothing belongs together; the number of pairs is the smaller one."""
+    worst, scaled = np.inf if lower else -np.inf, intervals.to_db if power else np.asarray
+    samples, means, medians = [], [], []
+    for values, lost in ((solver, solver_failed), (base, base_failed)):
+        levels = scaled(values)
+        means.append((intervals.mean(levels), *intervals.skewed_interval(levels)))
+        levels = np.where(lost, worst, levels)
+        middle = intervals.quantiles(levels, (0.5,))[..., 0]
+        medians.append((middle, *intervals.median_interval(levels)))
+        samples.append(levels)
+    shape = np.broadcast_shapes(*(sample.shape[:-1] for sample in samples))
+    a, b = (np.broadcast_to(s, (*shape, s.shape[-1])) for s in samples)
+    numbers = [intervals.count(sample) for sample in (a, b)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of samples too small
+        test = scipy.stats.mannwhitneyu(a, b, axis=-1, nan_policy="omit")
+    ahead = test.statistic / np.maximum(numbers[0] * numbers[1], 1)
+    won = np.where(np.minimum(*numbers) > 0, 1 - ahead if lower else ahead, np.nan)
+    unknown = np.full(shape, np.nan)
+    found = (
+        *_difference(*means),
+        *_difference(*medians),
+        *(np.minimum(*numbers), solver_failed.sum(axis=-1), base_failed.sum(axis=-1)),
+        *(won, unknown, unknown, 1 - won, unknown, test.pvalue),
+    )
+    return np.stack(np.broadcast_arrays(*found), axis=-1)
+
+
+def _difference(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    """Difference of two estimates with its interval, from their own intervals."""
+    with np.errstate(invalid="ignore"):
+        return (
+            a[0] - b[0],
+            a[0] - b[0] - np.hypot(a[0] - a[1], b[2] - b[0]),
+            a[0] - b[0] + np.hypot(a[2] - a[0], b[0] - b[1]),
+        )
 
 
 def holm(p_values: NDArray[Any]) -> NDArray[Any]:

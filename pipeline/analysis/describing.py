@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tomli_w
 import xarray as xr
 
-from pipeline.analysis import axes_of, cells, is_power, tails
+from pipeline.analysis import cells, tails
 from pipeline.analysis.caveats import caveats
+from pipeline.analysis.cells import axes_of, is_power
 from pipeline.analysis.stopped import stop_notes
 from pipeline.errors import InputError
 from solvers.registry import suggest
@@ -86,7 +88,7 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
     ----------
     results
     point
-        Values by the names of dimensions.
+        Values by the names of dimensions, or lists of values.
 
     Raises
     ------
@@ -98,11 +100,41 @@ def fix(results: xr.Dataset, point: Mapping[str, Any]) -> xr.Dataset:
         if name not in axes:
             have = suggest(name, axes) if axes else "nothing is swept in this cube"
             raise InputError(f"{name}: not a swept dimension; {have}")
-        if value not in results[name].values.tolist():
-            raise InputError(
-                f"{name} = {value!r}: not in the cube, which has {results[name].values.tolist()}"
-            )
+        for one in value if isinstance(value, list) else [value]:
+            if one not in results[name].values.tolist():
+                have = results[name].values.tolist()
+                raise InputError(f"{name} = {one!r}: not in the cube, which has {have}")
     return results.sel(dict(point))
+
+
+def subset(
+    results: xr.Dataset, solvers: Sequence[str] = (), point: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """The part of a cube with some of its solvers, in that order, and at some values.
+
+    Parameters
+    ----------
+    results
+    solvers
+        Labels, or those before the brackets of several; all where none is given.
+    point
+        Values by the names of dimensions, which stay dimensions, or lists of values.
+
+    Raises
+    ------
+    InputError
+        No such solver, dimension or value.
+    """
+    known = list(map(str, results.solver.values))
+    chosen: list[str] = []
+    for label in solvers:
+        found = [k for k in known if k == label or k.startswith(f"{label}[")]
+        if not found:
+            raise InputError(f"no solver {label!r} in this cube; {suggest(label, known)}")
+        chosen += found
+    fix(results, point or {})
+    at = {k: v if isinstance(v, list) else [v] for k, v in (point or {}).items()}
+    return results.sel({"solver": list(dict.fromkeys(chosen)) or known, **at})
 
 
 def free_axes(results: xr.Dataset) -> list[str]:
@@ -146,21 +178,47 @@ def short_text(value: Any) -> str:
     return f"{value:g}" if is_number else str(value)
 
 
+def point_words(point: Mapping[str, Any]) -> list[str]:
+    """A point as words of the command line, whose values are read as TOML where they can be."""
+    words = []
+    for name, value in point.items():
+        text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+        if isinstance(value, str) and toml_value(value) == value:
+            text = value  # it cannot be taken for anything else than text
+        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+    return words
+
+
+def toml_value(text: str) -> Any:
+    """The value that a word of the command line stands for: as in TOML, or else the word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
     """``SNR = 20 dB, nonzeros per factor = 3``; empty for no swept parameter."""
     return ", ".join(value_text(results[name], value) for name, value in point.items())
 
 
-def setting(results: xr.Dataset) -> str:
-    """The scenario with the parameters that are the same everywhere in a cube."""
+def constants(results: xr.Dataset) -> dict[str, Any]:
+    """The scenario's parameters that the campaign sets and does not sweep; "·" for an element."""
     tables = tables_of(results)
     parameters = {k: v for k, v in tables.get("scenario", {}).items() if k != "use"}
-    for key in tables.get("sweep", {}):
+    swept = tables.get("sweep", {}).items()
+    for key in (k for axis, given in swept for k in (given if isinstance(given, dict) else [axis])):
         name, _, element = key.partition(".")
         if element and isinstance(parameters.get(name), list):
             parameters[name][int(element)] = "·"
         else:
             parameters.pop(name, None)
+    return parameters
+
+
+def setting(results: xr.Dataset) -> str:
+    """The scenario with the parameters that are the same everywhere in a cube."""
+    parameters = constants(results)
     fixed = {
         str(n): v.item() for n, v in results.coords.items() if v.ndim == 0 and str(n) != "solver"
     }

@@ -14,7 +14,7 @@ from pipeline.analysis import describing
 from pipeline.analysis.cells import is_power
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.rows import row_dimensions, rows_of
-from pipeline.analysis.summaries import MEANS
+from pipeline.analysis.summaries import MEANS, means_of
 
 Row = Mapping[str, Any]
 ENDS = ("", "_low", "_high")
@@ -59,6 +59,16 @@ def listing(statistics: xr.Dataset, columns: Mapping[str, Column], most: int) ->
     ]
     total = math.prod(statistics.sizes[name] for name in places)
     return Listing(places, list(columns), rows, total)
+
+
+def pivot(statistics: xr.Dataset, column: Column, most: int) -> Listing:
+    """A table of one statistic: at most so many rows, one per point, and a column per solver."""
+    axes = [name for name in row_dimensions(statistics) if name != "solver"]
+    fields: dict[tuple[Any, ...], list[Field]] = {}
+    for one in rows_of(statistics):
+        fields.setdefault(tuple(one[name] for name in axes), []).append(column(one))
+    rows = [[*map(place, point), *found] for point, found in fields.items()]
+    return Listing(axes, [str(s) for s in statistics.solver.values], rows[:most], len(rows))
 
 
 def place(value: Any) -> Field:
@@ -146,11 +156,19 @@ def of_statistics(
     }
 
 
+def of_means(results: xr.Dataset, statistics: xr.Dataset, measures: list[str]) -> Any:
+    """Means of measures of a cube, joined to a summary's numbers of cells, and their columns."""
+    counts = statistics[["used", "cells", "missing", "failed"]]
+    found = counts.merge(means_of(results, measures))
+    return found, counted(found) | {m: interval(m, "{:.3g}".format) for m in measures}
+
+
 def of_comparison(found: xr.Dataset) -> dict[str, Column]:
     """Columns of `compare`, the sign test in words."""
     in_db, reference = is_power(found.attrs["measure"]), found.attrs["reference"]
     unit, signed = (", dB", "{:+.2f}".format) if in_db else ("", "{:+.3g}".format)
     doubts = bool(found.doubtful.any())
+    test = "rank test" if found.attrs.get("unpaired") else "sign test"
 
     def failures(one: Row) -> Field:
         own, others = int(one["failed"]), int(one["reference_failed"])
@@ -166,7 +184,7 @@ def of_comparison(found: xr.Dataset) -> dict[str, Column]:
         ),
         f"won, %{INTERVAL}": interval("won", lambda share: f"{100 * share:.0f}"),
         "tied": number("tied", "{:.0%}".format),
-        "sign test": lambda one: Field(describing.sign_text(one, reference), _key(one["p_holm"])),
+        test: lambda one: Field(describing.sign_text(one, reference), _key(one["p_holm"])),
         f"times as fast{INTERVAL}": interval("speed", "{:.3g}".format),
     }
 
@@ -180,10 +198,16 @@ def reading_comparison(found: xr.Dataset) -> list[str]:
     measure, reference = found.attrs["measure"], found.attrs["reference"]
     tests = int(found.p_value.notnull().sum())
     sign = "negative" if found.attrs.get("better", "lower") == "lower" else "positive"
+    unpaired = found.attrs.get("unpaired", "")
+    how, test = "on the same realizations", "exact sign test"
+    if unpaired:
+        how, test = (
+            f"on others, since {unpaired}: differences of medians and means",
+            ("Mann and Whitney's test"),
+        )
     lines = [
-        f"{measure} minus that of {reference} on the same realizations; {sign} is better than "
-        f"{reference}.",
-        f"p: exact sign test, corrected for the {tests} comparisons (Holm). Speed: ratio of the "
+        f"{measure} minus that of {reference} {how}; {sign} is better than {reference}.",
+        f"p: {test}, corrected for the {tests} comparisons (Holm). Speed: ratio of the "
         "sums of batched runtimes; its interval is from batches.",
     ]
     if _any_failed(found):

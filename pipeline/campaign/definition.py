@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from pipeline.campaign.axes import Axis, assign, check_axes, check_names, check_unquoted
+from pipeline.campaign.axes import Axis, assign, check_axes, check_names, with_configurations
 from pipeline.campaign.blocks import (
     Block,
     SolvableConfiguration,
@@ -23,7 +23,7 @@ from pipeline.campaign.blocks import (
 )
 from pipeline.campaign.files import as_python, make_importable, read_tables
 from pipeline.campaign.messages import first_complaint, one_line
-from pipeline.campaign.settings import ClusterSettings, Header, Limits, Name, Output, Table
+from pipeline.campaign.settings import ClusterSettings, Header, Label, Limits, Output, Table
 from pipeline.campaign.stopping import Rule, Stop
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
@@ -50,12 +50,33 @@ class Campaign(Table):
 
     The fields are the tables of the file; the properties are what they come to. Build one with
     `load`, or with `from_tables` from the same tables as Python dictionaries.
+
+    Attributes
+    ----------
+    campaign : table
+        What makes a study this one, and how large it is.
+    scenario : table
+        Where realizations come from: ``use``, its name or ``module:Class``, and its parameters.
+    solvers : table of tables
+        A table for each configured solver, ``[solvers.LABEL]``: ``use``, its name or
+        ``module:Class``, ``batch`` where it needs another one than the campaign, and its options.
+    sweep : table
+        The axes of the grid. A key names a parameter of the scenario, or one element of a list
+        ("measurements.0"), and its values, which may be whole lists. A table of parameters makes
+        one axis along which they move together; its first parameter names the places. A key
+        "solvers.LABEL.OPTION" makes a solver of each value.
+    output : table
+        What to store beside the measures.
+    limits : table
+        When to give a realization up.
+    cluster : table
+        What a batch system must be told.
     """
 
     campaign: Header
     scenario: dict[str, Any]
-    solvers: dict[Name, dict[str, Any]]
-    sweep: dict[str, list[Any]] = Field(default_factory=dict)
+    solvers: dict[Label, dict[str, Any]]
+    sweep: dict[str, list[Any] | dict[str, list[Any]]] = Field(default_factory=dict)
     output: Output = Output()
     limits: Limits = Limits()
     cluster: ClusterSettings = ClusterSettings()
@@ -111,12 +132,13 @@ class Campaign(Table):
             tables["campaign"]["realizations"] = realizations
         return cls.from_tables(tables, str(path))
 
-    @field_validator("sweep", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _quoted(cls, sweep: Any) -> Any:
-        if isinstance(sweep, Mapping):
-            check_unquoted(sweep)
-        return sweep
+    def _spelt_out(cls, tables: Any) -> Any:
+        known = isinstance(tables, Mapping) and all(
+            isinstance(tables.get(name), Mapping) for name in ("sweep", "solvers")
+        )
+        return with_configurations(tables) if known else tables
 
     @model_validator(mode="after")
     def _resolve(self) -> Self:
@@ -154,7 +176,7 @@ class Campaign(Table):
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The swept parameters, in the order of the file."""
-        return tuple(Axis(key, tuple(values)) for key, values in self.sweep.items())
+        return tuple(Axis.of(key, given) for key, given in self.sweep.items())
 
     @cached_property
     def _scenario_fields(self) -> dict[str, Any]:
@@ -240,7 +262,8 @@ class Campaign(Table):
         """The scenario at a point of the grid."""
         parameters = dict(self.constants)
         for axis, value in zip(self.axes, point, strict=True):
-            assign(parameters, axis.key, value, self._scenario_fields)
+            for key, setting in axis.places[value].items():
+                assign(parameters, key, setting, self._scenario_fields)
         try:
             scenario: Scenario[Any] = SCENARIOS.create(self.scenario_use, parameters)
         except ValidationError as error:
@@ -252,7 +275,8 @@ class Campaign(Table):
     def _located(self, message: str, point: tuple[SweepValue, ...]) -> str:
         """A scenario's complaint, with the point of the grid where that is what it is about."""
         at = ", ".join(f"{a.key} = {v!r}" for a, v in zip(self.axes, point, strict=True))
-        swept = any(axis.key.partition(".")[0] in message for axis in self.axes)
+        keys = (key for axis in self.axes for key in axis.settings)
+        swept = any(key.partition(".")[0] in message for key in keys)
         return f"scenario: {message}" + (f" (at sweep {at})" if swept else "")
 
     def tables(self) -> dict[str, Any]:

@@ -123,6 +123,11 @@ def make_importable(folder: Path, tables: Mapping[str, Any]) -> None:
             )
 
 
+def runs_code(use: str) -> bool:
+    """Whether what a campaign names by `use` runs code that is not installed with kronsbl."""
+    return ":" in use or use == "external"
+
+
 def why_not_importable(folder: Path, store: Path) -> str:
     """Say why the folder that a store names as its campaign's is not to be imported from.
 

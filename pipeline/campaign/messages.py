@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.campaign.settings import NAME
+from pipeline.campaign.settings import LABEL, NAME
 from solvers.registry import suggest
 
 PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
@@ -59,7 +59,7 @@ def _complaint(error: Any) -> str:
     if error["type"] == "missing":
         hint = MISSING_TABLES.get(key)
         return f"{key}: missing; {hint}" if hint else f"{key}: missing"
-    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME:
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in (NAME, LABEL):
         return f"{key}: a name has letters, digits and . + - _ only, got {_shown(error['input'])}"
     return f"{key}: {error['msg'].lower()}, got {_shown(error['input'])}"
 

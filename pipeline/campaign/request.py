@@ -161,7 +161,7 @@ class Request:
     def axes(self) -> tuple[Axis, ...]:
         """The swept parameters."""
         sweep = self.tables.get("sweep", {})
-        return tuple(Axis(key, tuple(values)) for key, values in sweep.items())
+        return tuple(Axis.of(key, given) for key, given in sweep.items())
 
     @cached_property
     def measures(self) -> dict[str, Measure]:

@@ -22,6 +22,9 @@ Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Realizations = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 NAME = r"^\w[\w.+-]*$"
 Name = Annotated[str, Field(strict=True, pattern=NAME, max_length=100)]
+LABEL = r"^\w[\w.+-]*(\[[\w.+=,-]+\])?$"
+Label = Annotated[str, Field(strict=True, pattern=LABEL, max_length=100)]
+"""Of a solver: a name, or one with options that were swept, as in ``svd[prune=0.001]``."""
 Word = Annotated[str, Field(strict=True, min_length=1)]
 DEFAULT_BATCH = 50
 
@@ -59,7 +62,20 @@ class Table(BaseModel):
 
 
 class Header(Table):
-    """The table ``[campaign]``."""
+    """The table ``[campaign]``: what makes a study this one, and how large it is.
+
+    Attributes
+    ----------
+    name : str
+        Letters, digits, dots, dashes and underscores; results go to ``results/NAME``.
+    seed : int
+        What all random numbers come from, at least 0.
+    realizations : int
+        Of each solver at each point of the grid. More of them later compute only what is new.
+    batch : int
+        Realizations that are solved together and stored as one block. Other batches are other
+        blocks, so leave it as it is.
+    """
 
     name: Name
     seed: Whole
@@ -83,13 +99,25 @@ class Output(Table):
 
 
 class Limits(Table):
-    """The table ``[limits]``: when to give a realization up."""
+    """The table ``[limits]``: when to give a realization up.
+
+    Attributes
+    ----------
+    seconds_per_realization : float
+        A realization that takes longer is stored with the status ``time_limit``.
+    """
 
     seconds_per_realization: Seconds | None = None
 
 
 class Jobs(Table):
-    """How many jobs to keep running: between two numbers, as the work asks for."""
+    """How many jobs to keep running: between two numbers, as the work asks for.
+
+    Attributes
+    ----------
+    minimum, maximum : int
+        At least 1.
+    """
 
     minimum: Count
     maximum: Count

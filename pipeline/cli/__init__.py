@@ -1,6 +1,12 @@
 """The command line: ``kronsbl``."""
 
-from pipeline.cli import drawing, looking, reproducing, running  # noqa: F401  (they add their commands)
+from pipeline.cli import (  # noqa: F401  (they add their commands)
+    drawing,
+    listing,
+    looking,
+    reproducing,
+    running,
+)
 from pipeline.cli.base import main
 
 __all__ = ["main"]

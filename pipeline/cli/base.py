@@ -11,15 +11,24 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import ClusterLost, InputError, WrongWorker, in_one_line
 
+if TYPE_CHECKING:
+    from pipeline.campaign.request import Request
+
 FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+EXIT_STATUS = (
+    f"Exit status: 0 done; {FAILED} something failed or is missing; {BAD_INPUT} bad input; "
+    f"{INTERRUPTED} interrupted, {TERMINATED} terminated: the same command goes on."
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +49,19 @@ class Command(click.Command):
         text = inspect.cleandoc(self.help or "")
         self.help = text.replace("\n\nExample", "\n\n\b\nExample")
         super().format_help_text(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say how a command ends."""
+        formatter.write_paragraph()
+        formatter.write_text(EXIT_STATUS)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options, and the swept parameters of the store where they are options."""
+        found = super().shell_complete(ctx, incomplete)
+        if any(parameter.name == "point" for parameter in self.params):
+            swept = known_in_store(lambda asked: [f"--{axis.dimension}" for axis in asked.axes])
+            found += [CompletionItem(name) for name in swept(ctx, None, incomplete)]
+        return found
 
 
 class Commands(Command, click.Group):
@@ -100,6 +122,14 @@ def show(console: Console, *parts: Table | str) -> None:
                 console.print(piece, highlight=False)
 
 
+class _Lines(logging.Handler):
+    """Standard error as it is now: while a bar is shown, what stands above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        print(self.format(record), file=sys.stderr)
+
+
 def set_up_logging(quiet: bool) -> None:
     """Our own messages as lines; none of Dask's, whose tracebacks tell users nothing."""
     import dask
@@ -107,7 +137,7 @@ def set_up_logging(quiet: bool) -> None:
     # Read when distributed is imported, which is later.
     chatty = ("asyncio", "distributed", "distributed.client", "tornado", "tornado.application")
     dask.config.set({"logging": dict.fromkeys(chatty, "critical")})
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
     logging.getLogger("kronsbl").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
@@ -119,19 +149,6 @@ def file_argument(name: str) -> Callable[[F], F]:
 def path_option(*names: str, **options: Any) -> Callable[[F], F]:
     """An option that takes a file or a folder."""
     return click.option(*names, type=click.Path(path_type=Path), **options)
-
-
-def point_words(point: Mapping[str, Any]) -> list[str]:
-    """A point as words that `point_of` reads."""
-    import tomli_w
-
-    words = []
-    for name, value in point.items():
-        text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
-        if isinstance(value, str) and point_of((f"--{name}={value}",))[name] == value:
-            text = value  # it cannot be taken for anything else than text
-        words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
-    return words
 
 
 def output_option(words: str, *suffixes: str, required: bool = True) -> Callable[[F], F]:
@@ -168,21 +185,22 @@ POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
 
 
 def point_of(words: tuple[str, ...]) -> dict[str, Any]:
-    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML."""
-    import tomllib
+    """``--name value`` and ``--name=value`` as a dictionary, values as in TOML.
+
+    What is given several times becomes a list.
+    """
+    from pipeline.analysis.describing import toml_value
+    from pipeline.campaign.axes import value_label
 
     pairs = [
         part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])
     ]
     if len(pairs) % 2 or any(not name.startswith("--") for name in pairs[::2]):
         raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
-    point = {}
+    found: dict[str, list[Any]] = {}
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        try:
-            point[name[2:]] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            point[name[2:]] = value
-    return point
+        found.setdefault(name[2:], []).append(value_label(toml_value(value)))
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 def check_point(point: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -207,6 +225,26 @@ def check_point(point: Mapping[str, Any], known: Iterable[str]) -> None:
                 + (f"; did you mean --{near[0]}?" if near else swept)
             )
 
+
+def known_in_store(names: Callable[[Request], Iterable[str]]) -> Callable[..., list[str]]:
+    """What completes names that the store on the command line knows."""
+
+    def complete(ctx: click.Context, _: click.Parameter | None, incomplete: str) -> list[str]:
+        from pipeline.store import Store
+
+        # Where an option lacks its value still, click has not come to see that this is a store.
+        store = ctx.params.get("store") or next(iter(ctx.args), None)
+        try:
+            known = names(Store.open(store).asked()) if store else ()
+        except (InputError, OSError):  # no store yet
+            return []
+        return [name for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
+complete_labels = known_in_store(lambda asked: asked.labels)
+complete_measures = known_in_store(lambda asked: asked.measures)
 
 STORE_OPTION = path_option("--store", help="Folder of the results; default results/NAME.")
 WORKERS = click.option(
@@ -239,8 +277,27 @@ REALIZATIONS = click.option(
 )
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from pipeline.solving import provenance
+
+        facts = provenance.of_process()
+        click.echo(f"kronsbl, version {facts['versions']['kronsbl']}")
+        shown = {name: facts[name] for name in ("commit", "python", "cpu", "target", "blas")}
+        shown |= {name: provenance.package_version(name) for name in provenance.PACKAGES[1:]}
+        click.echo("\n".join(f"{name} {value}" for name, value in shown.items()))
+        ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="kronsbl")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="What is installed here, for a report of a mistake.",
+)
 def main() -> None:
     """Monte Carlo campaigns for Kronecker-structured sparse Bayesian learning.
 

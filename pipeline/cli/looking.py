@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import json
+import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.cli.base import (
     CODE,
     FAILED,
     POINT,
     check_point,
+    complete_labels,
+    complete_measures,
     file_argument,
     main,
     output_option,
@@ -27,65 +29,115 @@ from pipeline.cli.base import (
     tell,
     terminal,
 )
-from pipeline.cli.terminal import add_row
 from pipeline.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-MEASURE = click.option("--measure", help="Default nmse, or the first measure of the cube.")
+MEASURE = click.option(
+    "--measure",
+    shell_complete=complete_measures,
+    help="Default nmse, or the first measure of the cube.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs; NaN is null.")
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "markdown", "latex"]),
+    help="The table for a text (latex: booktabs), or all numbers as CSV.",
+)
 
 
-@main.command()
+def _labels(_: click.Context, __: click.Parameter, text: str) -> list[str]:
+    """Labels between commas, which may have commas in brackets of their own."""
+    return [label.strip() for label in re.split(r",(?![^\[]*\])", text) if label.strip()]
+
+
+SOLVERS = click.option(
+    "--solvers",
+    default="",
+    callback=_labels,
+    shell_complete=complete_labels,
+    help="Some of the solvers only, in this order, as in a,b.",
+)
+WITH_POINT = {"ignore_unknown_options": True}
+
+
+@main.command(context_settings=WITH_POINT)
 @file_argument("store")
 @MEASURE
+@SOLVERS
 @click.option("--all", "wide", is_flag=True, help="Linear statistics and quantiles as well.")
+@click.option("--statistic", help="One only, solvers side by side: median, mean, db_mean, pooled.")
+@FORMAT
 @JSON
-def summary(store: Path, measure: str | None, wide: bool, as_json: bool) -> None:
+@POINT
+def summary(
+    store: Path, wide: bool, statistic: str | None, form: str | None, as_json: bool, **which: Any
+) -> None:
     """Print the statistics of STORE: medians and means with confidence, failures, runtimes.
+
+    In a terminal that is too narrow for them, medians with a row per point. POINT is one option
+    per swept parameter that is to have one value, by its name in the cube.
 
     Examples:
       kronsbl summary results/quickstart
       kronsbl summary results/quickstart --measure srr --all
+      kronsbl summary results/quickstart --solvers am,svd --snr_db 20
+      kronsbl summary results/quickstart --statistic median --format latex
       kronsbl summary results/quickstart --json
     """
+    from pipeline.analysis import summarize
+    from pipeline.cli import formats, tables
+
     if as_json:
-        click.echo(json.dumps(_summary_for_programs(store, measure)))
+        click.echo(json.dumps(_summary_for_programs(*opened(store, **which))))
+    elif form is None and statistic is None:
+        show_summary(terminal(), store, wide=wide, **which)
     else:
-        show_summary(terminal(), store, measure, wide=wide)
+        found = summarize(*opened(store, **which))
+        if form is None:
+            show(terminal(), *tables.pivot(found, statistic or "median"))
+        else:
+            click.echo(
+                formats.written(form, found, tables.listed(found, statistic, tables.ALL_ROWS))
+            )
 
 
-def show_summary(
-    console: Console, store: Path, measure: str | None = None, *, wide: bool = False
-) -> None:
+def show_summary(console: Console, store: Path, *, wide: bool = False, **which: Any) -> None:
     """Print the tables of statistics."""
     from pipeline.cli import tables
 
-    results, measure = _opened(store, measure)
-    show(console, *tables.summary(results, measure, wide=wide))
+    show(console, *tables.summary(*opened(store, **which), wide=wide, width=console.width))
 
 
-def _opened(store: Path, measure: str | None) -> tuple[xr.Dataset, str]:
-    """A cube that has something to show, and the measure to look at."""
-    from pipeline.analysis import check, default_measure
+def opened(
+    store: Path,
+    measure: str | None = None,
+    solvers: Sequence[str] = (),
+    point: tuple[str, ...] = (),
+) -> tuple[xr.Dataset, str]:
+    """The part of a cube that was asked for and has something to show, and the measure."""
+    from pipeline.analysis import axes_of, check, default_measure
     from pipeline.analysis.cells import ran
+    from pipeline.analysis.describing import subset
     from pipeline.results.publishing import open_results
 
-    results = open_results(store)
+    results, where = open_results(store), point_of(point)
     measure = measure or default_measure(results)
     check(results, measure)
+    check_point(where, axes_of(results))
+    results = subset(results, solvers, where)
     if not bool(ran(results).any()):
-        raise InputError(f"{store}: nothing to show, no cell of its cube has been run")
+        raise InputError(f"{store}: nothing to show, no cell of its cube has been run there")
     return results, measure
 
 
-def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
+def _summary_for_programs(results: xr.Dataset, measure: str) -> dict[str, Any]:
     from pipeline import analysis
     from pipeline.analysis import records, summarize
 
-    results, measure = _opened(store, measure)
     statistics = summarize(results, measure)
     about = {
         **{
@@ -107,46 +159,109 @@ def _summary_for_programs(store: Path, measure: str | None) -> dict[str, Any]:
     return about | {name: records(found) for name, found in more.items() if found is not None}
 
 
-@main.command()
+@main.command(context_settings=WITH_POINT)
 @file_argument("store")
-@click.option("--reference", help="Label of the solver that the others are compared with.")
+@click.option(
+    "--reference",
+    shell_complete=complete_labels,
+    help="Label of the solver that the others are compared with.",
+)
 @MEASURE
+@SOLVERS
+@FORMAT
 @JSON
-def compare(store: Path, reference: str | None, measure: str | None, as_json: bool) -> None:
+@POINT
+def compare(
+    store: Path,
+    reference: str | None,
+    form: str | None,
+    as_json: bool,
+    point: tuple[str, ...],
+    **which: Any,
+) -> None:
     """Compare the solvers of STORE with one of them, realization by realization.
 
     Differences of the same realization, their confidence, who won how often, the exact sign test,
     and the ratio of runtimes. A failed realization is lost to any estimate. With a bound as the
     reference, the gaps of the solvers' means. An unfinished cube is compared where both are done.
+    POINT is one option per swept parameter that is to have one value.
+
+    With two stores, every solver of the second with itself in the first: in pairs where scenario,
+    point and seed agree.
 
     Examples:
       kronsbl compare results/quickstart --reference svd
-      kronsbl compare results/quickstart --reference svd --measure srr --json
+      kronsbl compare results/quickstart --reference svd --solvers am --snr_db 20
+      kronsbl compare results/before results/after --snr_db 20
     """
-    from pipeline.analysis import caveats, gaps, records
-    from pipeline.analysis import compare as compare_solvers
+    from pipeline import analysis
+    from pipeline.analysis import listings
     from pipeline.analysis.cells import labels_of
+    from pipeline.cli import formats, tables
+
+    others = list(itertools.takewhile(lambda word: not word.startswith("--"), point))
+    which["point"] = point[len(others) :]
+    if len(others) + (reference is not None) != 1:
+        labels = ", ".join(map(str, opened(store)[0].solver.values))
+        raise InputError(f"give either a second store, or as --reference one of {labels}")
+    if reference is not None and which["solvers"]:
+        which["solvers"].append(reference)
+    results, measure = opened(store, **which)
+    parts: list[Any] = []
+    if reference is None:
+        before, results = results, opened(Path(others[0]), **which)[0]
+        for name, one, path in (("first", before, store), ("second", results, others[0])):
+            commit = one.attrs.get("computed_with_commit", "unknown")
+            parts.append(f"the {name}: {path}, commit {commit}")
+        statistics = analysis.compare(results, before, measure)
+        parts += tables.comparison(results, statistics)
+    elif reference in labels_of(results, "bound") and (gaps := analysis.gaps(results, measure)):
+        statistics = gaps.sel(bound=[reference]).assign_attrs(reference=reference)
+        parts += tables.gap_parts(statistics)
+    else:
+        statistics = analysis.compare(results, reference, measure)
+        parts += tables.comparison(results, statistics)
+    if as_json:
+        names = ("measure", "reference", "better", "confidence", "unpaired")
+        about = {name: statistics.attrs.get(name) for name in names}
+        about["caveats"] = [caveat._asdict() for caveat in analysis.caveats(results)]
+        click.echo(json.dumps(about | {"points": analysis.records(statistics)}))
+    elif form is not None:
+        columns = listings.of_gaps if "gap" in statistics else listings.of_comparison
+        found = listings.listing(statistics, columns(statistics), tables.ALL_ROWS)
+        click.echo(formats.written(form, statistics, found))
+    else:
+        show(terminal(), *parts)
+
+
+@main.command(context_settings=WITH_POINT)
+@file_argument("store")
+@click.option("--solver", required=True, help="Label of the solver.")
+@click.option("--against", help="Label of another: where is the solver furthest behind it?")
+@MEASURE
+@click.option("-n", default=10, show_default=True, type=click.IntRange(min=1), help="How many.")
+@JSON
+@POINT
+def worst(
+    store: Path, solver: str, against: str | None, n: int, as_json: bool, **which: Any
+) -> None:
+    """List the realizations of STORE on which a solver did worst, and how to see them again.
+
+    POINT is one option per swept parameter that is to have one value.
+
+    Examples:
+      kronsbl worst results/quickstart --solver svd --against oracle
+      kronsbl worst results/quickstart --solver am -n 3 --snr_db 20
+    """
+    from pipeline import analysis
     from pipeline.cli import tables
 
-    results, measure = _opened(store, measure)
-    if reference is None:
-        labels = ", ".join(map(str, results.solver.values))
-        raise InputError(f"--reference is missing: one of the solvers {labels}")
-    to_bounds = gaps(results, measure) if reference in labels_of(results, "bound") else None
-    if to_bounds is None:
-        statistics = compare_solvers(results, reference, measure)
-    else:
-        statistics = to_bounds.sel(bound=[reference]).assign_attrs(reference=reference)
+    results, measure = opened(store, **which)
+    found = analysis.worst(results, solver, against, measure, n)
     if as_json:
-        about = {
-            k: statistics.attrs.get(k) for k in ("measure", "reference", "better", "confidence")
-        }
-        about["caveats"] = [caveat._asdict() for caveat in caveats(results)]
-        click.echo(json.dumps(about | {"points": records(statistics)}))
+        click.echo(json.dumps([one.record() for one in found]))
     else:
-        is_bound = to_bounds is not None
-        parts = tables.gap_parts(statistics) if is_bound else tables.comparison(results, statistics)
-        show(terminal(), *parts)
+        show(terminal(), *tables.worst(found, measure, against, store))
 
 
 @main.command()
@@ -170,9 +285,11 @@ def export(store: Path, output: Path) -> None:
     click.echo(output)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(context_settings=WITH_POINT)
 @file_argument("store")
-@click.option("--solver", required=True, help="Label of the solver.")
+@click.option(
+    "--solver", required=True, shell_complete=complete_labels, help="Label of the solver."
+)
 @click.option("--realization", required=True, type=int)
 @CODE
 @output_option("Draw the trace into this file as well.", ".png", ".pdf", ".svg", required=False)
@@ -213,24 +330,3 @@ def _frames_below(error: Exception, file: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = max(number for number, frame in enumerate(frames) if frame.filename == file)
     return "".join(traceback.format_list(frames[last + 1 :]))
-
-
-@main.command()
-def solvers() -> None:
-    """List solvers with their kinds, sources, options and defaults."""
-    from solvers.registry import REGISTRY
-
-    console = terminal()
-    for name in REGISTRY.names():
-        try:
-            found = REGISTRY.find(name)
-        except ValueError as error:  # of another distribution, and out of order
-            show(console, f"{name}  {error}")
-            continue
-        about = f"  {getattr(found, 'kind', 'estimator')}: {getattr(found, 'source', '')}"
-        console.print(Text.assemble((name, "bold"), about), highlight=False)
-        table = Table("option", "default", "what", box=None, padding=(0, 2))
-        for field in dataclasses.fields(found):
-            add_row(table, field.name, repr(field.default), field.metadata.get("doc", ""))
-        if table.rows:
-            console.print(table)

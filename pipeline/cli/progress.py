@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from pipeline.cli.terminal import span
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.driver.run import Progress as Callback
 
 SECONDS_BETWEEN_LINES = 60.0
+SOLVERS_SHOWN = 20
 
 
 class _Clock:
@@ -91,32 +92,28 @@ def shown(console: Console, *, quiet: bool = False) -> Iterator[Callback]:
 @contextmanager
 def _bar(console: Console) -> Iterator[Callback]:
     columns = (
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cells"),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[workers]}"),
+        TextColumn("cells{task.fields[more]}"),
         TextColumn("[red]{task.fields[failed]}"),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[points]}"),
     )
     clock = _Clock()
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(
-            "solving", total=None, rate="", workers="", failed="", left="", points=""
-        )
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, counts: Counts, more: str = "") -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=counts.total, more="", failed="")
+            done, failed = counts.before + counts.done, _failed(counts)
+            bar.update(tasks[name], total=counts.total, completed=done, failed=failed, more=more)
 
         def update(counts: Counts) -> None:
-            bar.update(
-                task,
-                total=counts.total,
-                completed=counts.before + counts.done,
-                rate=_rate(counts, clock(counts)),
-                workers=_workers(counts),
-                failed=_failed(counts),
-                left=_left(counts),
-                points=_points(counts),
-            )
+            if 1 < len(counts.solvers) <= SOLVERS_SHOWN:
+                for label, of_solver in counts.solvers.items():
+                    show(label, of_solver)
+            parts = (_rate(counts, clock(counts)), _workers(counts), _left(counts), _points(counts))
+            show("all", counts, "  ".join(["", *filter(None, parts)]))
 
         yield update
 

@@ -23,13 +23,20 @@ def replay_text(result: Replay) -> str:
     lines += ["", _nonzeros(result)]
     count = result.trace.cost.shape[1]
     if count:
-        lines += ["", f"{'iteration':>9}{'cost':>16}{'change':>12}{'NMSE of x':>12}"]
+        known = len(result.atoms) == count
+        titles = f"{'iteration':>9}{'cost':>16}{'change':>12}{'NMSE of x':>12}"
+        lines += ["", titles + (f"{'atoms':>10}" if known else "")]
         shown = sorted({*(2**k for k in range(count.bit_length())), count})
         nmse = result.trace.nmse
         for k in (k for k in shown if k <= count):
             error = float("nan") if nmse is None else nmse[0, k - 1]
             cost, change = result.trace.cost[0, k - 1], result.trace.change[0, k - 1]
             lines.append(f"{k:9}{cost:16.6f}{change:12.3e}{error:12.3e}")
+            lines[-1] += f"{result.atoms[k - 1]:10}" if known else ""
+        if result.pruned.size:
+            first, *_, last = [*result.pruned, *result.pruned]
+            when = f"in {len(result.pruned)} iterations from {first} to {last}"
+            lines += ["", f"atoms were pruned {when}; there the cost may rise"]
     return "\n".join(lines)
 
 

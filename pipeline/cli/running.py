@@ -21,14 +21,20 @@ from pipeline.cli.base import (
     WORKERS,
     file_argument,
     main,
-    point_words,
     set_up_logging,
     show,
     tell,
     terminal,
 )
 from pipeline.cli.looking import show_summary
-from pipeline.cli.terminal import plan_lines, plan_table, size, status_lines, status_table
+from pipeline.cli.terminal import (
+    grid_lines,
+    plan_lines,
+    plan_table,
+    size,
+    status_lines,
+    status_table,
+)
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,6 +118,7 @@ def run(
 
 def _troubles(result: Run) -> Iterator[str]:
     """Say what did not go well in a run, and what to do next."""
+    from pipeline.analysis.describing import point_words
     from pipeline.store import Store
     from pipeline.store.failures import common_failures
 
@@ -160,6 +167,8 @@ def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) 
     from pipeline.driver.planning import plan as plan_campaign
 
     study = Campaign.load(campaign, realizations=realizations)
+    if not as_json:
+        show(terminal(), *grid_lines(study))
     found = plan_campaign(study, **where)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -13,20 +15,26 @@ from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
 from pipeline.analysis.cells import asked_for, is_power, measures_of
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
+from pipeline.analysis.outliers import Worst
 from pipeline.analysis.rankings import ranking_lines
 from pipeline.analysis.stopped import stop_lines, stopped
-from pipeline.analysis.summaries import MEANS, has_gaps, latencies, means_of, summarize
-from pipeline.cli.terminal import add_row, new_table
+from pipeline.analysis.summaries import MEANS, has_gaps, latencies, summarize
+from pipeline.cli.terminal import add_row, new_table, width_of
+from pipeline.errors import InputError
 
 MOST_ROWS = 500
+ALL_ROWS = 10**9
 
 
-def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Table | str]:
+def summary(
+    results: xr.Dataset, measure: str, *, wide: bool = False, width: int | None = None
+) -> list[Table | str]:
     """Statistics of one measure per solver and point: tables, and lines on how to read them.
 
     If the solvers have not all finished the same cells, a second table covers the common ones.
     A table of gaps is added if the cube has bounds, one of latencies if it has them, linear
-    statistics and quantiles if `wide`.
+    statistics and quantiles if `wide`. Where the first table does not fit into `width` letters,
+    there is a table of medians instead of all.
     """
     if not wide:  # what is pooled is shown below only, and takes half of the time
         results = results.drop_vars("signal_energy", errors="ignore")
@@ -38,6 +46,12 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
         "at\nmax.": number("unconverged"),
     }
     parts: list[Table | str] = [*_table(statistics, main | costs, tight=True)]
+    if not wide and width is not None and width_of(parts[0]) > width:
+        return [
+            *pivot(statistics, "median"),
+            f"--all has more; it takes a terminal of {width_of(parts[0])} columns.",
+            *_reading_lines(results, [statistics]),
+        ]
     shown = [statistics]
     others = [  # of mean squared errors, a mean would say little
         m
@@ -46,10 +60,8 @@ def summary(results: xr.Dataset, measure: str, *, wide: bool = False) -> list[Ta
         if "detail" not in results[m].attrs
     ]
     if others:
-        means = statistics[["used", "cells", "missing", "failed"]].merge(means_of(results, others))
-        columns = {m: listings.interval(m, "{:.3g}".format) for m in others}
         parts.append("Means of the other measures [95 %]:")
-        parts += _table(means, listings.counted(means) | columns)
+        parts += _table(*listings.of_means(results, statistics, others))
     if wide:
         parts += _table(statistics, listings.counted(statistics) | _linear(statistics))
         parts += _table(statistics, listings.counted(statistics) | _quantiles(statistics))
@@ -84,6 +96,35 @@ def _table(
     if found.total <= MOST_ROWS:
         return [table]
     return [table, f"The first {MOST_ROWS} of {found.total} rows; --json has all."]
+
+
+def pivot(statistics: xr.Dataset, name: str) -> list[Table | str]:
+    """One statistic as a table of points and solvers, and what it is."""
+    found = listed(statistics, name)
+    table = new_table(found.places, found.columns, tight=True)
+    for row in found.rows:
+        add_row(table, *(field.text for field in row))
+    return [f"{describing.statistic_names(statistics.attrs['measure'])[name]} [95 %]:", table]
+
+
+def listed(
+    statistics: xr.Dataset, name: str | None = None, most: int = MOST_ROWS
+) -> listings.Listing:
+    """Statistics as a listing of solvers and points, or one of them with a column per solver.
+
+    Raises
+    ------
+    InputError
+        The measure has no such statistic.
+    """
+    columns = listings.of_statistics(statistics)
+    if name is None:
+        return listings.listing(statistics, columns, most)
+    titles = describing.statistic_names(statistics.attrs["measure"])
+    known = [name for name, title in titles.items() if title + INTERVAL in columns]
+    if name not in known:
+        raise InputError(f"no statistic {name!r} of this measure; it has {', '.join(known)}")
+    return listings.pivot(statistics, columns[titles[name] + INTERVAL], most)
 
 
 def _linear(statistics: xr.Dataset) -> dict[str, Column]:
@@ -176,6 +217,22 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
 def gap_parts(statistics: xr.Dataset) -> list[Table | str]:
     """How far the means of solvers lie above bounds; see `pipeline.analysis.gaps`."""
     return [f"{describing.GAP}:", *_table(statistics, listings.of_gaps(statistics))]
+
+
+def worst(found: Sequence[Worst], measure: str, against: str | None, store: Path) -> list[str]:
+    """The worst realizations, what went wrong, and the commands that show them."""
+    unit, form = " dB" if is_power(measure) else "", listings.form_of(measure)
+    lines = []
+    for one in found:
+        at = ", ".join(f"{k}={describing.short_text(v)}" for k, v in one.point.items())
+        said = f"{measure} {form(one.value)}{unit}"
+        if against:
+            said += f", {against} {form(one.against)}{unit}, {one.loss:.3g}{unit} behind"
+        lines += [
+            f"realization {one.realization}{at and f' at {at}'}: {said}; {one.words}",
+            f"  kronsbl replay {shlex.quote(str(store))} {one.options}",
+        ]
+    return lines or ["none: no realization has been run"]
 
 
 def stop_parts(results: xr.Dataset) -> list[Table | str]:

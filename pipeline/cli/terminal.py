@@ -5,22 +5,23 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from pipeline.campaign import Campaign
     from pipeline.driver.planning import Plan
     from pipeline.store.state import StoreState
 
 
 REASONS_SHOWN = 20
+PLACES_SHOWN = 20
 
 
 def new_table(left: list[str], right: list[str], *, tight: bool = False) -> Table:
@@ -44,7 +45,6 @@ def fitted(table: Table, console: Console) -> Iterator[Table]:
 
     Every part begins with the columns that say which row it is, those aligned to the left.
     """
-    unlimited = console.options.update(max_width=10_000)
 
     def part_of(columns: list[Column]) -> Table:
         part = copy.copy(table)
@@ -55,11 +55,17 @@ def fitted(table: Table, console: Console) -> Iterator[Table]:
     shown: list[Column] = []
     for column in (c for c in table.columns if c.justify != "left"):
         wider = part_of([*names, *shown, column])
-        if shown and Measurement.get(console, unlimited, wider).maximum > console.width:
+        if shown and width_of(wider) > console.width:
             yield part_of([*names, *shown])
             shown = []
         shown.append(column)
     yield part_of([*names, *shown])
+
+
+def width_of(table: Table | str) -> int:
+    """The letters that the longest row of a table takes."""
+    wide = Console(width=10_000)
+    return Measurement.get(wide, wide.options, table).maximum
 
 
 def size(count: float) -> str:
@@ -139,6 +145,29 @@ def status_lines(state: StoreState) -> list[str]:
                 f"ended without a word: {run.host}, process {run.pid}, {span(run.silent)} ago"
             )
     return lines
+
+
+def grid_lines(campaign: Campaign) -> Iterator[str]:
+    """What the sweep of a campaign means: its points, and what is set at each place of an axis."""
+    sizes = " × ".join(str(len(axis.values)) for axis in campaign.axes) or "1"
+    yield (
+        f"grid       {sizes} = {len(campaign.scenarios)} points × {len(campaign.solvers)} solvers "
+        f"× {campaign.realizations} realizations"
+    )
+    for axis in campaign.axes:
+        for value, sets in list(axis.places.items())[:PLACES_SHOWN] if axis.is_zipped else ():
+            words = ", ".join(f"{key} = {setting}" for key, setting in sets.items())
+            yield f"  {axis.dimension} {value}: {words}"
+        if not axis.is_zipped or len(axis.values) > PLACES_SHOWN:
+            yield f"  {axis.dimension}: {_few(axis.values)}"
+    yield f"  solver: {_few(campaign.solvers)}"
+
+
+def _few(values: Iterable[Any]) -> str:
+    texts = list(map(str, values))
+    if len(texts) > PLACES_SHOWN:
+        texts[PLACES_SHOWN // 2 : -1] = ["…"]
+    return ", ".join(texts)
 
 
 def plan_table(found: Plan) -> Table:

@@ -141,8 +141,6 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
         They run another kronsbl or Python, do not see the store, have too little memory to begin,
         or live in this process although they may have to be ended.
     """
-    if client.asynchronous:
-        raise InputError("an asynchronous client: make one without asynchronous=True")
     limits = [
         w["memory_limit"] or 0 for w in client.sync(client.scheduler.identity)["workers"].values()
     ]

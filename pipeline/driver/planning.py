@@ -20,6 +20,7 @@ from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_bl
 from pipeline.driver.forecast import Forecast, PointPlan, budget_words
 from pipeline.driver.preparation import default_store, dry_run, extended
 from pipeline.errors import in_one_line
+from pipeline.html import Shown
 from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
@@ -75,7 +76,7 @@ class SolverPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """Plan of a campaign.
 
     Attributes

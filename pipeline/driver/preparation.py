@@ -159,7 +159,7 @@ def extended(last: Request, campaign: Campaign) -> Campaign:
 
 def _changed_constants(last: Request, campaign: Campaign) -> Iterator[tuple[str, Any, Any]]:
     """Names and values of what differs without being swept, lists element by element."""
-    swept = {axis.key for axis in (*last.axes, *campaign.axes)}
+    swept = {key for axis in (*last.axes, *campaign.axes) for key in axis.settings}
     before = last.record["points"][0]
     now = plain(dataclasses.asdict(campaign.scenarios[0]))  # type: ignore[call-overload]
     # A parameter that the scenario has got since is no constant that anybody has changed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,16 +18,18 @@ from pipeline.cluster import check_cluster, check_workers, connect, workers_at_w
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
-from pipeline.errors import ClusterLost
+from pipeline.errors import ClusterLost, InputError
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.html import Shown
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
 from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
+from pipeline.store.run_log import RunLog
 
 if TYPE_CHECKING:
     from pipeline.results.publishing import Published
@@ -36,6 +39,9 @@ log = logging.getLogger("kronsbl")
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result: it is broken or
 misconfigured, and a large campaign would spend its core-hours on failures."""
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Of the log in the store."""
 
 
 @dataclasses.dataclass
@@ -62,6 +68,8 @@ class Counts:
         take no more.
     farthest : str
         The point farthest from its target.
+    solvers : dict
+        The first four of these, by label.
     """
 
     total: int = 0
@@ -73,13 +81,18 @@ class Counts:
     points: int = 0
     points_done: int = 0
     farthest: str = ""
+    solvers: dict[str, Counts] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.before + self.done}/{self.total} cells{failed}"
 
 
 Progress = Callable[[Counts], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Shown):
     """Result of a run.
 
     Attributes
@@ -173,6 +186,8 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
+    elif client.asynchronous:  # its methods give nothing but promises
+        raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     blocks = partial(
@@ -199,7 +214,7 @@ def run(
         else:
             found = nullcontext(client)
         try:
-            with signals_deferred(), found as on:
+            with computing.log, signals_deferred(), found as on:
                 computing.run(on)
         except KeyboardInterrupt:
             # A batch system gives no second chance to look at what has been done so far.
@@ -241,6 +256,7 @@ class _Computing:
         self.counts = Counts()
         self.stopped: dict[str, str] = {}
         self._blocks, self._good = Counter[str](), Counter[str]()
+        self.log, self._logged = RunLog(store.path), 0.0
         self._count(pending)
         self._progress(self.counts)
 
@@ -272,6 +288,10 @@ class _Computing:
             def tick(workers: int) -> None:
                 self.counts.workers = workers
                 self._progress(self.counts)
+                if time.monotonic() - self._logged > SECONDS_BETWEEN_LINES:
+                    self._logged = time.monotonic()
+                    each = "; ".join(f"{label} {n}" for label, n in self.counts.solvers.items())
+                    self.log.say(f"{self.counts} ({each}), workers: {workers}")
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
             fan_out = FanOut(client, self._queue, self._done, self._stop)
@@ -282,14 +302,18 @@ class _Computing:
                     fan_out.run()
                     while self._stages and self._go_on(self._stages.refresh(self._store.names())):
                         fan_out.run()
+                self.log.say(str(self.counts))
             except CommClosedError:
                 raise ClusterLost("the scheduler was lost") from None
 
     def _done(self, task: Task, result: TaskResult) -> None:
         """Count a finished task, and stop a solver of which nothing has come out well."""
-        self.counts.done += result.cells
-        self.counts.failed += result.failed
         label = task.label
+        for counts in (self.counts, self.counts.solvers[label]):
+            counts.done += result.cells
+            counts.failed += result.failed
+        if result.failed:
+            self.log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
         self._blocks[label] += result.blocks
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
@@ -310,11 +334,14 @@ class _Computing:
     def _ahead(self) -> tuple[SolvableConfiguration, int] | None:
         """A block that nobody has asked for yet."""
         found = self._stages.ahead() if self._stages else None
-        self.counts.total += found[0].batch if found else 0
+        if found:
+            for counts in (self.counts, self.counts.solvers[found[0].label]):
+                counts.total += found[0].batch
         return found
 
     def _stop(self, label: str, message: str) -> None:
         """Go on without a solver."""
+        self.log.say(f"{label} is stopped: {message}")
         self._queue.stop(label)
         self.stopped[label] = message
         if self._stages:
@@ -324,7 +351,8 @@ class _Computing:
         """Count blocks that are asked for."""
         counts = self.counts
         for configuration, blocks, todo, _ in parts:
-            counts.total += blocks * configuration.batch
-            counts.before += (blocks - len(todo)) * configuration.batch
+            for one in (counts, counts.solvers.setdefault(configuration.label, Counts())):
+                one.total += blocks * configuration.batch
+                one.before += (blocks - len(todo)) * configuration.batch
         if self._stages:
             counts.points_done, counts.points, counts.farthest = self._stages.progress()

@@ -1,5 +1,6 @@
 """Figures of a cube: kinds that describe what is shown, and a renderer with matplotlib."""
 
+from pipeline.plots.appearance import Appearance
 from pipeline.plots.base import Axis, Curve, FigureData, FigureKind, Map, Panel
 from pipeline.plots.drawing import draw
 from pipeline.plots.kinds import kinds_of, names, options_of
@@ -8,6 +9,7 @@ from pipeline.plots.style import save
 from pipeline.plots.sweeps import over_sweep
 
 __all__ = [
+    "Appearance",
     "Axis",
     "Curve",
     "FigureData",

@@ -38,6 +38,8 @@ class Axis:
         None leaves that end to the renderer.
     shared : bool
         Whether all panels whose axis has this label get the same limits.
+    power : bool
+        Whether values are ratios of powers, which may be shown in dB.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Axis:
     ticks: Sequence[tuple[float, str]] = ()
     limits: tuple[float | None, float | None] = (None, None)
     shared: bool = True
+    power: bool = False
 
     @classmethod
     def log(cls, label: str, values: ArrayLike, **more: Any) -> Axis:

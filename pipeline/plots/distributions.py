@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import default_measure, describing
+from pipeline.analysis import default_measure, describing, is_power
 from pipeline.analysis.cells import labels_of
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.errors import InputError
@@ -48,7 +48,7 @@ class Cdf(FigureKind):
         limits = (-0.03, 1.03) if rates else (None, None)
         x = measure_axis(results[measure], values)
         if x.scale == "linear":
-            x = Axis(x.label, limits=limits)
+            x = replace(x, limits=limits)
         return FigureData(
             [Panel(x, Axis("share of realizations", limits=(0, 1.02)), curves, "step")],
             "empirical distribution, 95 % band of the whole curve (DKW)",
@@ -93,7 +93,8 @@ class Convergence(FigureKind):
         y = Axis(label, shared=False)
         if self.measure.removeprefix("trace_") != "cost":
             medians = np.concatenate([np.empty(0), *(curve.value for curve in curves)])
-            y = Axis.log(label, medians, shared=False)
+            power = is_power(self.measure.removeprefix("trace_"))
+            y = Axis.log(label, medians, shared=False, power=power)
         silent = ", ".join(name for name, one in found.items() if not one.sizes["iteration"])
         return FigureData(
             [Panel(Axis("EM iteration", "log", limits=(0.9, 1.2 * last)), y, curves, "line")],

@@ -9,9 +9,10 @@ import xarray as xr
 
 from pipeline.analysis import check, describing
 from pipeline.analysis.cells import labels_of
-from pipeline.plots import kinds, static
+from pipeline.plots import kinds, style
+from pipeline.plots.appearance import NAMES, Appearance
 from pipeline.plots.base import FigureKind
-from pipeline.plots.looks import Looks, looks_of, with_bounds
+from pipeline.plots.looks import Looks, looks_in, with_bounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +39,14 @@ def draw(
     measure
         By default ``nmse``, or else the first of the cube.
     point
-        Values of swept parameters, to draw what the cube has there.
+        Values of swept parameters, to draw what the cube has there; a list for several values.
     looks
-        Look of each solver; by default by place on the solver axis.
+        Look of each solver; by default by its place in the campaign, whichever are shown.
     **options
-        Options of the kind: for curves, tradeoff and heatmap ``statistic`` ("median", "mean" or
-        "pooled") and ``cells`` ("all", or "common": at each point only the realizations that all
-        solvers have finished).
+        The `Appearance` of the figure (``size``, ``style``, ``solvers``, ``labels``, ``decibels``,
+        ``xlim``, ``ylim``, ``title``, ``legend``, ``latex``), and options of the kind: for curves,
+        tradeoff and heatmap ``statistic`` ("median", "mean" or "pooled") and ``cells`` ("all", or
+        "common": at each point only the realizations that all solvers shown have finished).
 
     Returns
     -------
@@ -53,14 +55,17 @@ def draw(
     Raises
     ------
     InputError
-        There is no such kind, option, measure or point, or the kind does not apply to the cube.
+        There is no such kind, option, solver, measure, point or style, or the kind does not apply
+        to the cube.
 
     Examples
     --------
     ``plots.draw(pipeline.open_results("results/quickstart"), "cdf", point={"snr_db": 20})``
     """
     check(results)
-    results = describing.fix(results, point or {})
+    look = Appearance(**{name: options.pop(name) for name in NAMES if name in options})
+    describing.subset(results, list(look.labels))  # there are such solvers
+    results = describing.subset(describing.fix(results, point or {}), look.solvers)
     if measure is not None:
         options["measure"] = measure
     if kind is None:
@@ -70,5 +75,9 @@ def draw(
     elif options:
         raise TypeError(f"{kind} has its options already; got {', '.join(options)} besides")
     data = kinds.describe(kind, results)
-    looks = with_bounds(looks or looks_of(results.solver.values), labels_of(results, "bound"))
-    return static.render(data, results, looks)
+    from pipeline.plots import static  # matplotlib is loaded for nothing else
+
+    with style.rc(look.style, look.latex):
+        looks = looks or looks_in(results, style.colours())
+        looks = with_bounds(looks, labels_of(results, "bound"))
+        return static.render(look.applied(data), results, looks, look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -46,7 +46,8 @@ class Heatmap(MeasureKind):
         bounds = (value, low, high)
         colour = measure_axis(results[measure], value)
         if colour.scale == "linear" and bool(value.notnull().any()):
-            colour = Axis(colour.label, limits=(float(value.min()), float(value.max())))
+            limits = (float(value.min()), float(value.max()))
+            colour = replace(colour, limits=limits)
         decibels, written = is_power(measure), x.size * y.size <= MOST_NUMBERS
         unit = " dB" if decibels else ""
         points = [
@@ -75,8 +76,8 @@ class Heatmap(MeasureKind):
 
     @classmethod
     def in_report(cls, results: xr.Dataset) -> Sequence[Self]:
-        """The median of every measure."""
-        return [cls(name) for name in drawable_measures(results)]
+        """The median of the first measure."""
+        return [cls(name) for name in drawable_measures(results)[:1]]
 
 
 def _named(variable: xr.DataArray) -> Axis:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import xarray as xr
 
 # Okabe and Ito's palette (told apart with every kind of colour blindness), without its yellow,
 # which is hard to see on white. Markers are those that both matplotlib and bokeh have.
@@ -24,12 +27,14 @@ class Look(NamedTuple):
     @property
     def line(self) -> dict[str, Any]:
         """Arguments of `Axes.plot`."""
+        from matplotlib import rcParams
+
         return {
             "color": self.colour,
             "marker": self.marker,
             "linestyle": self.dashes,
             "markeredgecolor": "white",
-            "markersize": {"*": 9.0, "P": 7.0}.get(self.marker, 5.5),
+            "markersize": {"*": 1.6, "P": 1.3}.get(self.marker, 1.0) * rcParams["lines.markersize"],
         }
 
 
@@ -37,9 +42,18 @@ Looks = Mapping[str, Look]
 """Look of each solver, by its label."""
 
 
-def looks_of(labels: Iterable[Any]) -> dict[str, Look]:
+def looks_of(labels: Iterable[Any], colours: Sequence[str] = COLOURS) -> dict[str, Look]:
     """A look for each label, by its place; dashed once the colours are used up."""
-    return {str(label): _look(number) for number, label in enumerate(labels)}
+    return {str(label): _look(number, colours) for number, label in enumerate(labels)}
+
+
+def looks_in(results: xr.Dataset, colours: Sequence[str] = COLOURS) -> dict[str, Look]:
+    """A look for each solver of a cube, or of a part of it, by its place in the campaign.
+
+    So it has the same look in every part of the cube.
+    """
+    known = json.loads(results.attrs.get("solvers", "{}"))
+    return looks_of(dict.fromkeys([*known, *map(str, results.solver.values)]), colours)
 
 
 def with_bounds(looks: Looks, bounds: Iterable[str]) -> dict[str, Look]:
@@ -65,9 +79,9 @@ def looks_across(studies: Iterable[Iterable[Any]]) -> dict[str, Look]:
     return {label: _look(number) for label, number in numbers.items()}
 
 
-def _look(number: int) -> Look:
+def _look(number: int, colours: Sequence[str] = COLOURS) -> Look:
     return Look(
-        COLOURS[number % len(COLOURS)],
+        colours[number % len(colours)],
         MARKERS[number % len(MARKERS)],
-        DASHES[number // len(COLOURS) % len(DASHES)],
+        DASHES[number // len(colours) % len(DASHES)],
     )

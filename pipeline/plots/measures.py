@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.analysis import default_measure, describing, measures_of, summarize
+from pipeline.analysis import default_measure, describing, is_power, measures_of, summarize
 from pipeline.analysis.cells import lacking
 from pipeline.analysis.summaries import WHICH_CELLS
 from pipeline.plots import scales
@@ -36,15 +36,17 @@ def undrawable(results: xr.Dataset, measure: str | None) -> str | None:
     return reason
 
 
-def drawable_measures(results: xr.Dataset) -> list[str]:
-    """Measures that a report shows, the default one first."""
+def drawable_measures(results: xr.Dataset, *, details: bool = False) -> list[str]:
+    """Measures that a report draws, the default one first; or those that are details."""
     names = [name for name in measures_of(results) if undrawable(results, name) is None]
+    names = [name for name in names if ("detail" in results[name].attrs) == details]
     return sorted(names, key=lambda name: name != default_measure(results))
 
 
 def measure_axis(variable: xr.DataArray, values: Any, **more: Any) -> Axis:
     """The axis of a measure: logarithmic for errors, linear for rates of success."""
     label = describing.label_of(variable)
+    more["power"] = is_power(str(variable.name))
     if scales.wants_log(values, variable.attrs.get("better", "lower")):
         return Axis.log(label, values, **more)
     return Axis(label, **more)

@@ -35,7 +35,12 @@ def replayed(result: Replay) -> Figure:
         traces = {name: v for name, v in traces.items() if np.isfinite(v).any()}
         figure, axes = style.canvas(2, 2, (9.0, 6.4)) if traces else style.canvas()
         for ax, (name, values) in zip(axes.flat, traces.items(), strict=False):
+            for number, iteration in enumerate(result.pruned):
+                label = "atoms are pruned" if number == 0 else None
+                ax.axvline(iteration, color="0.6", lw=0.8, ls=":", zorder=0, label=label)
             ax.plot(np.arange(1, values.shape[1] + 1), values[0], color=looks.COLOURS[0])
+            if result.pruned.size:
+                ax.legend()
             ax.set(xlabel="iteration", ylabel=style.literal(name), xscale="log")
             ax.set_yscale("linear" if name == objective else "log")
         _entries(axes[-1, -1], result.truth.x, result.estimate.x)

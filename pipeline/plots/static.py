@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import rcParams
 
 from pipeline.analysis import describing
 from pipeline.plots import style
+from pipeline.plots.appearance import OUTSIDE, Appearance
 from pipeline.plots.base import Axis, Curve, FigureData, Map, Panel
 from pipeline.plots.looks import Look, Looks
 
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 SIZES = {1: (5.6, 4.3), 2: (4.2, 4.0)}
 """Width and height of a panel in inches, by the number of panels; `SMALL` for more."""
 SMALL = (3.1, 2.75)
+NARROWEST = 1.7
+"""Inches that a panel needs; a narrower figure has fewer columns of them."""
 FEW_MARKS = 5
 """So many markers tell a line of many points from the others."""
 
 
-def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
-    """Draw what a kind of figure describes.
+def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appearance) -> Figure:
+    """Draw what a kind of figure describes, with the settings in force.
 
     Parameters
     ----------
@@ -38,48 +42,101 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks) -> Figure:
         The cube that is shown, for the title, and for notes on cells that are missing or failed.
     looks
         The look of each solver.
+    appearance
+        Sizes, names and words that were asked for.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    with style.rc():
-        count = len(data.panels)
-        columns = count if count <= 3 else 2 if count == 4 else 3
-        rows = math.ceil(count / columns)
-        wide, high = SIZES.get(count, SMALL)
-        figure, axes = style.canvas(rows, columns, (wide * columns, max(4.0, high * rows)))
-        handles: dict[str, Any] = {}
-        norm: Any = None  # of all maps: a scale of colours that is theirs together
-        for number, ax in enumerate(axes.flat):
-            if number >= count:
-                ax.set_visible(False)
-                continue
-            panel = data.panels[number]
-            ax.set_title(style.literal(textwrap.fill(panel.title, int(11 * wide))))
-            if isinstance(panel, Map):
-                norm = norm or _norm(panel.colour)
-                image = _map(ax, panel, norm)
-            else:
-                handles |= _curves(ax, panel, looks, crowded=columns > 1)
-        _label(axes, data.panels, 40 if count <= 2 else 28)
-        if isinstance(data.panels[0], Map):
-            _colour_bar(figure, axes[axes != None], image, data.panels[0].colour, data.legend)  # noqa: E711
-        notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
-        if handles:
-            shown = {describing.solver_text(results, s): handles[s] for s in looks if s in handles}
-            _legend(figure, shown, data.legend)
-        elif not isinstance(data.panels[0], Map):
-            notes = [*_in_place_of_legend(axes[0, 0], data.legend), *notes]
-        title = f"{describing.name_of(results)} – {describing.realizations(results)}"
-        _frame(figure, title, describing.setting(results), notes)
+    names = {s: describing.solver_text(results, s) for s in map(str, results.solver.values)}
+    names |= {label: style.Markup(name) for label, name in appearance.labels.items()}
+    figure, handles, bar = panels(data, looks, names, appearance)
+    words = "" if appearance.alone else data.legend
+    notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
+    if bar is not None:
+        shown = [bar.ax.get_ylabel(), style.literal(words)]
+        bar.set_label(", ".join(filter(None, shown)))
+    elif handles:
+        _legend(figure, {names[s]: handles[s] for s in names if s in handles}, words, appearance)
+    elif words:
+        notes = [*_in_place_of_legend(figure.axes[0], words), *notes]
+    study = [f"{describing.name_of(results)} – {describing.realizations(results)}"]
+    study += [describing.setting(results)]
+    figure.set_label(". ".join(filter(None, [*study, *data.legend.splitlines(), *notes])) + ".")
+    if appearance.alone:
+        figure.suptitle(style.Markup(appearance.title or ""))
+    else:
+        _frame(figure, study, notes)
     return figure
+
+
+def panels(
+    data: FigureData, looks: Looks, names: Mapping[str, str], appearance: Appearance
+) -> tuple[Figure, dict[str, Any], Any]:
+    """Draw the panels of a figure, with the names of the solvers in it, but no words around them.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    handles : dict
+        A line of each solver, for the legend; none where the solvers are on an axis.
+    bar : matplotlib.colorbar.Colorbar or None
+        The scale of the colours of maps.
+    """
+    count = len(data.panels)
+    columns = count if count <= 3 else 2 if count == 4 else 3
+    size = _size(appearance, count, columns)
+    columns = min(columns, max(int(size[0] / NARROWEST), 1))
+    figure, axes = style.canvas(math.ceil(count / columns), columns, size)
+    handles: dict[str, Any] = {}
+    norm: Any = None  # of all maps: a scale of colours that is theirs together
+    bar = None
+    for number, ax in enumerate(axes.flat):
+        if number >= count:
+            ax.set_visible(False)
+            continue
+        panel = data.panels[number]
+        ax.set_title(_title(panel, names, 0.8 * size[0] / columns))
+        if isinstance(panel, Map):
+            norm = norm or _norm(panel.colour)
+            image = _map(ax, panel, norm)
+        else:
+            handles |= _curves(ax, panel, looks, names, crowded=columns > 1 or size[0] < 4)
+    # The panel may be lower than it is wide: titles and notes take from its height.
+    _label(axes, data.panels, 40 if count <= 2 else 28, 0.7 if appearance.alone else 0.5)
+    first = data.panels[0]
+    if isinstance(first, Map):
+        bar = _colour_bar(figure, axes[axes != None], image, first.colour)  # noqa: E711
+    return figure, handles, bar
+
+
+def _size(appearance: Appearance, count: int, columns: int) -> tuple[float, float]:
+    """Width and height in inches: as asked for, as the style has it, or as the panels need."""
+    rows = math.ceil(count / columns)
+    chosen = style.chosen_size()
+    if appearance.size is not None:
+        return appearance.size
+    if chosen is not None:  # of one panel; two columns of a page for several
+        return chosen if count == 1 else (2 * chosen[0], chosen[1] * rows)
+    wide, high = SIZES.get(count, SMALL)
+    return wide * columns, max(4.0, high * rows)
+
+
+def _title(panel: Panel | Map, names: Mapping[str, str], inches: float) -> str:
+    """The title of a panel, with the name that a solver has in the figure."""
+    if isinstance(panel, Map) and isinstance(names[panel.solver], style.Markup):
+        at = style.literal(panel.title.removesuffix(panel.solver))
+        return style.Markup(at + names[panel.solver])
+    return style.worded(panel.title, inches, rcParams["axes.titlesize"])
 
 
 # -- curves ---------------------------------------------------------------------------------------
 
 
-def _curves(ax: Axes, panel: Panel, looks: Looks, *, crowded: bool) -> dict[str, Any]:
+def _curves(
+    ax: Axes, panel: Panel, looks: Looks, names: Mapping[str, str], *, crowded: bool
+) -> dict[str, Any]:
     """Draw the curves of a panel.
 
     Returns
@@ -102,6 +159,8 @@ def _curves(ax: Axes, panel: Panel, looks: Looks, *, crowded: bool) -> dict[str,
         few = drawn is ax.xaxis and (crowded or bool(axis.unit))
         set_axis(drawn, axis, ticks=5 if few else 9)
     if sideways:
+        shown = [style.worded(names[curve.solver], most=26) for curve in panel.curves]
+        ax.set_yticks([curve.x[0] for curve in panel.curves], shown)
         ax.set_ylim(len(panel.curves) - 0.5, -0.5)
     return handles
 
@@ -183,12 +242,13 @@ def _map(ax: Axes, panel: Map, norm: Any) -> Any:
     return image
 
 
-def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis, legend: str) -> None:
+def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis) -> Any:
     """The scale of colours, beside all maps."""
     bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
     if colour.scale == "log":
         set_axis(bar.ax.yaxis, colour)
-    bar.set_label(style.literal(f"{colour.label}, {legend}"))
+    bar.set_label(style.worded(colour.label))
+    return bar
 
 
 # -- axes -----------------------------------------------------------------------------------------
@@ -228,8 +288,12 @@ def _log_ticks(drawn: DrawnAxis, low: float, high: float, unit: str, ticks: int)
     drawn.set_minor_formatter(ticker.NullFormatter())
 
 
-def _label(axes: Any, panels: Sequence[Panel | Map], width: int) -> None:
+def _label(axes: Any, panels: Sequence[Panel | Map], most: int, part: float) -> None:
     """Label the axes, but not again where the panel to the left, or the one below, has it."""
+    figure = axes[0, 0].figure
+    size = rcParams["axes.labelsize"]
+    wide = 0.85 * figure.get_figwidth() / axes.shape[1]
+    high = part * figure.get_figheight() / axes.shape[0]
     labels = {}
     columns = axes.shape[1]
     for number, panel in enumerate(panels):
@@ -240,10 +304,9 @@ def _label(axes: Any, panels: Sequence[Panel | Map], width: int) -> None:
         below, left = labels.get((row + 1, column)), labels.get((row, column - 1))
         ax = axes[row, column]
         if below is None or below[0] != x:
-            ax.set_xlabel(style.literal(textwrap.fill(x, width)))
+            ax.set_xlabel(style.worded(x, wide, size, most))
         if left is None or left[1] != y:
-            # The panel may be lower than it is wide: titles and notes take from its height.
-            ax.set_ylabel(style.literal(textwrap.fill(y, width * 3 // 4)))
+            ax.set_ylabel(style.worded(y, high, size, most * 3 // 4))
 
 
 # -- words ----------------------------------------------------------------------------------------
@@ -257,31 +320,35 @@ def _in_place_of_legend(ax: Axes, text: str) -> list[str]:
     return []
 
 
-def _frame(figure: Figure, title: str, setting: str, notes: Sequence[str]) -> None:
+def _frame(figure: Figure, study: Sequence[str], notes: Sequence[str]) -> None:
     """The title with the setting, and notes at the foot."""
-    per_line = int(figure.get_figwidth() * 13.5)
-    lines = [*textwrap.wrap(title, per_line), *textwrap.wrap(setting, per_line)]
-    said = style.literal("\n".join(lines))
-    figure.suptitle(said, x=0.012, ha="left", fontsize=9.5, linespacing=1.35)
-    text = "\n".join(line for note in notes for line in textwrap.wrap(note, int(per_line * 1.15)))
-    if text:
-        below: dict[str, Any] = {"fontsize": 8, "color": "#8a3b00", "linespacing": 1.3}
-        figure.supxlabel(style.literal(text), x=0.012, ha="left", **below)
+    width = figure.get_figwidth()
+    said = "\n".join(filter(None, study))
+    figure.suptitle(style.worded(said, width), x=0.012, ha="left", linespacing=1.35)
+    if notes:
+        below: dict[str, Any] = {"color": "#8a3b00", "linespacing": 1.3}
+        text = style.worded("\n".join(notes), width, rcParams["figure.labelsize"])
+        figure.supxlabel(text, x=0.012, ha="left", **below)
 
 
-def _legend(figure: Figure, handles: Mapping[str, Any], title: str) -> None:
-    """A legend beside the axes, long labels in several lines; the figure grows to hold it."""
-    labels = [
-        textwrap.fill(label if np.isfinite(line.get_ydata()).any() else f"{label} (no data)", 26)
-        for label, line in handles.items()
+def _legend(figure: Figure, handles: Mapping[str, Any], title: str, look: Appearance) -> None:
+    """A legend in its place; beside the axes, where a figure of no given size grows to hold it."""
+    free = look.size is None and style.chosen_size() is None
+    lone = sum(ax.get_visible() for ax in figure.axes) == 1
+    place = look.legend or ("right" if free else "best" if lone else "bottom")
+    if place == "none":
+        return
+    named = [
+        style.worded(name if np.isfinite(line.get_ydata()).any() else f"{name} (no data)", most=26)
+        for name, line in handles.items()
     ]
-    title = "\n".join(textwrap.fill(line, 30) for line in title.splitlines())
-    longest = max(len(line) for text in (*labels, title) for line in text.splitlines())
-    figure.set_figwidth(figure.get_figwidth() + 0.5 + 0.068 * longest)
-    figure.legend(
-        list(handles.values()),
-        list(map(style.literal, labels)),
-        title=style.literal(title),
-        loc="outside right center",
-        alignment="left",
-    )
+    title = style.worded(title, most=30)
+    longest = max(len(line) for text in (*named, title) for line in text.splitlines())
+    options: dict[str, Any] = {"title": title or None, "alignment": "left"}
+    if place in ("top", "bottom"):
+        letters = figure.get_figwidth() * style.per_inch(rcParams["legend.fontsize"])
+        options["ncols"] = min(max(int(letters / (longest + 6)), 1), len(named))
+    elif place == "right" and free:
+        figure.set_figwidth(figure.get_figwidth() + 0.5 + 0.068 * longest)
+    owner: Any = figure if place in OUTSIDE else figure.axes[0]
+    owner.legend([*handles.values()], named, loc=OUTSIDE.get(place, place), **options)

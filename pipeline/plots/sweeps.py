@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import default_measure, describing, latencies, summarize
+from pipeline.analysis import default_measure, describing, is_power, latencies, summarize
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
 from pipeline.plots import scales
@@ -124,10 +124,16 @@ class Curves(MeasureKind):
 
     @classmethod
     def in_report(cls, results: xr.Dataset) -> Sequence[Self]:
-        """Median and mean of every measure, and what is pooled where there are bounds."""
+        """Median and mean of the first measure, pooled where there are bounds; one of each other.
+
+        Over two swept parameters, of the first measure only: the others are in the tables.
+        """
         names = drawable_measures(results)
-        found = [cls(name, statistic) for name in names for statistic in ("median", "mean")]
-        return [*found, *([cls("nmse", "pooled")] if labels_of(results, "bound") else [])]
+        found = [cls(name, statistic) for name in names[:1] for statistic in ("median", "mean")]
+        found += [cls("nmse", "pooled")] if labels_of(results, "bound") else []
+        if len(describing.free_axes(results)) < 2:
+            found += [cls(name, "median" if is_power(name) else "mean") for name in names[1:]]
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from pipeline.plots import kinds
+from pipeline.plots.appearance import Appearance
 from pipeline.plots.base import FigureData, FigureKind, Map, Panel
 from pipeline.plots.looks import Looks
 from pipeline.report import interactive
@@ -33,6 +38,7 @@ def charts_of(parts: Iterable[FigureData], looks: Looks) -> list[Chart]:
 
 def _charts(data: FigureData, looks: Looks) -> list[Chart]:
     words = [*data.legend.split("\n"), *data.notes, *kinds.notes_on(data.panels)]
+    data = Appearance(decibels=True).applied(data)  # as the tables have it
     words += [f"failed realizations {data.failed}"] if data.failed else []
     charts = []
     for panel in data.panels:
@@ -46,8 +52,25 @@ def _charts(data: FigureData, looks: Looks) -> list[Chart]:
         else:
             alt = f"{title}: {_in_words(panel)}."
         caption = " ".join(f"{capital(text)}." for text in told)
-        charts.append(Chart(title, interactive.render(panel, looks), shown, caption, alt))
+        model = interactive.render(panel, looks)
+        charts.append(Chart(title, model, shown, caption, alt, _still(data, panel, looks)))
     return charts
+
+
+def _still(data: FigureData, panel: Panel | Map, looks: Looks) -> bytes:
+    """The panel as a picture that needs no JavaScript."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    from pipeline.plots import static, style
+
+    with style.rc():
+        alone = dataclasses.replace(data, panels=[dataclasses.replace(panel, title="")])
+        names = {label: label for label in looks}
+        figure, *_ = static.panels(alone, looks, names, Appearance(size=(5.4, 3.4), title=""))
+        file = io.BytesIO()
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(file, metadata={"Date": None})
+    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", file.getvalue())  # half of the bytes were decimals
 
 
 def capital(text: str) -> str:

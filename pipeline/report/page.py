@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,12 +53,15 @@ class SortableTable:
     columns : sequence of str
     rows : sequence of sequences of Field or str
         A plain string is sorted as a word and stands on the left.
+    folded : bool
+        Whether it is shown only when somebody asks for it.
     """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Field | str]]
+    folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Chart:
         What is drawn, and what the bands are.
     alt : str
         What somebody who does not see it should know.
+    still : bytes
+        The same as a picture (SVG), for printers and where there is no JavaScript.
     """
 
     kind: ClassVar[str] = "chart"
@@ -83,6 +89,7 @@ class Chart:
     looks: Mapping[str, Look]
     caption: str
     alt: str
+    still: bytes = b""
 
 
 Part = Paragraph | FactList | SourceText | SortableTable | Chart
@@ -130,7 +137,7 @@ def page(title: str, sections: Iterable[Section], subtitle: str = "") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"swatch": swatch, "anchor": anchor}
+    environment.filters |= {"swatch": swatch, "anchor": anchor, "base64": base64.b64encode}
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,

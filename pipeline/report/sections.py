@@ -10,9 +10,10 @@ import xarray as xr
 from pipeline.analysis import axes_of, check, describing, finished, ran
 from pipeline.analysis.cells import asked_for, labels_of, not_run
 from pipeline.analysis.listings import Field
+from pipeline.analysis.verdicts import verdict
 from pipeline.errors import InputError
 from pipeline.plots import kinds
-from pipeline.plots.looks import Looks, looks_of, with_bounds
+from pipeline.plots.looks import Looks, looks_in, with_bounds
 from pipeline.report import charts, summary_tables
 from pipeline.report.page import (
     FactList,
@@ -32,7 +33,7 @@ def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Sect
     results
         As `pipeline.open_results` gives it.
     looks
-        Look of each solver; by default by place on the solver axis.
+        Look of each solver; by default by its place in the campaign.
 
     Raises
     ------
@@ -43,15 +44,19 @@ def sections_of(results: xr.Dataset, *, looks: Looks | None = None) -> list[Sect
     if not bool(ran(results).any()):
         raise InputError("nothing to report: no cell of this cube has been run")
     labels = [str(label) for label in results.solver.values]
-    looks = looks or looks_of(labels)
+    looks = looks or looks_in(results)
     looks = {label: looks[label] for label in labels}
     looks = with_bounds(looks, labels_of(results, "bound"))
+    found = summary_tables.compared(results)
+    said = [Paragraph(verdict(results, found))] if found is not None else []
     return [
-        Section("What was run", about(results)),
-        Section("Summary", [*_notes(results), *summary_tables.tables_of(results)]),
-        Section("Comparison", summary_tables.comparisons_of(results)),
+        Section("In short", [*(line for line in said if line.text), *_notes(results)]),
         *figures(results, looks),
+        Section("Comparison", summary_tables.comparisons_of(results, found)),
+        Section("Worst realizations", summary_tables.worst_of(results, found)),
+        Section("Summary", summary_tables.tables_of(results)),
         Section("How realizations ended", endings(results)),
+        Section("What was run", about(results)),
         Section("Campaign", settings(results)),
     ]
 
@@ -149,8 +154,7 @@ def settings(results: xr.Dataset) -> list[Part]:
     rows: list[list[Field | str]] = []
     for label, spec in json.loads(results.attrs.get("solvers", "{}")).items():
         options = {k: v for k, v in spec.items() if not isinstance(v, dict)}
-        for nested in (v for v in spec.values() if isinstance(v, dict)):
-            options |= nested
+        options |= spec.get("options", {})
         text = ", ".join(f"{name} = {value}" for name, value in options.items())
         rows.append([label, text])
     parts: list[Part] = [SortableTable("Options of the solvers.", ["solver", "options"], rows)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from pipeline.analysis import (
@@ -12,13 +14,16 @@ from pipeline.analysis import (
     compare,
     default_measure,
     describing,
+    finished,
     gaps,
     has_gaps,
+    is_power,
     latencies,
     listings,
     ranking_lines,
     stopped,
     summarize,
+    worst,
 )
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
@@ -34,23 +39,25 @@ ROWS = 2000
 
 
 def tables_of(results: xr.Dataset) -> list[Part]:
-    """A table per measure, one of costs and cells, and one of latencies where there are some."""
+    """Tables of mean squared errors, of the means of other measures, of costs and latencies."""
     parts: list[Part] = []
-    summaries = {measure: summarize(results, measure) for measure in drawable_measures(results)}
+    first, *others = drawable_measures(results)
+    summaries = {m: summarize(results, m) for m in (first, *filter(is_power, others))}
     for measure, summary in summaries.items():
         parts.append(_statistics(results, summary))
-        if bool(summary.undefined.any()):
-            missing = int(summary.undefined.sum())
-            parts.append(
-                Paragraph(
-                    f"{measure} is NaN in {missing} cells that ended well; they are left out."
-                )
-            )
         if has_gaps(results, measure):
             shared = summarize(results, measure, cells="common")
             parts.append(_statistics(results, shared))
             parts += [Paragraph(line) for line in ranking_lines(summary, shared)]
-    parts.append(_costs(results, next(iter(summaries.values()))))
+    rates = [name for name in others if not is_power(name)]
+    details = drawable_measures(results, details=True)
+    for name in (first, *others):
+        missing = int((finished(results) & results[name].isnull()).sum())
+        said = f"{name} is NaN in {missing} cells that ended well; they are left out."
+        parts += [Paragraph(said)] if missing else []
+    if rates:
+        parts.append(_means(results, summaries[first], rates, "Means of the other measures"))
+    parts.append(_costs(results, summaries[first]))
     found = stopped(results)
     if found is not None:
         caption = f"Intervals that points were stopped by. {' '.join(stop_lines(found))}"
@@ -62,17 +69,26 @@ def tables_of(results: xr.Dataset) -> list[Part]:
             "95 % distribution-free interval. The runtimes above are shares of batches."
         )
         parts.append(table(results, timed, listings.of_latencies(timed), caption))
+    if details:
+        told = _means(results, summaries[first], details, "Means of what tells of calibration")
+        parts.append(dataclasses.replace(told, folded=True))
     return parts
 
 
-def comparisons_of(results: xr.Dataset) -> list[Part]:
-    """Every solver against the best one, and against every bound, by the default measure."""
-    parts: list[Part] = []
+def compared(results: xr.Dataset) -> xr.Dataset | None:
+    """Every solver against the best one by the default measure; None where there is no other."""
     measure = default_measure(results)
-    reference, to_bounds = best_solver(results, measure), gaps(results, measure)
+    reference = best_solver(results, measure)
     others = set(map(str, results.solver.values)) - {reference, *labels_of(results, "bound")}
-    if reference is not None and others:
-        found = compare(results, reference, measure)
+    return compare(results, reference, measure) if reference and others else None
+
+
+def comparisons_of(results: xr.Dataset, found: xr.Dataset | None) -> list[Part]:
+    """What `compared` has found, and every solver against every bound, by the default measure."""
+    parts: list[Part] = []
+    to_bounds = gaps(results, default_measure(results))
+    if found is not None:
+        reference = found.attrs["reference"]
         lines = [
             f"Against {reference}, the best by its medians, realization by realization",
             *listings.reading_comparison(found),
@@ -85,6 +101,29 @@ def comparisons_of(results: xr.Dataset) -> list[Part]:
     return parts
 
 
+def worst_of(results: xr.Dataset, found: xr.Dataset | None) -> list[Part]:
+    """Realizations on which the best solver is furthest behind an oracle, or did worst."""
+    if found is None:
+        return []
+    solver, measure = found.attrs["reference"], found.attrs["measure"]
+    against = next(iter(labels_of(results, "oracle")), None)
+    form, unit = listings.form_of(measure), " dB" if is_power(measure) else ""
+    rows: list[list[Field | str]] = [
+        [
+            describing.point_text(results, one.point) or "–",
+            _cell(Field(form(one.value) + unit, one.value)),
+            _cell(Field(form(one.against) + unit if against else "–", one.against)),
+            one.words,
+            f"kronsbl replay STORE {one.options}",
+        ]
+        for one in worst(results, solver, against, measure)
+    ]
+    behind = f"is furthest behind {against}" if against else "did worst"
+    caption = f"Realizations on which {solver} {behind}, and what is known of why."
+    columns = ["point", f"{measure} of {solver}", f"of {against}", "what went wrong", "to see it"]
+    return [SortableTable(caption, columns, rows)] if rows else []
+
+
 def table(
     results: xr.Dataset, statistics: xr.Dataset, columns: Mapping[str, Column], caption: str
 ) -> SortableTable:
@@ -95,7 +134,22 @@ def table(
     heads = [axes.get(name) or describing.label_of(results[name]) for name in found.places]
     heads += [heading.replace("\n", " ").removesuffix(" [95 %]") for heading in found.columns]
     rows = [list(map(_cell, row)) for row in found.rows]
-    return SortableTable(caption + cut, heads, rows)
+    alike = [
+        len(rows) > 1 and len({row[i] for row in rows}) == 1 and i >= len(found.places)
+        for i in range(len(heads))
+    ]
+    said = ", ".join(f"{heads[i]} {found.rows[0][i].text}" for i in np.flatnonzero(alike))
+    caption += cut + (f" Everywhere: {said}." if said else "")
+    kept = [i for i in range(len(heads)) if not alike[i]]
+    rows = [[row[i] for i in kept] for row in rows]
+    return SortableTable(caption, [heads[i] for i in kept], rows)
+
+
+def _means(
+    results: xr.Dataset, summary: xr.Dataset, measures: list[str], caption: str
+) -> SortableTable:
+    found, columns = listings.of_means(results, summary, measures)
+    return table(results, found, columns, f"{caption}, with 95 % bootstrap intervals.")
 
 
 def _cell(field: Field) -> Field | str:

@@ -255,8 +255,12 @@ class CubeBuilder:
         for axis in self.request.axes:
             is_text = isinstance(axis.values[0], str)
             values = np.array(axis.values, np.dtypes.StringDType() if is_text else None)
-            units, long_name = self.request.units.get(axis.key, ("1", axis.key.replace("_", " ")))
-            columns[axis.dimension] = (values, {"units": units, "long_name": long_name})
+            known, words = self.request.units, axis.key.replace("_", " ")
+            units = known.get(axis.names_places, ("1", words))[0]
+            about = {"units": units, "long_name": known.get(axis.key, ("", words))[1]}
+            if axis.is_zipped or isinstance(axis.settings[axis.key][0], list):
+                about["settings"] = json.dumps(axis.settings)  # what the names of places stand for
+            columns[axis.dimension] = (values, about)
         for name, width in widths.items():
             start = 1 if name == "iteration" else 0
             columns[name] = (np.arange(start, width + start), {"units": "1", "long_name": name})

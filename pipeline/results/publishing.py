@@ -135,7 +135,8 @@ def open_results(store: str | Path | Store) -> xr.Dataset:
     -------
     xarray.Dataset
         Dimensions ``solver``, one per swept parameter, ``realization``; see docs/numbers.md for
-        the variables. A cell with ``status`` 0 has not been run.
+        the variables. A cell with ``status`` 0 has not been run. Its accessor ``.kronsbl`` has
+        statistics and figures: `pipeline.plots.accessor.Accessor`.
 
     Raises
     ------
@@ -160,6 +161,8 @@ def open_results(store: str | Path | Store) -> xr.Dataset:
 
 def _opened(path: Path) -> xr.Dataset:
     import xarray as xr
+
+    import pipeline.plots.accessor  # noqa: F401  (it brings ``ds.kronsbl`` along)
 
     check(path)
     # Absolute, since workers and whoever changes folders would look elsewhere; and not a mere

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from pydantic.dataclasses import dataclass as parameters
 
 from pipeline.scenarios import metrics
@@ -17,71 +19,31 @@ from pipeline.scenarios.base import (
     Count,
     Decibels,
     Measure,
+    Real,
     Scenario,
     Truth,
     noise_variance,
 )
+from pipeline.scenarios.paths import Draws, Hop, cascade, on_grid, responses, with_line_of_sight
 from pipeline.scenarios.streams import normal, stream, streams
 from solvers import ErrorForm, Estimate, Problem
-from solvers.kron import kron_apply, outer
+from solvers.kron import kron_apply
 
 Array = NDArray[Any]
+
 
 FAINT = 1e-5
 """Norm below which a pattern's channel counts as no channel at all."""
 
 
 def steering(antennas: int, grid: int) -> Array:
-    """Half-wavelength array responses a(ψ)_m = exp(jπmψ)/√M at ψ_k = −1 + 2k/G, (M, G)."""
-    angles = -1.0 + 2.0 * np.arange(grid) / grid
-    return np.exp(1j * np.pi * np.outer(np.arange(antennas), angles)) / np.sqrt(antennas)
-
-
-def symbol_error_rate(channel: Array, estimate: Array, snr_db: float) -> Array:
-    """QPSK symbol error rate over a channel, with beamforming by an estimate of it.
-
-    Parameters
-    ----------
-    channel, estimate : arrays, (…, BS, UE)
-        True and estimated channel matrices H and Ĥ.
-    snr_db : float
-        How far the noise is below the realised power after beamforming, dB.
-
-    Returns
-    -------
-    array, (…)
-
-    Notes
-    -----
-    Transmit and receive beamformers are the leading singular vectors v, u of Ĥ, and symbols are
-    detected with the effective gain uᴴĤv. With φ the angle of the true gain uᴴHv from it and s
-    the linear SNR, a symbol is right when two independent Gaussian variables are positive:
-    SER = 1 − Φ(√(2s) cos(φ + π/4)) Φ(√(2s) cos(φ − π/4)), Eq. `eq:ser` of docs/numbers.md.
-    This replaces the 1e5 simulated symbols of ``ser_compute.m`` in the authors' code of arXiv
-    2307.14719. Where there is no gain to detect with, three symbols of four are wrong.
-    """
-    import scipy.special  # takes long
-
-    finite = np.asarray(np.isfinite(estimate).all(axis=(-2, -1)))
-    estimate = np.where(finite[..., None, None], estimate, 0.0)
-    u, _, vh = np.linalg.svd(estimate, full_matrices=False)
-    receive, transmit = u[..., :, :1].conj(), vh[..., :1, :].conj()
-
-    def gain(matrix: Array) -> Array:
-        return (receive * matrix * transmit).sum(axis=(-2, -1))
-
-    true, assumed = gain(channel), gain(estimate)
-    phi = np.angle(true) - np.angle(assumed)
-    root = np.sqrt(2.0 * 10.0 ** (snr_db / 10.0))
-    misses = [scipy.special.ndtr(-root * np.cos(phi + turn)) for turn in (np.pi / 4, -np.pi / 4)]
-    rate = misses[0] + misses[1] - misses[0] * misses[1]
-    rate = np.where((np.abs(true) > 0) & (np.abs(assumed) > 0), rate, 0.75)
-    return np.where(finite, rate, np.nan)
+    """Array responses on the grid, (M, G); see `responses`."""
+    return responses(antennas, np.arange(grid), grid).T
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChannelTruth(Truth):
-    """x on the grid, and what it stands for.
+    """x where angles lie on the grid, and the channel itself.
 
     Attributes
     ----------
@@ -98,7 +60,9 @@ class IrsMimo(Scenario[ChannelTruth]):
 
     Pilot p under reflection pattern q is received as H_irs_bs diag(θ_q) H_ue_irs s_p + n. On
     the grid, differences of angles at the IRS coincide modulo the grid, so that the cascade has
-    a dictionary of three factors: patterns × grid, pilots × grid, BS antennas × grid.
+    a dictionary of three factors: patterns × grid, pilots × grid, BS antennas × grid. The
+    dictionary assumes ideal hardware, angles on its grid and the noise variance that it is told;
+    the channel need keep to none of it.
 
     Attributes
     ----------
@@ -117,6 +81,24 @@ class IrsMimo(Scenario[ChannelTruth]):
     patterns : "random" or "fixed"
         Pilots and patterns drawn anew for each realization, or once for the campaign (as the
         authors do).
+    phases : "binary" or "uniform"
+        Reflection phases of the patterns: 0 and π, or any.
+    off_grid : float
+        Each true angle lies up to this share of half a cell away from the grid: 0 on it, 1
+        anywhere.
+    assumed_grid : int, optional
+        Angles per factor of the dictionary; those of the channel's grid unless given.
+    rician_db : float, optional
+        K factor of both hops, dB: a line of sight, of directions of its own, has that much more
+        power than the scattered paths together. None, or -inf: there is none.
+    phase_bits : int, optional
+        The IRS takes the nearest of 2^b phases; None: the one that is asked for.
+    least_amplitude : float
+        Reflection amplitude β_min of the phase at which elements absorb most; 1: none do.
+    dead_elements : float
+        Probability that an element of the IRS reflects nothing, for each realization.
+    noise_error_db : float
+        How far the noise variance that solvers are told is above the true one, dB.
 
     Notes
     -----
@@ -124,7 +106,7 @@ class IrsMimo(Scenario[ChannelTruth]):
     of the authors' code. That code draws a pattern again under which the channel vanishes, by
     an expression that gives a different kind of pattern (a precedence slip), and keeps it for
     the trials after. Here such a pattern is replaced by another of its kind, for this
-    realization only.
+    realization only. Amplitudes by phase follow Abeywickrama et al., arXiv 1907.06002.
     """
 
     snr_db: Decibels
@@ -136,12 +118,27 @@ class IrsMimo(Scenario[ChannelTruth]):
     pilot_slots: Count = 3
     reflection_patterns: Count = 6
     patterns: Literal["random", "fixed"] = "random"
+    phases: Literal["binary", "uniform"] = "binary"
+    off_grid: Annotated[Real, Field(ge=0, le=1)] = 0.0
+    assumed_grid: Count | None = None
+    rician_db: Annotated[float, Field(strict=True, le=300)] | None = None
+    phase_bits: Count | None = None
+    least_amplitude: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    dead_elements: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    noise_error_db: Real = 0.0
 
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
             "pilot_slots": ("1", "pilot slots"),
             "reflection_patterns": ("1", "reflection patterns"),
+            "off_grid": ("1", "offset from the grid, in half cells"),
+            "assumed_grid": ("1", "angles of the dictionary"),
+            "rician_db": ("dB", "Rician K factor"),
+            "phase_bits": ("1", "bits of IRS phases"),
+            "least_amplitude": ("1", "least reflection amplitude"),
+            "dead_elements": ("1", "share of dead IRS elements"),
+            "noise_error_db": ("dB", "error of the noise variance told"),
         }
     )
     measures: ClassVar[Mapping[str, Measure]] = MappingProxyType(
@@ -162,6 +159,10 @@ class IrsMimo(Scenario[ChannelTruth]):
         for width in self.spreads:
             if width > self.grid:
                 raise ValueError(f"spread {width} is larger than the grid of {self.grid} angles")
+        if self.phase_bits is not None and self.phases == "binary":
+            raise ValueError(
+                'phase_bits changes nothing of phases 0 and π; set phases = "uniform", too'
+            )
 
     @property
     def spreads(self) -> tuple[int, int]:
@@ -170,14 +171,12 @@ class IrsMimo(Scenario[ChannelTruth]):
 
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, ChannelTruth]:
         """Channel, pilots, patterns and noise of some realizations; see `Scenario.draw`."""
-        *first, last = self._gains(realizations, seed)
-        x = self._scale * outer((*first, last))
-        ue, bs = steering(self.ue_antennas, self.grid), steering(self.bs_antennas, self.grid)
+        hops = self.hops(realizations, seed)
         pilots = self._shared_or_not("pilots", realizations, seed)
-        seen = self._visible_patterns(x, realizations, seed)
-        factors = (seen, pilots @ ue.conj(), bs)
-        clean = kron_apply(factors, x)
-        power = (np.abs(clean.reshape(len(x), -1)) ** 2).mean(axis=1)
+        patterns, channel = self._visible(hops, realizations, seed)
+        sent = pilots if pilots.ndim == 2 else pilots[:, None]
+        clean = (channel @ sent.swapaxes(-2, -1)).swapaxes(2, 3)
+        power = (np.abs(clean.reshape(len(clean), -1)) ** 2).mean(axis=1)
         noise_var = noise_variance(power, self.snr_db)
         unit = [
             normal(rng, clean.shape[1:], complex_valued=True)
@@ -185,66 +184,80 @@ class IrsMimo(Scenario[ChannelTruth]):
         ]
         problem = Problem(
             y=clean + np.sqrt(noise_var)[:, None, None, None] * np.stack(unit),
-            factors=factors,
-            noise_var=noise_var,
-            true_variance=(x != 0) * self._scale**2,
+            factors=self._factors(patterns, pilots),
+            noise_var=noise_var * 10.0 ** (self.noise_error_db / 10.0),
         )
-        gains = (*first, self._scale * last)
-        return problem, ChannelTruth(x=x, gains=gains, channel=self.channel(x, seen))
+        if not self._on_grid:
+            return problem, ChannelTruth(channel=channel)
+        x, variance = on_grid(*hops, self.grid)
+        truth = ChannelTruth(x=x, gains=self._gains(hops), channel=channel)
+        return dataclasses.replace(problem, true_variance=variance), truth
 
     @property
-    def _scale(self) -> float:
-        """Amplitude of the product of two unit gains."""
-        first = self.ue_antennas * self.irs_elements / self.spreads[0]
-        second = self.bs_antennas * self.irs_elements / self.spreads[1]
-        return float(np.sqrt(first * second))
+    def _on_grid(self) -> bool:
+        """Whether angles lie on the grid of the dictionary."""
+        return self.off_grid == 0 and self.assumed_grid in (None, self.grid)
 
-    def paths(self, realization: int, seed: int) -> dict[str, Array]:
-        """Grid angles and gains of one realization.
+    @property
+    def _ideal_surface(self) -> bool:
+        """Whether the IRS reflects as it is told."""
+        return self.phase_bits is None and self.least_amplitude == 1 and self.dead_elements == 0
 
-        Returns
-        -------
-        dict
-            ``ue_departure`` and ``irs_departure``: one index each; ``irs_arrival``,
-            ``bs_arrival``: adjacent indices; ``irs_gains``, ``bs_gains``: CN(0, 1) of each.
-        """
-
-        def index(ingredient: str, choices: int) -> int:
-            return int(stream(seed, ingredient, realization).integers(choices))
-
-        def gains(ingredient: str, count: int) -> Array:
-            rng = stream(seed, ingredient, realization)
-            return normal(rng, (count,), complex_valued=True)
-
+    @property
+    def _scales(self) -> tuple[float, float]:
+        """Amplitudes of the hops, whose scattered paths share the power of their arrays."""
         irs, bs = self.spreads
-        return {
-            "ue_departure": np.array(index("ue_departure", self.grid)),
-            "irs_arrival": index("irs_arrival", self.grid - irs + 1) + np.arange(irs),
-            "irs_departure": np.array(index("irs_departure", self.grid)),
-            "bs_arrival": index("bs_arrival", self.grid - bs + 1) + np.arange(bs),
-            "irs_gains": gains("irs_gains", irs),
-            "bs_gains": gains("bs_gains", bs),
-        }
+        first = np.sqrt(self.ue_antennas * self.irs_elements / irs)
+        return float(first), float(np.sqrt(self.bs_antennas * self.irs_elements / bs))
 
-    def _gains(self, realizations: Sequence[int], seed: int) -> list[Array]:
-        """Gains of the cascade over IRS angle difference, UE angle and BS angle."""
-        parts = [np.zeros((len(realizations), self.grid), complex) for _ in range(3)]
-        for row, realization in enumerate(realizations):
-            path = self.paths(realization, seed)
-            # a(arrival) ∘ conj a(departure) depends on departure − arrival modulo the grid.
-            difference = (path["irs_departure"] - path["irs_arrival"]) % self.grid
-            parts[0][row, difference] = path["irs_gains"]
-            parts[1][row, path["ue_departure"]] = 1.0
-            parts[2][row, path["bs_arrival"]] = path["bs_gains"]
-        return parts
+    def hops(self, realizations: Sequence[int], seed: int) -> tuple[Hop, Hop]:
+        """Paths from the UE to the IRS, and from there to the BS."""
+        draws = Draws(seed, realizations)
+        found = []
+        for begin, end, paths, scale in zip(
+            ("ue", "irs"), ("irs", "bs"), self.spreads, self._scales, strict=True
+        ):
+            leaves = draws.directions(f"{begin}_departure", self.grid, 1, self.off_grid)
+            choices = self.grid - paths + 1
+            hop = Hop(
+                np.repeat(leaves, paths, axis=1),
+                draws.directions(f"{end}_arrival", choices, paths, self.off_grid),
+                scale * draws.gains(f"{end}_gains", paths),
+                np.full(paths, scale**2),
+            )
+            if self.rician_db is not None and self.rician_db > -np.inf:
+                sight, side = f"{begin}_{end}.sight", (self.grid, 1, self.off_grid)
+                direct = Hop(
+                    draws.directions(f"{sight}.departure", *side),
+                    draws.directions(f"{sight}.arrival", *side),
+                    draws.phases(f"{sight}.phase"),
+                    np.ones(1),
+                )
+                hop = with_line_of_sight(hop, direct, 10.0 ** (self.rician_db / 10.0))
+            found.append(hop)
+        return found[0], found[1]
+
+    def _gains(self, hops: tuple[Hop, Hop]) -> tuple[Array, ...] | None:
+        """Vectors whose product x is, over IRS angle difference, UE angle and BS angle."""
+        first, second = hops
+        if first.gain.shape[1] + second.gain.shape[1] > sum(self.spreads):
+            return None  # a line of sight leaves by another angle than the scattered paths
+        rows = np.arange(len(first.gain))[:, None]
+        parts = [np.zeros((len(rows), self.grid), complex) for _ in range(3)]
+        parts[0][rows, (second.departure[:, :1] - first.arrival) % self.grid] = first.gain
+        parts[1][rows, first.departure[:, :1]] = 1.0
+        parts[2][rows, second.arrival] = second.gain
+        return tuple(parts)
 
     def _draw(self, what: str, rng: np.random.Generator) -> Array:
         """Pilots (slots, UE) or patterns (Q, IRS); more of them extend fewer."""
         if what == "pilots":
             turns = rng.integers(4, size=(self.pilot_slots, self.ue_antennas))
             return 1j**turns / np.sqrt(self.ue_antennas)
-        signs = rng.integers(2, size=(self.reflection_patterns, self.irs_elements)) * 2 - 1
-        return signs / np.sqrt(self.irs_elements)
+        size = (self.reflection_patterns, self.irs_elements)
+        if self.phases == "uniform":
+            return np.exp(2j * np.pi * rng.random(size)) / np.sqrt(self.irs_elements)
+        return (rng.integers(2, size=size) * 2 - 1) / np.sqrt(self.irs_elements)
 
     def _shared_or_not(self, what: str, realizations: Sequence[int], seed: int) -> Array:
         """One draw for the campaign, or one per realization with a batch axis before it."""
@@ -252,28 +265,56 @@ class IrsMimo(Scenario[ChannelTruth]):
             return self._draw(what, stream(seed, f"{what}.fixed", 0))
         return np.stack([self._draw(what, rng) for rng in streams(seed, what, realizations)])
 
-    def _visible_patterns(self, x: Array, realizations: Sequence[int], seed: int) -> Array:
-        """The patterns' factor, with those replaced that show nothing of the channel."""
+    def _visible(
+        self, hops: tuple[Hop, Hop], realizations: Sequence[int], seed: int
+    ) -> tuple[Array, Array]:
+        """Patterns, those replaced that show nothing of the channel, and the channel of each."""
         patterns = self._shared_or_not("patterns", realizations, seed)
         again = [stream(seed, "patterns.again", realization) for realization in realizations]
+        draws, antennas = Draws(seed, realizations), (self.ue_antennas, self.bs_antennas)
         while True:
-            seen = self._pattern_factor(patterns)
-            faint = np.linalg.norm(self.channel(x, seen), axis=(2, 3)) < FAINT
+            reflected = self._reflected(patterns, draws)
+            channel = cascade(*hops, reflected, antennas, self.grid)
+            faint = np.linalg.norm(channel, axis=(2, 3)) < FAINT
             if not faint.any():
-                return seen
-            patterns = np.broadcast_to(patterns, (len(x), *patterns.shape[-2:])).copy()
+                return patterns, channel
+            patterns = np.broadcast_to(patterns, (len(channel), *patterns.shape[-2:])).copy()
             for row in np.flatnonzero(faint.any(axis=1)):
                 patterns[row, faint[row]] = self._draw("patterns", again[row])[faint[row]]
 
-    def _pattern_factor(self, patterns: Array) -> Array:
-        """Patterns times the IRS's distinct cascade columns exp(−2πjma/G)/IRS, (…, Q, G)."""
-        turns = np.outer(np.arange(self.irs_elements), np.arange(self.grid)) / self.grid
-        return patterns @ (np.exp(-2j * np.pi * turns) / self.irs_elements)
+    def _reflected(self, patterns: Array, draws: Draws) -> Array:
+        """What the IRS makes of patterns."""
+        if self._ideal_surface:
+            return patterns
+        phase = np.angle(patterns)
+        if self.phase_bits is not None:
+            step = 2.0 * np.pi / 2.0**self.phase_bits
+            phase = step * np.round(phase / step)
+        # β(θ) of arXiv 1907.06002, with the phase and the steepness of its examples.
+        share = (0.5 * (np.sin(phase - 0.43 * np.pi) + 1.0)) ** 1.6
+        amplitude = (1.0 - self.least_amplitude) * share + self.least_amplitude
+        reflected = np.abs(patterns) * amplitude * np.exp(1j * phase)
+        if self.dead_elements == 0:
+            return reflected
+        dead = draws.chosen("dead_elements", self.dead_elements, self.irs_elements)
+        return np.where(dead[:, None], 0.0, reflected)
+
+    @property
+    def _dictionary(self) -> tuple[Array, Array]:
+        """Steering vectors of UE, conjugated, and BS on the grid that is assumed."""
+        grid = self.assumed_grid or self.grid
+        return steering(self.ue_antennas, grid).conj(), steering(self.bs_antennas, grid)
+
+    def _factors(self, patterns: Array, pilots: Array) -> tuple[Array, ...]:
+        """Factors of the dictionary; the IRS's distinct columns are exp(−2πjma/G)/IRS."""
+        grid, (ue, bs) = self.assumed_grid or self.grid, self._dictionary
+        turns = np.outer(np.arange(self.irs_elements), np.arange(grid)) / grid
+        seen = patterns @ (np.exp(-2j * np.pi * turns) / self.irs_elements)
+        return seen, pilots @ ue, bs
 
     def channel(self, x: Array, pattern_factor: Array) -> Array:
-        """Cascaded channel of each pattern, (B, Q, BS, UE), from x, (B, G, G, G)."""
-        ue, bs = steering(self.ue_antennas, self.grid), steering(self.bs_antennas, self.grid)
-        return kron_apply((pattern_factor, ue.conj(), bs), x).swapaxes(2, 3)
+        """Cascaded channel of each pattern, (B, Q, BS, UE), that x, (B, G, G, G), stands for."""
+        return kron_apply((pattern_factor, *self._dictionary), x).swapaxes(2, 3)
 
     def score(
         self, truth: ChannelTruth, problem: Problem, estimate: Estimate
@@ -283,11 +324,10 @@ class IrsMimo(Scenario[ChannelTruth]):
         Eqs. `eq:nmse-irs`, `eq:ser` of docs/numbers.md.
         """
         assert estimate.x is not None
-        assert truth.x is not None
         channel = self.channel(np.asarray(estimate.x, complex), problem.factors[0])
         return {
             "nmse": _channel_nmse(channel, truth.channel),
-            "ser": symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
+            "ser": metrics.symbol_error_rate(truth.channel, channel, self.snr_db).mean(axis=1),
             **metrics.calibration(estimate, truth.x),
         }
 
@@ -302,13 +342,17 @@ class IrsMimo(Scenario[ChannelTruth]):
         energy: Array = (np.linalg.norm(truth.channel, axis=(2, 3)) ** 2).mean(axis=1)
         return energy
 
-    def error_forms(self, problem: Problem, truth: ChannelTruth) -> list[ErrorForm]:
-        """A form per pattern, the mean of ‖Ĥ_q − H_q‖²/‖H_q‖²; see `Scenario.error_forms`."""
-        ue, bs = steering(self.ue_antennas, self.grid), steering(self.bs_antennas, self.grid)
+    def error_forms(self, problem: Problem, truth: ChannelTruth) -> list[ErrorForm] | None:
+        """A form per pattern, the mean of ‖Ĥ_q − H_q‖²/‖H_q‖²; see `Scenario.error_forms`.
+
+        None where the dictionary does not give the channel, whatever x is.
+        """
+        if not (self._on_grid and self._ideal_surface):
+            return None
         power = np.linalg.norm(truth.channel, axis=(2, 3)) ** 2
         return [
             ErrorForm(
-                (problem.factors[0][..., q : q + 1, :], ue.conj(), bs),
+                (problem.factors[0][..., q : q + 1, :], *self._dictionary),
                 1.0 / (power.shape[1] * power[:, q]),
             )
             for q in range(power.shape[1])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.campaign.axes import value_label
 from pipeline.campaign.blocks import Configuration
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
+from pipeline.html import Shown
 from pipeline.scenarios import Truth
 from pipeline.solving import process
 from pipeline.solving.contract import check_estimate
@@ -19,12 +23,12 @@ from pipeline.solving.outcome import diagnostics_of, nmse_watch, outcome
 from pipeline.solving.resolving import solvable
 from pipeline.store import Store
 from pipeline.store.block_file import DamagedBlock
-from solvers import Estimate, Problem, Trace
+from solvers import Estimate, IterationState, Problem, Trace
 from solvers.registry import suggest
 
 
 @dataclasses.dataclass(frozen=True)
-class Replay:
+class Replay(Shown):
     """A cell, solved again.
 
     Attributes
@@ -38,6 +42,9 @@ class Replay:
         Of that realization alone: batches of one.
     trace : Trace
         Cost, change and the scenario's NMSE per iteration.
+    atoms : int array, (iterations,)
+        Atoms of the dictionary whose variance is not 0 after each; empty where the solver tells of
+        none. Where atoms are pruned, the cost may rise.
     objective : str
         What the cost is; empty where the solver has none.
     cell : dict
@@ -49,13 +56,19 @@ class Replay:
     solver: str
     point: Mapping[str, Any]
     realization: int
-    problem: Problem
-    truth: Truth
-    estimate: Estimate
-    trace: Trace
+    problem: Problem = dataclasses.field(repr=False)
+    truth: Truth = dataclasses.field(repr=False)
+    estimate: Estimate = dataclasses.field(repr=False)
+    trace: Trace = dataclasses.field(repr=False)
+    atoms: NDArray[np.int64] = dataclasses.field(repr=False)
     objective: str
     cell: dict[str, Any]
     stored: dict[str, Any] | None
+
+    @property
+    def pruned(self) -> NDArray[np.int64]:
+        """Iterations, from 1, in which atoms were pruned; what was pruned at once is in none."""
+        return np.flatnonzero(np.diff(self.atoms) < 0) + 2
 
 
 def replay(
@@ -110,8 +123,16 @@ def replay(
         raise InputError(f"{solver}: {error}") from None
     problem, truth = configuration.draw([realization])
     trace = nmse_watch(configuration.scenario, problem, truth)
+    atoms: list[int] = []
+
+    def watch(iteration: int, rows: NDArray[Any], state: IterationState) -> None:
+        trace(iteration, rows, state)
+        if (gamma := state.gamma) is not None:
+            parts = gamma if isinstance(gamma, tuple) else (gamma,)
+            atoms.append(math.prod(int(np.count_nonzero(part)) for part in parts))
+
     process.prepare()
-    estimate = configuration.solve(problem, trace)
+    estimate = configuration.solve(problem, watch)
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = outcome(configuration, [realization]).columns
     names = [
@@ -129,6 +150,7 @@ def replay(
         truth=truth,
         estimate=estimate,
         trace=trace,
+        atoms=np.array(atoms, int),
         objective=getattr(configuration.solver, "objective", ""),
         cell={name: _plain(columns[name][0]) for name in names},
         stored=_stored(store, found, realization, names),
@@ -140,6 +162,7 @@ def _find(asked: Request, solver: str, point: Mapping[str, Any]) -> Configuratio
     if solver not in labels:
         raise InputError(f"solver {solver!r}: not in the store; {suggest(solver, labels)}")
     dimensions = {axis.dimension: axis for axis in asked.axes}
+    point = {name: value_label(value) for name, value in point.items()}
     for name in point:
         if name not in dimensions:
             raise InputError(f"{name}: not a swept dimension; {suggest(name, dimensions)}")

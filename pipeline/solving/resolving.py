@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pipeline.campaign.blocks import Configuration, SolvableConfiguration, scoring_of
+from pipeline.campaign.files import runs_code
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from solvers.registry import REGISTRY as SOLVERS
 
@@ -16,7 +17,8 @@ def solvable(configuration: Configuration, refused: str = "") -> SolvableConfigu
     ----------
     configuration
     refused
-        Why no class named ``module:Class`` is to be imported; see `Store.allow_code`.
+        Why no class named ``module:Class`` and no external program is to run; see
+        `Store.allow_code`.
 
     Raises
     ------
@@ -25,7 +27,7 @@ def solvable(configuration: Configuration, refused: str = "") -> SolvableConfigu
     """
     solver, scenario = configuration.spec["solver"], configuration.spec["scenario"]
     for use in (solver["use"], scenario["use"]):
-        if ":" in use and refused:
+        if refused and runs_code(use):
             raise ValueError(f"{use}: {refused}")
     solves = SOLVERS.create(solver["use"], solver["options"])
     draws = SCENARIOS.create(scenario["use"], scenario["parameters"])

@@ -22,7 +22,7 @@ import tomli_w
 
 from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, canonical
 from pipeline.campaign.definition import Campaign
-from pipeline.campaign.files import make_importable, why_not_importable
+from pipeline.campaign.files import make_importable, runs_code, why_not_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
 from pipeline.store import block_file, files
@@ -151,7 +151,7 @@ class Store:
             Nothing has been asked for, or a class of it is not to be had or may not run here.
         """
         asked, refused = self.asked(), self.allow_code(code)
-        named = [use for use in asked.uses if ":" in use]
+        named = [use for use in asked.uses if runs_code(use)]
         if refused and named:
             raise InputError(f"{self.path}: {named[0]}: {refused}")
         return asked.campaign()

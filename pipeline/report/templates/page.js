@@ -16,6 +16,29 @@ for (const button of document.querySelectorAll(".legend button")) {
   });
 }
 
+// The numbers of a figure as a file, from what the figure itself draws.
+for (const button of document.querySelectorAll("button.data")) {
+  button.addEventListener("click", () => {
+    const chart = button.closest(".chart"), title = chart.querySelector("h3").textContent;
+    const view = Bokeh.index.roots.find(one => chart.contains(one.el));
+    const sources = new Map(view.model.renderers.map(one => [one.data_source, one.name]));
+    const columns = ["at", "x", "value", "low", "high"], lines = [["solver", ...columns]];
+    for (const [source, name] of sources) {
+      const data = source.data;
+      for (let i = 0; i < data.value.length; i++) {
+        lines.push([name, ...columns.map(column => data[column] ? data[column][i] : "")]);
+      }
+    }
+    const quoted = text => `"${String(text ?? "").replaceAll('"', '""')}"`;
+    const text = lines.map(line => line.map(quoted).join(",") + "\n").join("");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
+    link.download = `${title.replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}
+
 function key(row, column) {
   const cell = row.cells[column];
   // Python's "inf" stands for what is not there; it goes to the end.
