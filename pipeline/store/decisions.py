@@ -44,8 +44,8 @@ class Reason(enum.IntEnum):
     MAXIMUM = (3, "It has taken the most realizations that it may; its intervals hold as they are.")
     BUDGET = (
         4,
-        "Another look would have cost more than the core hours; its intervals hold as they are, "
-        "and a larger budget goes on.",
+        "Another look would have cost more than the core hours, which count the realizations asked "
+        "for; its intervals hold as they are, and a larger budget goes on.",
     )
     INTERRUPTED = (
         5,
