@@ -71,6 +71,8 @@ class Campaign(Table):
         When to give a realization up.
     cluster : table
         What a batch system must be told.
+    stop : table
+        Until when a point takes realizations; without it, all of them. See docs/precise.md.
     """
 
     campaign: Header

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.campaign.definition import Campaign
 from pipeline.campaign.settings import Header, Jobs
+from pipeline.campaign.stopping import Target
 from pipeline.errors import InputError
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from solvers.registry import REGISTRY as SOLVERS
@@ -25,7 +26,7 @@ MODELS: Mapping[str, Any] = {
     for name, info in Campaign.model_fields.items()
     for model in (info.annotation, *get_args(info.annotation))
     if isinstance(model, type) and issubclass(model, BaseModel)
-} | {"cluster.jobs": Jobs}
+} | {"cluster.jobs": Jobs, "stop.target": Target}
 """The fixed tables of the file."""
 
 NEEDED = object()
