@@ -464,3 +464,14 @@ def test_options_of_solvers_become_configurations(tiny):
     tiny["solvers"]["svd[prune=0.01,noise=known]"] = {"use": "omp"}
     with pytest.raises(InputError, match=r"two configurations would be called 'svd\[prune=0.01,"):
         Campaign.from_tables(tiny)
+
+
+def test_a_target_may_be_of_one_configuration_of_a_swept_option(tiny):
+    tiny["sweep"]["solvers.svd.prune"] = [1e-3, 0.1]
+    target = {"half_width": 1.0, "reference": "oracle", "solvers": ["svd[prune=0.1]"]}
+    tiny["stop"] = {"minimum": 6, "target": [target]}
+    stop = Campaign.from_tables(tiny).stop
+    assert stop.target[0].solvers == ["svd[prune=0.1]"]
+    target["solvers"] = ["svd[prune=0.2]"]
+    with pytest.raises(InputError, match=r"stop\.target\.0: no solver 'svd\[prune=0\.2\]'"):
+        Campaign.from_tables(tiny)

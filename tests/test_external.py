@@ -39,6 +39,12 @@ n, b = given["A1"].shape[1] * given["A2"].shape[1], given["y"].shape[1]
 """
 
 
+ONES = """
+import time
+save(x=np.ones((given['A3'].shape[1] * n, b)), seconds=np.full(b, time.time()))
+"""
+
+
 def block(name):
     """What the page has of a file."""
     [text] = re.findall(rf"```\w+\n([#%] {re.escape(name)}\n.*?)```", PAGE, re.S)
@@ -264,7 +270,7 @@ def test_bad_options(tiny, options, message):
 
 def test_a_foreign_store_runs_no_command(folder, tmp_path_factory, tiny):
     """Solving again is running somebody's command: in a store of one's own, or where it is said."""
-    (folder / "solve.py").write_text(READ + "save(x=np.ones((given['A3'].shape[1] * n, b)))")
+    (folder / "solve.py").write_text(READ + ONES)
     command = [sys.executable, "solve.py"]
     tiny["solvers"] = {"mine": {"use": "external", "command": command, "files": ["solve.py"]}}
     campaign = Campaign.from_tables(tiny)

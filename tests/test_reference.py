@@ -62,7 +62,9 @@ def test_solvers_stand_in_families_with_source_and_needs():
     done = invoke("solvers")
     assert done.output == invoke("list", "solvers").output
     family, _, rest = done.output.partition("\nam_krosbl  ")
-    assert family.rstrip().endswith("Kronecker-structured SBL")
+    assert family.rstrip().endswith("Kronecker SBL")
+    assert {"Kronecker SBL", "greedy", "external", "bounds"} < {*done.output.splitlines()}
+    assert "list of str" in rest
     assert rest.startswith("estimator: He and Joseph, arXiv 2307.14719, AM-KroSBL; needs noise_var")
     assert "crb  bound: Cramér–Rao bound, true support; needs noise_var, true_variance" in rest
     assert "known or estimate" in rest

@@ -61,6 +61,12 @@ def test_every_claim_has_an_interval_without_zero():
             assert claims > 0
 
 
+def test_points_that_stopped_by_themselves_are_told_of():
+    made = study([1.0, 2.0]).assign_attrs(stop='{"targets": []}').assign(asked=0)
+    assert said(made).endswith("as if the number of realizations had been fixed before).")
+    assert said(made.drop_vars("asked")).endswith("(medians, 95 %).")
+
+
 def test_more_is_better_for_rates_and_a_lone_solver_says_nothing():
     made = study([1.0, 1.0])
     made["ser"] = made.ser.assign_attrs(better="higher")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis import describing, intervals
 from pipeline.analysis.cells import axes_of, is_power, labels_of
+from pipeline.analysis.stopped import rule_of
 
 
 def verdict(results: xr.Dataset, found: xr.Dataset) -> str:
@@ -53,10 +54,11 @@ def verdict(results: xr.Dataset, found: xr.Dataset) -> str:
         return f"{by} over {one.solver.item()}{where}"
 
     where = _where(results, rivals, at)
+    how = "medians, 95 %"
+    if rule_of(results) is not None:  # the sign test does not know of looks
+        how += " as if the number of realizations had been fixed before"
     who = f"{best} (not told apart from {level})" if level else best
-    return (
-        f"{who} has the best {measure}{where}: {', '.join(map(margin, extremes))} (medians, 95 %)."
-    )
+    return f"{who} has the best {measure}{where}: {', '.join(map(margin, extremes))} ({how})."
 
 
 def _short(size: float) -> str:

@@ -72,7 +72,7 @@ class Campaign(Table):
     cluster : table
         What a batch system must be told.
     stop : table
-        Until when a point takes realizations; without it, all of them. See docs/precise.md.
+        Until when a point of the grid takes realizations; see docs/precise.md.
     """
 
     campaign: Header

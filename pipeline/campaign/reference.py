@@ -91,7 +91,7 @@ def _fields(found: Any) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
 
 
 def _values(rule: Mapping[str, Any], default: Any) -> str:
-    kind = rule.get("type", type(default)).__name__
+    kind = "list of " * rule.get("listed", False) + rule.get("type", type(default)).__name__
     words = [*rule.get("choices", ()), *rule.get("words", ())] or [kind]
     return " or ".join(words) + (", or one per factor" if rule.get("per_factor") else "")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, StrictBool, model_validator
 
 from pipeline.campaign.blocks import Configuration, canonical, digest
-from pipeline.campaign.settings import Count, Table, Word
+from pipeline.campaign.settings import Count, Label, Table, Word
 from pipeline.scenarios import Measure
 from solvers.registry import suggest
 
@@ -25,27 +25,27 @@ class Target(Table):
     Attributes
     ----------
     measure : str
-        Name of a measure of the scenario, with one value per realization.
+        One of the scenario's.
     statistic : {"median", "mean_db", "share"}
         Median (in dB for mean squared errors); mean of the values in dB; share of the realizations
         in which a solver is worse than the reference by `margin` at least.
-    reference : str
+    reference : str, optional
         Label of the solver whose value in the same realization is subtracted first.
-    solvers : list of str
+    solvers : list of str, optional
         Labels; by default all but the reference and bounds.
     half_width : float
         Half the interval's width that is precise enough: in dB, or in the measure's units; of a
         share, absolute.
     or_sign_known : bool
         Whether it is enough that the interval lies on one side of 0.
-    margin : float
+    margin : float, optional
         Of a share: in dB, or in the measure's units.
     """
 
     measure: Word = "nmse"
     statistic: Literal["median", "mean_db", "share"] = "median"
-    reference: Word | None = None
-    solvers: Annotated[list[Word], Field(min_length=1)] | None = None
+    reference: Label | None = None
+    solvers: Annotated[list[Label], Field(min_length=1)] | None = None
     half_width: Positive
     or_sign_known: StrictBool = False
     margin: Positive | None = None
@@ -67,7 +67,7 @@ class Stop(Table):
 
     Attributes
     ----------
-    minimum : int
+    minimum : int, optional
         Realizations of the first look; by default 100, or 400 with a mean among the targets.
     growth : float
         Of the number of realizations from look to look.
@@ -75,10 +75,10 @@ class Stop(Table):
         Of each interval, at all looks at once.
     scope : {"point", "all"}
         Whether each point stops for itself, or all go on until all are precise.
-    core_hours : float
+    core_hours : float, optional
         Time of solving beyond which no further look is begun.
     target : list of tables
-        What is to be known, and how precisely: tables ``[[stop.target]]``.
+        What is to be known, and how precisely; all of them.
     """
 
     minimum: Count | None = None

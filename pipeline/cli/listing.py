@@ -61,8 +61,10 @@ def solvers(context: click.Context) -> None:
     context.invoke(list_, what="solvers")
 
 
-def _family(kind: type) -> str:
-    """What stands together: the module of a class, in the first words of its docstring."""
+def _family(kind: Any) -> str:
+    """What stands together: a solver's family, or else the first words on a class's module."""
+    if getattr(kind, "family", "other") != "other":
+        return str(kind.family)
     line = (sys.modules[kind.__module__].__doc__ or kind.__module__).splitlines()[0]
     return line.partition(":")[0].rstrip(".")
 

@@ -51,6 +51,7 @@ def summary(
             *pivot(statistics, "median"),
             f"--all has more; it takes a terminal of {width_of(parts[0])} columns.",
             *_reading_lines(results, [statistics]),
+            *stop_parts(results),
         ]
     shown = [statistics]
     others = [  # of mean squared errors, a mean would say little

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pipeline.solving.replaying import Replay
 
-
-def replayed(result: Replay) -> Figure:
+def replayed(result: Any) -> Figure:
     """Draw cost, change and NMSE of one realization per iteration, and its x.
 
     If the solver leaves no trace, only x is drawn.
@@ -25,7 +23,7 @@ def replayed(result: Replay) -> Figure:
     Parameters
     ----------
     result
-        A realization solved again, as `pipeline.replay` gives it.
+        A realization solved again: what `pipeline.replay` gives. Figures stand below what solves.
     """
     with style.rc():
         objective = result.objective or "cost"

@@ -31,7 +31,7 @@ from solvers import Status
 TOLERANCE = 1e-8
 """Relative to the largest value, between hosts or versions of libraries."""
 
-NOT_COMPARED = {"runtime"}
+NOT_COMPARED = {"runtime", "own_seconds"}
 
 
 @dataclasses.dataclass
