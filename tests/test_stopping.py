@@ -504,6 +504,14 @@ def test_bad_targets_are_refused(study, target, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_variant_of_a_swept_solver_may_be_a_target(study):
+    study["solvers"] = {"svd": {"use": "svd_krosbl"}}
+    study["sweep"]["solvers.svd.prune"] = [0.001, 0.01]
+    study["stop"]["target"] = [{"reference": "svd[prune=0.001]", "half_width": 1.0}]
+    [pair] = Request.of(Campaign.from_tables(study), {}).rule.pairs
+    assert pair.solver == "svd[prune=0.01]"
+
+
 @pytest.mark.slow
 def test_kill_9_anywhere(study, tmp_path):
     study["solvers"] = {"svd": {"use": "svd_krosbl"}, "ref": {"use": "oracle_ls"}}
