@@ -187,6 +187,7 @@ def reader(tmp_path, monkeypatch, client):
         "adding-a-figure.md",
         "numbers.md",
         "precise.md",
+        "first-day.md",
     ],
 )
 def test_page_can_be_followed(name, reader):
