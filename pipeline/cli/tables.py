@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.analysis import describing, listings
 from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
-from pipeline.analysis.cells import asked_for, is_power, measures_of
+from pipeline.analysis.cells import asked_for, is_power, measures_of, not_run
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
 from pipeline.analysis.outliers import Worst
 from pipeline.analysis.rankings import ranking_lines
@@ -182,7 +182,7 @@ def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
         lines.append(f"Failed realizations {describing.FAILED_RANKED} in medians and quantiles.")
     if any(bool(one.doubtful.any()) for one in shown):
         lines += caveat_lines(results)
-    undefined, missing = int(statistics.undefined.sum()), int(statistics.missing.sum())
+    undefined, missing = int(statistics.undefined.sum()), int(not_run(results).sum())
     if undefined:
         lines.append(
             f"{undefined} cells ended well, but their {statistics.attrs['measure']} is NaN; "
