@@ -232,6 +232,9 @@ def test_summary_of_an_unfinished_store(store):
     assert done.exit_code == 0, done.output
     assert "3/6" in done.output
     assert "The cube is unfinished: 3 of 24 cells" in done.output
+    done = invoke("summary", store, "--statistic", "median")
+    assert "The cube is unfinished: 3 of 24 cells" in done.output
+    assert "*" not in done.output  # no mean is shown
     found = json.loads(invoke("summary", store, "--json").output)
     assert not found["complete"]
     assert sorted(p["used"] for p in found["common"]) == [3, 3, 6, 6]
