@@ -42,7 +42,8 @@ def test_where_it_is_better_is_said(rival, where):
 
 
 def test_nothing_is_claimed_by_chance():
-    assert said(study([1.0, 1.0])) == "s0 ranks best by medians of nmse on average, but nowhere certainly so."
+    level = "s0 ranks best by medians of nmse on average, but nowhere certainly so."
+    assert said(study([1.0, 1.0])) == level
     assert "nowhere certainly so" in said(study([2.0, 1.0, 4.0]))  # s1 is ahead of it
 
 
