@@ -89,6 +89,7 @@ def summary(
       kronsbl summary results/quickstart --json
     """
     from pipeline.analysis import summarize
+    from pipeline.analysis.summaries import MEANS
     from pipeline.cli import formats, tables
 
     if as_json:
@@ -99,7 +100,7 @@ def summary(
         results, measure = opened(store, **which)
         found = summarize(results, measure)
         if form is None:
-            means = [name for name in tables.MEANS if name == statistic]
+            means = [name for name in MEANS if name == statistic]
             lines = tables.reading_lines(results, [found], means)
             show(terminal(), *tables.pivot(found, statistic or "median"), *lines)
         else:
