@@ -29,13 +29,13 @@ A scaling study, whose sizes move together, with three configurations of one sol
 snr_db = [10, 20]
 "solvers.svd.prune" = [1e-4, 1e-3, 1e-2]   # svd[prune=0.0001], svd[prune=0.001], svd[prune=0.01]
 
-[sweep.size]                               # the axis `size` has the places 8x8x8 and 12x12x12
+[sweep.scale]                              # the axis `scale` has the places 8x8x8 and 12x12x12
 dims = [[8, 8, 8], [12, 12, 12]]
 measurements = [[6, 6, 6], [8, 8, 8]]
 ```
 
-On the command line a point of it is `--snr_db 10 --size 8x8x8`, and in a cube
-`ds.sel(snr_db=10, size="8x8x8")`; `ds["size"].attrs["settings"]` says what the places stand for.
+On the command line a point of it is `--snr_db 10 --scale 8x8x8`, and in a cube
+`ds.sel(snr_db=10, scale="8x8x8")`; `ds["scale"].attrs["settings"]` says what the places stand for.
 """
 
 

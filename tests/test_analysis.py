@@ -261,6 +261,8 @@ def test_bad_input_names_what_there_is():
         summarize(ds, cells="some")
     with pytest.raises(InputError, match="not a result cube"):
         summarize(xr.Dataset({"nmse": ("x", [1.0])}))
+    with pytest.raises(InputError, match="its dimensions are snr_db, realization; one value stays"):
+        summarize(ds.sel(solver="s0"))
     with pytest.raises(InputError, match="holds no cells"):
         summarize(ds.isel(realization=slice(0)))
     with pytest.raises(InputError, match="no solver 's9' in this cube; it has s0, s1, s2"):

@@ -14,6 +14,7 @@ from pipeline.cli.base import point_of
 from pipeline.errors import InputError
 from solvers import Status
 from tests.cubes import cube
+from tests.test_analysis import bounded
 
 
 @settings(max_examples=15)
@@ -96,6 +97,12 @@ def test_more_is_better_for_some_measures():
 def test_no_such_solver(labels):
     with pytest.raises(InputError, match="no solver 's9' in this cube; it has s0, s1, s2"):
         worst(cube(), *labels)
+
+
+@pytest.mark.parametrize("labels", [("crb", None), ("svd", "crb")])
+def test_a_bound_has_no_worst_realization(labels):
+    with pytest.raises(InputError, match="crb is a bound, on means only"):
+        worst(bounded(), *labels)
 
 
 def test_one_value_per_realization_is_needed():

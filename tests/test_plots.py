@@ -203,6 +203,13 @@ def test_bounds_are_dashed_and_drawn_with_means_only():
     assert "not on medians): crb" in texts(plots.draw(cube))
 
 
+@pytest.mark.parametrize(("statistic", "shown"), [("median", 2), ("mean", 3)])
+def test_a_heat_map_of_a_cube_with_bounds(statistic, shown):
+    cube = xr.concat([bounded(), bounded()], xr.Variable("sparsity", [1, 2]), data_vars="all")
+    maps = kinds.create("heatmap", statistic=statistic).describe(cube).panels
+    assert [panel.title for panel in maps] == ["svd", "oracle", "crb"][:shown]
+
+
 def test_no_figure_profits_from_failures():
     cube = picky()
     for statistic in ("median", "mean"):

@@ -57,6 +57,14 @@ def test_nothing_to_do_is_one_line():
     assert file.getvalue() == "24/24 cells, – cells/s\n"
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_labels_of_swept_options_keep_their_brackets(is_terminal):
+    file, farthest = io.StringIO(), "median nmse, am[prune=0.01] - svd: ±0.7 of 0.2"
+    with progress.shown(Console(file=file, force_terminal=is_terminal, width=200)) as update:
+        update(Counts(total=24, before=24, points=2, farthest=farthest))
+    assert farthest in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
+
+
 def test_terminal_gets_a_bar():
     file = io.StringIO()
     with progress.shown(Console(file=file, force_terminal=True, width=120)) as update:

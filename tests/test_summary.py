@@ -202,6 +202,17 @@ def test_bounds_have_a_table_of_gaps():
     assert ["crb", "svd", "0", "150", "6.02", "[6.02,", "6.02]"] in [row[:7] for row in rows]
 
 
+def test_a_bound_that_has_not_begun_is_missing_and_no_row():
+    ds = bounded()
+    ds["status"][2] = Status.NOT_RUN
+    ds["status"][0, 1] = Status.NOT_RUN
+    ds["nmse"] = ds.nmse.where(ds.status != Status.NOT_RUN)
+    text = shown(tables.summary(ds, "nmse"))
+    assert "The cube is unfinished: 450 of 900 cells" in text
+    assert text.count("0/150") == 2  # of nmse, and of the other measures
+    assert "crb" not in text
+
+
 def test_summary_for_programs(store):
     found = json.loads(invoke("summary", store, "--json").output)
     assert found["complete"]
@@ -221,6 +232,9 @@ def test_summary_of_an_unfinished_store(store):
     assert done.exit_code == 0, done.output
     assert "3/6" in done.output
     assert "The cube is unfinished: 3 of 24 cells" in done.output
+    done = invoke("summary", store, "--statistic", "median")
+    assert "The cube is unfinished: 3 of 24 cells" in done.output
+    assert "*" not in done.output  # no mean is shown
     found = json.loads(invoke("summary", store, "--json").output)
     assert not found["complete"]
     assert sorted(p["used"] for p in found["common"]) == [3, 3, 6, 6]

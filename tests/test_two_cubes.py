@@ -152,6 +152,10 @@ def test_two_stores_on_the_command_line(tiny, tmp_path, client):
         "points"
     ]
     assert [(one["solver"], one["tied"]) for one in points] == [("oracle", 1.0)] * 2
+    assert "in one of the two only" not in done.output
+    del tiny["solvers"]["svd"]
+    pipeline.run(Campaign.from_tables(tiny), tmp_path / "fewer", client)
+    assert invoke("compare", stores[0], tmp_path / "fewer").output.endswith("two only: svd\n")
     for words in ((stores[0],), (*stores, "--reference", "svd"), (*stores, stores[0])):
         done = invoke("compare", *words)
         assert done.exit_code == 2

@@ -38,9 +38,13 @@ def is_power(measure: str) -> bool:
 def check(results: xr.Dataset, *measures: str) -> None:
     """Raise InputError where a dataset is no cube, holds no cells, or lacks a measure."""
     if "status" not in results or not {"solver", "realization"} <= set(results.status.dims):
+        got = f"got {', '.join(map(str, results)) or 'nothing'}"
+        if "status" in results:
+            got = f"its dimensions are {', '.join(map(str, results.status.dims)) or 'none'}; one "
+            got += 'value stays one where it is selected by a list, as in sel(solver=["svd"])'
         raise InputError(
             "not a result cube: expected a dataset with a status over solver and realization, "
-            f"as pipeline.open_results gives it; got {', '.join(map(str, results)) or 'nothing'}"
+            f"as pipeline.open_results gives it; {got}"
         )
     if results.status.size == 0:
         raise InputError(f"this cube holds no cells: its sizes are {dict(results.status.sizes)}")

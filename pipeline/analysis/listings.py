@@ -159,7 +159,7 @@ def of_statistics(
 def of_means(results: xr.Dataset, statistics: xr.Dataset, measures: list[str]) -> Any:
     """Means of measures of a cube, joined to a summary's numbers of cells, and their columns."""
     counts = statistics[["used", "cells", "missing", "failed"]]
-    found = counts.merge(means_of(results, measures))
+    found = counts.merge(means_of(results, measures), join="left")  # silent bounds have no counts
     return found, counted(found) | {m: interval(m, "{:.3g}".format) for m in measures}
 
 

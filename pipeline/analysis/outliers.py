@@ -106,6 +106,8 @@ def worst(
     check(results, measure)
     known = labels_of(results, "estimator", "oracle")
     for label in (solver, *filter(None, [against])):
+        if label in labels_of(results, "bound"):
+            raise InputError(f"{label} is a bound, on means only: no realization is its worst")
         if label not in known:
             raise InputError(f"no solver {label!r} in this cube; it has {', '.join(known)}")
     if set(results[measure].dims) != set(results.status.dims):

@@ -39,7 +39,7 @@ def verdict(results: xr.Dataset, found: xr.Dataset) -> str:
     rivals, ahead, told = rivals.isel(solver=apart), ahead[apart], told[apart]
     at = np.flatnonzero((told & (ahead > 0)).all("solver"))
     if not (len(at) and apart.any()):
-        return f"By {measure} no solver is certainly better than all others anywhere."
+        return f"{best} ranks best by medians of {measure} on average, but nowhere certainly so."
     nearest = ahead.min("solver").values[at]
     extremes = dict.fromkeys([at[np.argmin(nearest)], at[np.argmax(nearest)]])
     unit = " dB" if is_power(measure) else ""

@@ -89,6 +89,7 @@ def summary(
       kronsbl summary results/quickstart --json
     """
     from pipeline.analysis import summarize
+    from pipeline.analysis.summaries import MEANS
     from pipeline.cli import formats, tables
 
     if as_json:
@@ -96,9 +97,12 @@ def summary(
     elif form is None and statistic is None:
         show_summary(terminal(), store, wide=wide, **which)
     else:
-        found = summarize(*opened(store, **which))
+        results, measure = opened(store, **which)
+        found = summarize(results, measure)
         if form is None:
-            show(terminal(), *tables.pivot(found, statistic or "median"))
+            means = [name for name in MEANS if name == statistic]
+            lines = tables.reading_lines(results, [found], means)
+            show(terminal(), *tables.pivot(found, statistic or "median"), *lines)
         else:
             click.echo(
                 formats.written(form, found, tables.listed(found, statistic, tables.ALL_ROWS))
@@ -215,6 +219,8 @@ def compare(
             parts.append(f"the {name}: {path}, commit {commit}")
         statistics = analysis.compare(results, before, measure)
         parts += tables.comparison(results, statistics)
+        alone = sorted({*map(str, before.solver.values)} ^ {*map(str, results.solver.values)})
+        parts += [f"in one of the two only: {', '.join(alone)}"] if alone else []
     elif reference in labels_of(results, "bound") and (gaps := analysis.gaps(results, measure)):
         statistics = gaps.sel(bound=[reference]).assign_attrs(reference=reference)
         parts += tables.gap_parts(statistics)

@@ -95,7 +95,7 @@ def _bar(console: Console) -> Iterator[Callback]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cells{task.fields[more]}"),
+        TextColumn("cells{task.fields[more]}", markup=False),
         TextColumn("[red]{task.fields[failed]}"),
     )
     clock = _Clock()
@@ -127,8 +127,8 @@ def _lines(console: Console) -> Iterator[Callback]:
         line = _line(counts, clock(counts))
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last, shown = time.monotonic(), line
-            console.print(line, highlight=False)
+            console.out(line, highlight=False)
 
     yield update
     if line != shown:
-        console.print(line, highlight=False)
+        console.out(line, highlight=False)

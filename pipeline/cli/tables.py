@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.analysis import describing, listings
 from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
-from pipeline.analysis.cells import asked_for, is_power, measures_of
+from pipeline.analysis.cells import asked_for, is_power, measures_of, not_run
 from pipeline.analysis.listings import DOUBTFUL, INTERVAL, Column, Field, Row, number, texted
 from pipeline.analysis.outliers import Worst
 from pipeline.analysis.rankings import ranking_lines
@@ -50,7 +50,7 @@ def summary(
         return [
             *pivot(statistics, "median"),
             f"--all has more; it takes a terminal of {width_of(parts[0])} columns.",
-            *_reading_lines(results, [statistics]),
+            *reading_lines(results, [statistics], []),
             *stop_parts(results),
         ]
     shown = [statistics]
@@ -75,7 +75,7 @@ def summary(
             *_table(shared, listings.of_statistics(shared, ("median", "mean", "db_mean"))),
             *ranking_lines(statistics, shared),
         ]
-    parts += _reading_lines(results, shown)
+    parts += reading_lines(results, shown)
     parts += stop_parts(results)
     to_bounds = gaps(results, measure)
     if to_bounds is not None:
@@ -173,16 +173,18 @@ def latency_table(statistics: xr.Dataset) -> Table:
     return table
 
 
-def _reading_lines(results: xr.Dataset, shown: list[xr.Dataset]) -> list[str]:
-    """Lines that explain the marks, and say what is missing."""
+def reading_lines(
+    results: xr.Dataset, shown: list[xr.Dataset], means: Sequence[str] = MEANS
+) -> list[str]:
+    """Lines that explain the marks, those of such means as well, and say what is missing."""
     statistics, lines = shown[0], []
-    if any(bool(one[f"{name}_marked"].any()) for one in shown for name in MEANS):
+    if any(bool(one[f"{name}_marked"].any()) for one in shown for name in means):
         lines.append(f"* {describing.MARKED}. Read the median.")
     if bool(statistics.failed.any()):
         lines.append(f"Failed realizations {describing.FAILED_RANKED} in medians and quantiles.")
     if any(bool(one.doubtful.any()) for one in shown):
         lines += caveat_lines(results)
-    undefined, missing = int(statistics.undefined.sum()), int(statistics.missing.sum())
+    undefined, missing = int(statistics.undefined.sum()), int(not_run(results).sum())
     if undefined:
         lines.append(
             f"{undefined} cells ended well, but their {statistics.attrs['measure']} is NaN; "

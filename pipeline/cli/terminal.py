@@ -100,10 +100,10 @@ def status_table(state: StoreState) -> Table:
 
 def stop_lines(state: StoreState) -> Iterator[str]:
     """How far points are that stop by themselves, those that have not stopped first."""
+    words, goes_on = {"none": "no look complete"}, ("none", "interrupted")
     reasons = Counter(point.reason for point in state.points)
-    goes_on = ("none", "interrupted")
     stopped = sum(n for reason, n in reasons.items() if reason not in goes_on)
-    said = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+    said = ", ".join(f"{n} {words.get(reason, reason)}" for reason, n in sorted(reasons.items()))
     yield f"stopped: {stopped} of {len(state.points)} points ({said})"
     points = sorted(state.points, key=lambda point: point.reason not in goes_on)
     for point in points[:REASONS_SHOWN]:
@@ -112,7 +112,8 @@ def stop_lines(state: StoreState) -> Iterator[str]:
             f"{pair} ±{'∞' if half is None else format(half, '.3g')} of {target:g}"
             for pair, (half, target) in point.half_widths.items()
         )
-        where = [at, f"{point.asked} of {point.maximum} realizations", point.reason, widths]
+        where = [at, f"{point.asked} of {point.maximum} realizations"]
+        where += [words.get(point.reason, point.reason), widths]
         yield f"  {', '.join(filter(None, where))}"
 
 

@@ -56,7 +56,7 @@ class Heatmap(MeasureKind):
             for a in x.values
         ]
         maps = []
-        for label in map(str, results.solver.values):
+        for label in map(str, summary.solver.values):  # without bounds, where these have none
             rows = [b.sel(solver=label).transpose(y.name, x.name).values for b in bounds]
             texts = _texts(*rows, decibels=decibels)
             said = [
