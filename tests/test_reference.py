@@ -91,7 +91,8 @@ def test_what_stands_as_a_comment_is_the_default():
 
 def test_init_writes_a_file_once(tmp_path):
     path = tmp_path / "a.toml"
-    assert invoke("init", "a", "-o", path, "--solvers", "omp, crb").output == f"{path}\n"
+    assert invoke("init", "a.toml", "-o", path, "--solvers", "omp, crb").output == f"{path}\n"
+    assert 'name = "a"' in path.read_text()
     assert list(Campaign.load(path).solvers) == ["omp", "crb"]
     for words, message in (
         (("init", "a", "-o", path), "File exists; nothing was written"),

@@ -103,6 +103,7 @@ def init(name: str, scenario: str, solvers: str, output: Path | None, schema: bo
     if schema:
         click.echo(json.dumps(reference.schema(), indent=2))
         return
+    name = name.removesuffix(".toml")
     path = output or Path(f"{name}.toml")
     text = reference.starter(name, scenario, [word.strip() for word in solvers.split(",")])
     try:
