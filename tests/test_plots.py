@@ -523,6 +523,7 @@ def test_an_snr_of_infinity_has_a_place_beyond_the_others():
 
     assert scales.places(np.array([5.0, np.inf, 25.0, 15.0])).tolist() == [5, 35, 25, 15]
     assert scales.places(np.array([5.0, np.inf])).tolist() == [5, 6]
+    assert scales.places(np.array([-np.inf, 0.0, 10.0])).tolist() == [-10, 0, 10]
     assert scales.places(np.array([5, 15])).tolist() == [5, 15]
 
 

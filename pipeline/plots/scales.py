@@ -31,15 +31,15 @@ def evenly_spaced_in_log(values: Sequence[Any] | NDArray[Any]) -> bool:
 def places(values: NDArray[Any]) -> NDArray[Any]:
     """Positions of a swept parameter's values on an axis: themselves, and infinity beyond them.
 
-    An SNR of infinity is a step further than the largest, the steps being as wide as they are on
-    average.
+    An SNR of infinity is a step further than the largest, one of minus infinity a step below the
+    least, the steps being as wide as they are on average.
     """
     finite = np.isfinite(values.astype(float))
     if finite.all() or not finite.any():
         return values
-    last, span = values[finite].max(), np.ptp(values[finite])
-    step = span / max(finite.sum() - 1, 1) or 1.0
-    return np.where(finite, values, last + step)
+    least, last = values[finite].min(), values[finite].max()
+    step = (last - least) / max(finite.sum() - 1, 1) or 1.0
+    return np.clip(values, least - step, last + step)
 
 
 def wants_log(values: Any, better: str = "lower") -> bool:
