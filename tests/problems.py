@@ -93,3 +93,9 @@ def reviewers_case(name):
         case = {key.removeprefix(f"{name}_"): golden[key] for key in golden if key.startswith(name)}
     factors = [case[f"A{i}"] for i in (1, 2, 3) if f"A{i}" in case]
     return solvers.Problem(case["y"][None], factors, case["noise_var"].reshape(1)), case
+
+
+def assert_close(found, expected, tolerance=1e-8):
+    """Arrays of one size differ by no more than a share of the norm of what is expected."""
+    error = np.linalg.norm(found.reshape(-1) - expected.reshape(-1))
+    assert error <= tolerance * np.linalg.norm(expected)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import solvers
 from pipeline.scenarios.irs_mimo import IrsMimo
 from solvers.kron import kron_apply
-from tests.test_decomposition import assert_close
+from tests.problems import assert_close
 
 SEED = 8
 PLAIN = IrsMimo(

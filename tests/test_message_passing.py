@@ -6,14 +6,9 @@ import pytest
 import solvers
 from solvers import Problem, Status
 from tests import textbook
-from tests.problems import reviewers_case, sparse_problem
+from tests.problems import assert_close, reviewers_case, sparse_problem
 
 SHAPES = [((4, 5, 6), (6, 6, 6)), ((6, 5), (8, 4)), ((8,), (12,)), ((3, 2, 3, 4), (4, 3, 3, 4))]
-
-
-def assert_close(found, expected, tolerance=1e-8):
-    error = np.linalg.norm(found.reshape(-1) - expected.reshape(-1))
-    assert error <= tolerance * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("shared", [False, True])

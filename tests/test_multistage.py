@@ -7,15 +7,10 @@ import solvers
 from solvers import Problem
 from solvers.msbl import MSBL
 from tests import textbook
-from tests.problems import normal, reviewers_case, sparse_problem
+from tests.problems import assert_close, normal, reviewers_case, sparse_problem
 from tests.textbook import kron_all
 
 SHAPES = [((4, 5, 6), (6, 6, 6)), ((6, 5), (8, 5)), ((8,), (12,)), ((3, 2, 3, 4), (4, 3, 3, 4))]
-
-
-def assert_close(found, expected, tolerance=1e-8):
-    error = np.linalg.norm(found.reshape(-1) - expected.reshape(-1))
-    assert error <= tolerance * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("complex_valued", [False, True])

@@ -196,7 +196,12 @@ class IrsMimo(Scenario[ChannelTruth]):
     @property
     def _on_grid(self) -> bool:
         """Whether angles lie on the grid of the dictionary."""
-        return self.off_grid == 0 and self.assumed_grid in (None, self.grid)
+        return self.off_grid == 0 and self._angles == self.grid
+
+    @property
+    def _angles(self) -> int:
+        """Angles per factor of the dictionary."""
+        return self.assumed_grid or self.grid
 
     @property
     def _ideal_surface(self) -> bool:
@@ -302,13 +307,13 @@ class IrsMimo(Scenario[ChannelTruth]):
     @property
     def _dictionary(self) -> tuple[Array, Array]:
         """Steering vectors of UE, conjugated, and BS on the grid that is assumed."""
-        grid = self.assumed_grid or self.grid
-        return steering(self.ue_antennas, grid).conj(), steering(self.bs_antennas, grid)
+        ue, bs = (steering(n, self._angles) for n in (self.ue_antennas, self.bs_antennas))
+        return ue.conj(), bs
 
     def _factors(self, patterns: Array, pilots: Array) -> tuple[Array, ...]:
         """Factors of the dictionary; the IRS's distinct columns are exp(−2πjma/G)/IRS."""
-        grid, (ue, bs) = self.assumed_grid or self.grid, self._dictionary
-        turns = np.outer(np.arange(self.irs_elements), np.arange(grid)) / grid
+        ue, bs = self._dictionary
+        turns = np.outer(np.arange(self.irs_elements), np.arange(self._angles)) / self._angles
         seen = patterns @ (np.exp(-2j * np.pi * turns) / self.irs_elements)
         return seen, pilots @ ue, bs
 
@@ -349,10 +354,10 @@ class IrsMimo(Scenario[ChannelTruth]):
         """
         if not (self._on_grid and self._ideal_surface):
             return None
-        power = np.linalg.norm(truth.channel, axis=(2, 3)) ** 2
+        power, steered = np.linalg.norm(truth.channel, axis=(2, 3)) ** 2, self._dictionary
         return [
             ErrorForm(
-                (problem.factors[0][..., q : q + 1, :], *self._dictionary),
+                (problem.factors[0][..., q : q + 1, :], *steered),
                 1.0 / (power.shape[1] * power[:, q]),
             )
             for q in range(power.shape[1])
