@@ -9,6 +9,7 @@ import pipeline
 from pipeline import Campaign, Store
 from pipeline.cli import terminal
 from pipeline.driver import calibration
+from tests.conftest import block_files
 from tests.troublemakers import plain_estimate
 
 
@@ -89,7 +90,7 @@ def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):
     assert before.core_seconds > 0
     result = pipeline.run(campaign, store, client)
     assert result.counts.total == before.cells
-    on_disk = sum(e.stat().st_size for e in Store.open(store).block_files())
+    on_disk = sum(path.stat().st_size for path in block_files(Store.open(store)))
     assert before.store_bytes == pytest.approx(on_disk, rel=0.3)
     assert pipeline.plan(campaign, store).core_seconds == 0
 

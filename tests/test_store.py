@@ -77,7 +77,7 @@ def test_another_block_under_that_name_is_noticed(store, campaign):
     path.write_bytes(store.block_path(one.files[-1]).read_bytes())
     with pytest.raises(DamagedBlock, match="holds another block"):
         store.read(other.configuration, other.index)
-    assert read_block(path).meta
+    assert read_block(store.file(other.files[-1])).meta
 
 
 def test_a_block_of_the_wrong_length_is_noticed(store, campaign):
@@ -149,11 +149,11 @@ def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
 def test_requests_are_numbered_and_repeated_ones_left_out(store, tiny, campaign):
     store.add_request(Request.of(campaign, {"git": "abc"}))
     store.add_request(Request.of(campaign, {"git": "abc", "pid": 7}))
-    assert [p.name for p in store.requests()] == ["0001.toml"]
+    assert store.requests() == ["requests/0001.toml"]
     tiny["campaign"]["realizations"] = 9
     more = Campaign.from_tables(tiny)
     store.add_request(Request.of(more, {"git": "abc"}))
-    assert [p.name for p in store.requests()] == ["0001.toml", "0002.toml"]
+    assert store.requests() == ["requests/0001.toml", "requests/0002.toml"]
     assert store.last_request().campaign() == more
     store.add_request(Request.of(more, {"git": "def"}))
     assert len(store.requests()) == 3
@@ -169,7 +169,7 @@ def test_solver_options_are_in_the_block(store, campaign):
         block.configuration.solver
     )
     with pytest.raises(DamagedBlock):
-        read_block(store.block_path(block.files[-1]), spec="something else")
+        read_block(store.file(block.files[-1]), spec="something else")
 
 
 ODD_NAMES = ["a::b", "with space", "Grüße", "#1%20:$HOME", "-q", "two\nlines", "x" * 200]

@@ -18,7 +18,7 @@ from pipeline.cluster import check_cluster, check_workers, connect, workers_at_w
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
-from pipeline.errors import ClusterLost, InputError
+from pipeline.errors import ClusterLost, InputError, in_one_line
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
@@ -39,6 +39,9 @@ log = logging.getLogger("kronsbl")
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result: it is broken or
 misconfigured, and a large campaign would spend its core-hours on failures."""
+
+LOOSE_IN_A_RUN = 20_000
+"""Blocks after which a run packs what is loose: file systems count files as well as bytes."""
 
 SECONDS_BETWEEN_LINES = 60.0
 """Of the log in the store."""
@@ -255,7 +258,7 @@ class _Computing:
         self._stages = stages
         self.counts = Counts()
         self.stopped: dict[str, str] = {}
-        self._blocks, self._good = Counter[str](), Counter[str]()
+        self._blocks, self._good, self._loose = Counter[str](), Counter[str](), 0
         self.log, self._logged = RunLog(store.path), 0.0
         self._count(pending)
         self._progress(self.counts)
@@ -276,7 +279,7 @@ class _Computing:
                 mark.unlink(missing_ok=True)  # of a run that was killed
         with Heartbeat(self._store.path) as heartbeat:
             self._queue = Queue(
-                self._store.path.resolve(),
+                Store(self._store.path.resolve()),  # workers may be in another folder
                 [(part.configuration, part.todo) for part in self._pending],
                 sum(client.nthreads().values()),
                 limit=limit,
@@ -315,6 +318,9 @@ class _Computing:
         if result.failed:
             self.log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
         self._blocks[label] += result.blocks
+        self._loose += result.blocks
+        if self._loose >= LOOSE_IN_A_RUN:
+            self._pack()
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, result.message)
@@ -323,6 +329,14 @@ class _Computing:
         else:
             self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
+
+    def _pack(self) -> None:
+        """Pack what is loose; a disk without the room for it ends the run elsewhere, or never."""
+        self._loose = 0
+        try:
+            self._store.tidy()
+        except OSError as error:
+            self.log.say(f"blocks could not be packed: {in_one_line(error)}")
 
     def _go_on(self, more: list[PendingBlocks[SolvableConfiguration]]) -> bool:
         """Queue what is asked for after a look; False where nothing of it is to do."""
