@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +46,7 @@ class PackedFiles:
 
     def __init__(self, folder: Path) -> None:
         self._loose, self._path = LocalFiles(folder), LocalFiles(folder).path
+        self._packs = str(folder / FOLDER)
         self._stamp: tuple[int, ...] = ()
         self._known: dict[str, Pack] = {}
 
@@ -53,19 +55,25 @@ class PackedFiles:
     def packs(self, *, anew: bool = False) -> Sequence[Pack]:
         """The packs that are there, oldest first."""
         try:
-            about = os.stat(self._path(FOLDER))
+            about = os.stat(self._packs)
         except FileNotFoundError:
             return []
         stamp = (about.st_dev, about.st_ino, about.st_mtime_ns)
         if anew or stamp != self._stamp:
-            found = dict[str, Pack]()
-            for path in files.numbered(self._path(FOLDER), SUFFIX):
-                with contextlib.suppress(FileNotFoundError):  # merged with others meanwhile
-                    about = path.lstat()
-                    key = f"{path} {about.st_ino} {about.st_mtime_ns} {about.st_size}"
-                    found[key] = self._known.get(key) or Pack(path, self._identity())
+            found: dict[str, Pack] | None = None
+            while found is None:
+                with contextlib.suppress(FileNotFoundError):  # one was merged with others meanwhile
+                    found = self._opened()
             self._stamp, self._known = stamp, found
         return list(self._known.values())
+
+    def _opened(self) -> dict[str, Pack]:
+        found = {}
+        for path in files.numbered(self._path(FOLDER), SUFFIX):
+            about = path.lstat()
+            key = f"{path} {about.st_ino} {about.st_mtime_ns} {about.st_size}"
+            found[key] = self._known.get(key) or Pack(path, self._identity())
+        return found
 
     def troubles(self) -> Sequence[str]:
         """What is wrong with packs."""
@@ -77,10 +85,10 @@ class PackedFiles:
         frozen = [tables.get(name) for name in ("name", "scenario", "seed", "batch")]
         return digest(canonical(frozen)).encode()[:8]
 
-    def _newest(self, name: str) -> tuple[Place, Pack] | None:
+    def _newest(self, name: str, packs: Sequence[Pack]) -> tuple[Place, Pack] | None:
         """The record of that name that counts, which may say that it is gone."""
         number, newest = hash_of(name), None
-        for pack in self.packs() if name.startswith(PACKED) else ():
+        for pack in packs:
             place = pack.find(number)
             if place is not None and (newest is None or place >= newest[0]):
                 newest = place, pack
@@ -88,13 +96,13 @@ class PackedFiles:
 
     def _packed(self, name: str) -> tuple[Place, Pack] | None:
         """The record of an object that is there."""
-        found = self._newest(name)
+        found = self._newest(name, self.packs()) if name.startswith(PACKED) else None
         gone = found is None or not found[0].size or name + GONE in self._loose
         return None if gone else found
 
     def get(self, name: str) -> bytes:
         """See `Objects.get`."""
-        for anew in (False, True):
+        for anew in (False, True, True):
             with contextlib.suppress(FileNotFoundError):
                 return self._loose.get(name)
             self.packs(anew=anew)
@@ -108,17 +116,27 @@ class PackedFiles:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """See `Objects.list`."""
-        loose = set(self._loose.list(prefix))  # first: what leaves is in a pack by then
+        loose, packed = set[str](), None
+        while packed is None:
+            loose = set(self._loose.list(prefix))  # first: what leaves is in a pack by then
+            with contextlib.suppress(FileNotFoundError):  # a pack, merged with others meanwhile
+                packed = self._names(prefix)
         gone = {name.removesuffix(GONE) for name in loose if name.endswith(GONE)}
-        loose = {name for name in loose if not name.endswith(GONE)}
-        packed = set[str]()
-        for pack in self.packs(anew=True) if prefix.startswith(PACKED) or not prefix else ():
-            names = pack.names()
-            packed.update(names)
-            if pack.says_gone:
-                gone.update(name for name in names if self._packed(name) is None)
+        loose = {n for n in loose if not (n.endswith(GONE) or n.startswith(f"{FOLDER}/"))}
         yield from loose
-        yield from (n for n in packed - loose - gone if n.startswith(prefix))
+        yield from packed - loose - gone
+
+    def _names(self, prefix: str) -> set[str]:
+        """Names of the objects in packs that begin so."""
+        found = set[str]()
+        packs = self.packs(anew=True) if prefix.startswith(PACKED) or not prefix else ()
+        for pack in packs:
+            found.update(pack.names())
+        for pack in packs:
+            if pack.says_gone:
+                newest = {name: self._newest(name, packs) for name in pack.names()}
+                found -= {name for name, at in newest.items() if at and not at[0].size}
+        return {name for name in found if name.startswith(prefix)}
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -146,9 +164,10 @@ class PackedFiles:
         with self._alone() as alone:
             for names in self._write(self._records(loose, seen)) if alone else ():
                 count += len(names)
-                for name in names:
-                    self._remove(name + GONE, seen)
-                    self._remove(name, seen)
+                unique = files.temporary_beside(self._path("packed")).name[1:]
+                for file in (file for name in names for file in (name + GONE, name)):
+                    if file in seen:
+                        self._remove(file, seen, unique)
         for shelf in self._path("blocks").glob("[0-9a-f]*"):
             with contextlib.suppress(OSError):  # not empty
                 shelf.rmdir()
@@ -158,31 +177,33 @@ class PackedFiles:
         self, loose: Sequence[str], seen: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[str, int, bytes]]:
         """Yield name, time and data of loose files, and note which files these were."""
-        listed = set(loose)
+        listed, root, packs = set(loose), f"{self._path('')}/", self.packs(anew=True)
         for name in dict.fromkeys(name.removesuffix(GONE) for name in loose):
-            with contextlib.suppress(FileNotFoundError, ValueError):
+            data, written = b"", -1
+            with contextlib.suppress(FileNotFoundError):
                 for file in listed & {name, name + GONE}:
-                    about = os.lstat(self._path(file))
+                    about = os.lstat(root + file)
+                    written = max(written, about.st_mtime_ns)
                     seen[file] = about.st_ino, about.st_mtime_ns
-                data = self._loose.get(name) if name in listed else b""
+                    if file == name and stat.S_ISREG(about.st_mode):
+                        with open(root + name, "rb", buffering=0) as opened:
+                            data = opened.read()
                 # What is loose is newer than what is packed, whatever the clocks of writers say.
-                before = found[0].time if (found := self._newest(name)) else -1
+                before = found[0].time if (found := self._newest(name, packs)) else -1
                 if data or name not in listed:  # without bytes it is damaged, and says nothing
-                    yield name, max(about.st_mtime_ns, before + 1), data
+                    yield name, max(written, before + 1), data
 
-    def _remove(self, name: str, seen: dict[str, tuple[int, int]]) -> None:
+    def _remove(self, name: str, seen: dict[str, tuple[int, int]], unique: str) -> None:
         """Remove a loose file, unless it has been replaced since it was read."""
-        if name not in seen:
-            return
-        path = self._path(name)
+        path = f"{self._path('')}/{name}"
         # Looked at under a name that nobody writes to, since another may replace it any time.
-        aside = files.temporary_beside(path)
+        aside = f"{path[: path.rindex('/')]}/.{unique}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, aside)
             about = os.lstat(aside)
             if (about.st_ino, about.st_mtime_ns) != seen[name]:
-                files.take_name(aside, path)
-            aside.unlink(missing_ok=True)
+                files.take_name(Path(aside), Path(path))
+            os.unlink(aside)
 
     def _write(self, records: Iterable[tuple[str, int, bytes]]) -> Iterator[Sequence[str]]:
         """Write packs; yield the names in each once it is durable, read back, and has its name."""
@@ -245,7 +266,7 @@ class PackedFiles:
         """Yield the records of packs that count; those that say gone where others are left."""
         for pack in packs:
             for name, place in zip(pack.names(), pack.places(), strict=True):
-                if self._newest(name) == (place, pack) and (place.size or gone):
+                if self._newest(name, self.packs()) == (place, pack) and (place.size or gone):
                     try:
                         yield name, place.time, pack.get(name, place.start)
                     except ValueError as error:
