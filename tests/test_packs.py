@@ -111,7 +111,7 @@ def test_packed_files_are_a_dictionary(tmp_path_factory, steps):
         elif what == "pack":
             found.pack()
         elif what == "merge":
-            found.merge()
+            found.pack(merge=True)
         elif what == "reopen":
             found = PackedFiles(path)
         elif (path / name).exists():
@@ -153,9 +153,9 @@ def test_small_packs_become_one(tmp_path):
         objects.pack()
     objects.delete(NAMES[1])
     del held[NAMES[1]]
-    objects.merge()
+    objects.pack(merge=True)
     objects.pack()
-    objects.merge()
+    objects.pack(merge=True)
     assert len(objects.packs()) == 1
     assert {name: objects.get(name) for name in objects.list("blocks/")} == held
 
@@ -199,7 +199,7 @@ def test_readers_beside_packers_miss_nothing(tmp_path):
         for name, data in held.items():
             objects.put(name, data)
         objects.pack()
-        objects.merge()
+        objects.pack(merge=True)
     over.set()
     for reader in readers:
         reader.join()
@@ -253,7 +253,7 @@ def test_damage_to_a_pack_is_never_another_object(tmp_path):
                 assert found == held[name]
         unnoticed += not (troubles or lost or changed == data)
         if troubles:
-            objects.merge()
+            objects.pack(merge=True)
             again = PackedFiles(tmp_path)
             assert not again.troubles()
             assert all(again.get(name) == held[name] for name in again.list("blocks/"))
@@ -417,7 +417,7 @@ packs.CLAIM_SECONDS, packs.PACK_BYTES = 0.02, 20_000
 objects = packs.PackedFiles(Path(sys.argv[1]))
 while True:
     objects.pack()
-    objects.merge()
+    objects.pack(merge=True)
 """
 
 

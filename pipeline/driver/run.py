@@ -18,7 +18,7 @@ from pipeline.cluster import check_cluster, check_workers, connect, workers_at_w
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
-from pipeline.errors import ClusterLost, InputError, in_one_line
+from pipeline.errors import ClusterLost, in_one_line
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
@@ -27,6 +27,7 @@ from pipeline.html import Shown
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
+from pipeline.store.folder import LOOSE_IN_A_RUN
 from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
 from pipeline.store.run_log import RunLog
@@ -39,9 +40,6 @@ log = logging.getLogger("kronsbl")
 EARLY_BLOCKS = 3
 """A solver is stopped when so many first blocks of it have no cell with a result: it is broken or
 misconfigured, and a large campaign would spend its core-hours on failures."""
-
-LOOSE_IN_A_RUN = 20_000
-"""Blocks after which a run packs what is loose: file systems count files as well as bytes."""
 
 SECONDS_BETWEEN_LINES = 60.0
 """Of the log in the store."""
@@ -187,10 +185,7 @@ def run(
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
-    if client is None:
-        check_cluster(cluster, campaign.cluster)
-    elif client.asynchronous:  # its methods give nothing but promises
-        raise InputError("an asynchronous client: make one without asynchronous=True")
+    check_cluster(cluster, campaign.cluster, client)
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     blocks = partial(
@@ -270,8 +265,9 @@ class _Computing:
         from pipeline.fanout.fan_out import FanOut
 
         limit = self._campaign.limits.seconds_per_realization
+        patience = self._campaign.cluster.start_timeout
         # A worker of another version, or without the file system, would spoil the store or hang.
-        check_workers(client, self._store.path, limited=limit is not None)
+        check_workers(client, self._store.path, patience, limited=limit is not None)
         for part in self._pending:
             make_shippable(part.configuration)
         if not any(run.alive for run in live_runs(self._store.path)):
@@ -298,7 +294,6 @@ class _Computing:
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
             fan_out = FanOut(client, self._queue, self._done, self._stop)
-            patience = self._campaign.cluster.start_timeout
             try:
                 look = partial(workers_at_work, client)
                 with Monitor(look, fan_out, self._queue, tick, patience):

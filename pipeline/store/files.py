@@ -122,7 +122,13 @@ def write_durably(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync(path.parent)  # the rename itself is on the disk only after this
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the name of a file on the disk, unless it is in a pack by now, and its folder gone."""
+    with contextlib.suppress(FileNotFoundError):
+        sync(path.parent)
 
 
 def create_durably(path: Path, data: bytes) -> bool:
@@ -144,7 +150,7 @@ def take_name(temporary: Path, path: Path) -> bool:
         if path.exists():
             return False
         os.rename(temporary, path)
-    sync(path.parent)
+    _sync_folder(path)
     return True
 
 

@@ -43,6 +43,9 @@ disk or a file system is out of order, and files may read well again once that i
 LOOSE_FILES = 1000
 """Where a store has more when it is published or swept, they are packed."""
 
+LOOSE_IN_A_RUN = 20_000
+"""Blocks after which a run packs what is loose."""
+
 
 @functools.lru_cache(maxsize=64)  # a worker's tasks would read the indices of packs anew
 def objects_at(address: str) -> Objects:
@@ -370,9 +373,7 @@ class Store:
     def tidy(self, *, merge: bool = False) -> None:
         """Pack files where there are more than `LOOSE_FILES`, and merge small or damaged packs."""
         if isinstance(self.objects, PackedFiles):
-            self.objects.pack(LOOSE_FILES + 1)
-            if merge:
-                self.objects.merge()
+            self.objects.pack(LOOSE_FILES + 1, merge=merge)
 
     def troubles(self) -> list[str]:
         """What is wrong with packs; blocks that were lost with them are not there."""

@@ -175,8 +175,8 @@ class Pack:
 
     def find(self, number: int) -> Place | None:
         """The record whose name has that hash."""
-        at = int(self._hashes.searchsorted(np.uint64(number)))
-        if at == len(self._hashes) or int(self._hashes[at]) != number:
+        at = int(self._hashes.searchsorted(np.uint64(number), "right")) - 1  # the latest of several
+        if at < 0 or int(self._hashes[at]) != number:
             return None
         return Place(*self._numbers[at].item()[1:])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import time
@@ -155,19 +156,40 @@ class PackedFiles:
                 self._loose.put(name + GONE, b"")
             self._loose.delete(name)
 
-    def pack(self, least: int = 1) -> int:
-        """Pack what is loose, if that are so many files, and nobody else does; return how many."""
+    def pack(self, least: int = 1, *, merge: bool = False) -> int:
+        """Pack what is loose, if that are so many files and nobody else does.
+
+        Parameters
+        ----------
+        least
+        merge
+            Also rewrite packs that are small, and what is whole in damaged ones.
+
+        Returns
+        -------
+        int
+            How many objects have been packed.
+        """
         loose = [name for beginning in PACKED for name in self._loose.list(beginning)]
-        if len(loose) < max(least, 1):
-            return 0
+        loose = loose if len(loose) >= least else []
+        every = [pack for pack in self.packs(anew=True) if not pack.foreign] if merge else []
+        old = [pack for pack in every if pack.trouble or pack.bytes < PACK_BYTES / 2]
+        old = old if len(old) > 1 or any(pack.trouble for pack in old) else []
         count, seen = 0, dict[str, tuple[int, int]]()
-        with self._alone() as alone:
-            for names in self._write(self._records(loose, seen)) if alone else ():
-                count += len(names)
+        with self._alone() if loose or old else contextlib.nullcontext(False) as alone:
+            rewritten = self._counting(old, gone=len(old) < len(every))
+            records = itertools.chain(rewritten, self._records(loose, seen))
+            for names in self._write(records) if alone else ():
                 unique = files.temporary_beside(self._path("packed")).name[1:]
                 for file in (file for name in names for file in (name + GONE, name)):
                     if file in seen:
                         self._remove(file, seen, unique)
+                count += len(names)
+            for pack in old if alone else ():
+                if pack.trouble:  # whoever can may look at what is left of it
+                    self._path("damaged").mkdir(exist_ok=True)
+                    os.replace(pack.path, self._path("damaged") / pack.path.name)
+                pack.path.unlink(missing_ok=True)
         for shelf in self._path("blocks").glob("[0-9a-f]*"):
             with contextlib.suppress(OSError):  # not empty
                 shelf.rmdir()
@@ -246,21 +268,6 @@ class PackedFiles:
         finally:
             if mine:
                 claim.unlink(missing_ok=True)
-
-    def merge(self) -> None:
-        """Rewrite packs that are small, and what is whole in damaged ones."""
-        every = [pack for pack in self.packs(anew=True) if not pack.foreign]
-        some = [pack for pack in every if pack.trouble or pack.bytes < PACK_BYTES / 2]
-        if len(some) < 2 and not any(pack.trouble for pack in some):
-            return
-        with self._alone() as alone:
-            for _ in self._write(self._counting(some, len(some) < len(every))) if alone else ():
-                pass
-            for pack in some if alone else ():
-                if pack.trouble:  # whoever can may look at what is left of it
-                    self._path("damaged").mkdir(exist_ok=True)
-                    os.replace(pack.path, self._path("damaged") / pack.path.name)
-                pack.path.unlink(missing_ok=True)
 
     def _counting(self, packs: Sequence[Pack], gone: bool) -> Iterator[tuple[str, int, bytes]]:
         """Yield the records of packs that count; those that say gone where others are left."""
