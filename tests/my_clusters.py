@@ -17,7 +17,9 @@ class Told(LocalCluster):
 
 def cluster(workers=1):
     """Threads of this process will do."""
-    return Told(workers, processes=False, threads_per_worker=1, dashboard_address=None)
+    return Told(
+        n_workers=workers, processes=False, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    )
 
 
 def client():
