@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from pipeline.cluster import check_cluster, check_workers, connect, workers_at_w
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
-from pipeline.errors import ClusterLost, in_one_line
+from pipeline.errors import ClusterLost
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
@@ -315,7 +315,9 @@ class _Computing:
         self._blocks[label] += result.blocks
         self._loose += result.blocks
         if self._loose >= LOOSE_IN_A_RUN:
-            self._pack()
+            self._loose = 0
+            with suppress(OSError):  # a disk without the room for it ends the run elsewhere
+                self._store.tidy()
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, result.message)
@@ -324,14 +326,6 @@ class _Computing:
         else:
             self.counts.seconds_left = self._queue.seconds_left()
         self._progress(self.counts)
-
-    def _pack(self) -> None:
-        """Pack what is loose; a disk without the room for it ends the run elsewhere, or never."""
-        self._loose = 0
-        try:
-            self._store.tidy()
-        except OSError as error:
-            self.log.say(f"blocks could not be packed: {in_one_line(error)}")
 
     def _go_on(self, more: list[PendingBlocks[SolvableConfiguration]]) -> bool:
         """Queue what is asked for after a look; False where nothing of it is to do."""

@@ -73,7 +73,9 @@ class PackedFiles:
         for path in files.numbered(self._path(FOLDER), SUFFIX):
             about = path.lstat()
             key = f"{path} {about.st_ino} {about.st_mtime_ns} {about.st_size}"
-            found[key] = self._known.get(key) or Pack(path, self._identity())
+            pack = self._known.get(key) or Pack(path, self._identity())
+            # Only what is so when read a second time is damage.
+            found[key] = Pack(path, self._identity()) if pack.trouble else pack
         return found
 
     def troubles(self) -> Sequence[str]:
@@ -190,7 +192,7 @@ class PackedFiles:
                     self._path("damaged").mkdir(exist_ok=True)
                     os.replace(pack.path, self._path("damaged") / pack.path.name)
                 pack.path.unlink(missing_ok=True)
-        for shelf in self._path("blocks").glob("[0-9a-f]*"):
+        for shelf in self._path("blocks").glob("[0-9a-f]*") if count else ():
             with contextlib.suppress(OSError):  # not empty
                 shelf.rmdir()
         return count
