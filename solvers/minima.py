@@ -27,6 +27,9 @@ SINGULAR = 1e-9
 LARGEST_MISFIT = 1e-6
 """Second singular value of y over the first, beyond which it is no product of vectors."""
 
+SMALL = 1e-4
+"""Share of the largest entry of x below which it is asked whether an entry is 0."""
+
 AT_ONCE = 2000
 """Sets of atoms that are looked at together, so that memory stays small."""
 
@@ -70,7 +73,7 @@ class Minima(Solver):
         "kronecker", "what γ is: a Kronecker product, or anything", choices=("kronecker", "flat")
     )
     zero: float = option(
-        1e-8, "share of the largest entry of x below which an entry counts as 0", above=0.0
+        1e-8, "share of ‖y‖ up to which what some atoms add to y counts as nothing", above=0.0
     )
 
     objective: ClassVar[str] = "SBL cost"
@@ -141,7 +144,7 @@ def enumerated(a: Array, y: Array, zero: float) -> _Minima:
     y : array, (M,)
         In general position, but that fewer than M atoms may give it.
     zero
-        Share of the largest entry of x below which an entry counts as 0.
+        Share of ‖y‖ up to which what some atoms add to y counts as nothing.
     """
     supports: dict[tuple[int, ...], None] = {}  # in order, each once
     best, lowest = np.full(a.shape[1], np.nan, np.result_type(a, y)), np.inf
@@ -154,8 +157,12 @@ def enumerated(a: Array, y: Array, zero: float) -> _Minima:
             bases, np.broadcast_to(np.c_[y, a], (len(sets), *np.c_[y, a].shape))
         )
         x, v = solved[:, :, 0], solved[:, :, 1:]
-        used = np.abs(x) > zero * np.abs(x).max(axis=1, keepdims=True)
-        degenerate = ~used.all(axis=1)
+        # Badly conditioned atoms have entries well above rounding that cancel in y.
+        small = np.abs(x) < SMALL * np.abs(x).max(axis=1, keepdims=True)
+        without = bases @ np.where(small, x, 0.0)[:, :, None]
+        explains_nothing = np.linalg.norm(without[:, :, 0], axis=1) <= zero * np.linalg.norm(y)
+        degenerate = small.any(axis=1) & explains_nothing
+        used = ~small | ~degenerate[:, None]
         ratios = v / np.where(used, x, 1.0)[:, :, None]
         # An atom of the set itself has equality there, so rounding must not decide.
         excess = abs2(ratios.sum(axis=1)) - abs2(ratios).sum(axis=1)
