@@ -116,7 +116,7 @@ class Minima(Solver):
         return Estimate(x, diagnostics=numbers | {"supports": np.full(problem.batch, supports)})
 
     def _flat(self, problem: Problem) -> tuple[Array, float, float]:
-        a = np.ones((1, 1))
+        a: Array = np.ones((1, 1))
         for factor in problem.factors:
             a = np.kron(a, factor.reshape(factor.shape[-2:]))
         found = enumerated(a, problem.y.reshape(-1), self.zero)

@@ -116,12 +116,12 @@ class Restarts(Solver):
         """Where a start leads, and the cost there: infinite where it has no estimate."""
         initial = self._start(problem, number) if number else None
         end = self.started.solve(problem, initial=(initial, None))
-        assert end.gamma is not None
-        assert end.noise_var is not None
         reached = np.full(problem.batch, np.inf)
         good = np.flatnonzero(np.isin(end.status, Status.values("finished")))
         if good.size:
             there = end.take(good)
+            assert there.gamma is not None
+            assert there.noise_var is not None
             reached[good] = cost(problem.take(good), there.gamma, there.noise_var)
         return end, reached
 
