@@ -59,7 +59,7 @@ class BlockData:
     meta: Mapping[str, Any]
     estimates: Mapping[str, NDArray[Any]] | None = None
 
-    @property
+    @functools.cached_property
     def crashed(self) -> int:
         """Cells whose status says that the solver crashed."""
         return int(np.isin(self.cells["status"], Status.values("crashed")).sum())
