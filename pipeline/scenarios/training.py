@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic.dataclasses import dataclass as parameters
 
-from pipeline.scenarios.streams import stream, streams
+from pipeline.scenarios.arrays import Geometry, Sides, per_axis
+from pipeline.scenarios.base import PARAMETERS, Real
+from pipeline.scenarios.streams import on_axis, stream, streams
 
 Array = NDArray[Any]
 
@@ -91,7 +94,82 @@ class Sequences(NamedTuple):
                 found.append(np.stack(drawn))
         return found
 
+    def again(
+        self, parts: Sequence[Array], rows: Array, generators: Sequence[np.random.Generator]
+    ) -> list[Array]:
+        """Those along each axis, with others where they are part of a combination.
 
-def on_axis(ingredient: str, axis: int) -> str:
-    """The name of the stream of an ingredient along one axis of an array."""
-    return ingredient if axis == 0 else f"{ingredient}.{axis}"
+        Parameters
+        ----------
+        parts
+        rows : bool array, (B, ΠR_a)
+            Which combinations of each realization.
+        generators
+            Of each realization.
+        """
+        found = [np.broadcast_to(p, (len(rows), *p.shape[-2:])).copy() for p in parts]
+        for row in np.flatnonzero(rows.any(axis=1)):
+            for axis, places in enumerate(np.nonzero(rows[row].reshape(self.rows))):
+                found[axis][row, places] = self.one(axis, generators[row])[places]
+        return found
+
+
+@parameters(frozen=True, config=PARAMETERS, kw_only=True)
+class Training(Geometry):
+    """Pilots of the UE and reflection patterns of the IRS.
+
+    Attributes
+    ----------
+    pilot_slots, reflection_patterns : int or (int, int)
+        Pilots of modulus 1/√UE and patterns of modulus 1/√IRS; for a planar array as many along
+        each axis, of which all Kronecker products are sent.
+    patterns : "random" or "fixed"
+        What is random of pilots and patterns is drawn anew for each realization, or once for the
+        campaign (as the authors do).
+    pilots : "qpsk" or "orthogonal"
+        Random, or rows of a DFT.
+    phases : "binary", "uniform", "dft" or "given"
+        Reflection phases of the patterns: 0 and π, or any, at random; rows of a DFT; or
+        `given_degrees`.
+    given_degrees : list of lists of float, optional
+        Phases of each pattern, degrees, for a linear IRS.
+    """
+
+    pilot_slots: Sides = 3
+    reflection_patterns: Sides = 6
+    patterns: Literal["random", "fixed"] = "random"
+    pilots: Literal["qpsk", "orthogonal"] = "qpsk"
+    phases: Literal["binary", "uniform", "dft", "given"] = "binary"
+    given_degrees: tuple[tuple[Real, ...], ...] | None = None
+
+    def check_training(self) -> None:
+        """Raise ValueError where pilots or patterns do not fit the arrays."""
+        for name, of in (("reflection_patterns", "irs_elements"), ("pilot_slots", "ue_antennas")):
+            entries, axes = (len(per_axis(getattr(self, field))) for field in (name, of))
+            if entries != axes:
+                raise ValueError(
+                    f"{name} has {entries} entries but {of} has {axes}; give one per axis"
+                )
+        if (self.phases == "given") != (self.given_degrees is not None):
+            raise ValueError('phases = "given" and given_degrees go together; give both or none')
+        shapes = {(len(self.given_degrees or ()), len(row)) for row in self.given_degrees or ()}
+        if shapes - {(self.reflection_patterns, self.irs_elements)}:
+            raise ValueError(
+                f"given_degrees must have {self.reflection_patterns} rows of {self.irs_elements} "
+                "phases, as reflection_patterns and irs_elements say, for a linear IRS"
+            )
+
+    @property
+    def _pilots(self) -> Sequences:
+        kind = "dft" if self.pilots == "orthogonal" else self.pilots
+        rows, columns = per_axis(self.pilot_slots), per_axis(self.ue_antennas)
+        return Sequences("pilots", kind, rows, columns, self.patterns == "fixed")
+
+    @property
+    def _patterns(self) -> Sequences:
+        rows, columns = per_axis(self.reflection_patterns), per_axis(self.irs_elements)
+        given = None
+        if self.given_degrees is not None:
+            given = np.exp(1j * np.radians(self.given_degrees)) / np.sqrt(columns[0])
+        fixed = self.patterns == "fixed"
+        return Sequences("patterns", self.phases, rows, columns, fixed, given)
