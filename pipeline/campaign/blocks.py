@@ -69,8 +69,6 @@ def score_digest(scoring_text: str) -> str:
 def scenario_spec(use: str, scenario: Scenario[Any]) -> dict[str, Any]:
     """All that decides what a scenario draws, but the seed."""
     parameters = dataclasses.asdict(scenario)  # type: ignore[call-overload]
-    for name in scenario.unkeyed:
-        del parameters[name]
     return {"use": use, "version": scenario.draw_version, "parameters": parameters}
 
 

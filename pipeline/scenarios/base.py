@@ -114,9 +114,6 @@ class Scenario(ABC, Generic[T]):
     units: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Units and long name of parameters by their key in a sweep, for coordinates and plots."""
 
-    unkeyed: ClassVar[tuple[str, ...]] = ()
-    """Parameters that say where something is and not what: they change no number."""
-
     @property
     def records(self) -> int | None:
         """How many realizations there are at most; None: as many as anybody wants."""

@@ -90,7 +90,6 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
     recorded: str | None = None
     recorded_digest: str = ""
 
-    unkeyed: ClassVar[tuple[str, ...]] = ("recorded",)
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
@@ -147,7 +146,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
                 raise ValueError(f"{name} says nothing of recorded channels; drop it, or recorded")
         irs, ue, bs = (array.antennas for array in self.arrays)
         found.check("ue_irs", (None, irs, ue), "1")
-        found.check("irs_bs", (len(found.arrays["ue_irs"]), bs, irs), "1")
+        found.check("irs_bs", (found.count("ue_irs"), bs, irs), "1")
 
     @property
     def _records(self) -> Records | None:
@@ -157,7 +156,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
     @property
     def records(self) -> int | None:
         """How many channels were recorded; see `Scenario.records`."""
-        return None if self._records is None else len(self._records.arrays["ue_irs"])
+        return None if self._records is None else self._records.count("ue_irs")
 
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, ChannelTruth]:
         """Channel, pilots, patterns and noise of some realizations; see `Scenario.draw`."""

@@ -47,6 +47,14 @@ class Records:
         array = self.arrays[name]
         return np.stack([np.asarray(array[r % array.shape[0]]) for r in realizations])
 
+    def count(self, name: str) -> int:
+        """How many records an array has."""
+        return int(self.arrays[name].shape[0])
+
+    def axes(self, name: str) -> int:
+        """How many axes an array has; 0 where there is none."""
+        return len(self.arrays[name].shape) if name in self.arrays else 0
+
     def at_unit_power(self, name: str, realizations: Sequence[int]) -> Array:
         """As `rows`, divided by the root of the mean power of all entries of the array."""
         return self.rows(name, realizations) / np.sqrt(self.power[name])
@@ -122,7 +130,7 @@ def _opened(path: Path, name: str, _changed: int) -> Records:
             energy = 0.0
             for part in _parts(array):
                 hashed.update(part.tobytes())
-                energy += float((np.abs(part) ** 2).sum())
+                energy += float((np.abs(part) ** 2).sum()) if part.dtype.kind in "fciu" else np.nan
             power[key] = energy / max(array.size, 1)
     except Exception as error:  # of many kinds, whatever it is that lies there
         said = " ".join(str(error).split())

@@ -108,7 +108,7 @@ class Sequences(NamedTuple):
             Of each realization.
         """
         found = [np.broadcast_to(p, (len(rows), *p.shape[-2:])).copy() for p in parts]
-        for row in np.flatnonzero(rows.any(axis=1)):
+        for row in np.flatnonzero(rows.any(axis=1)).tolist():
             for axis, places in enumerate(np.nonzero(rows[row].reshape(self.rows))):
                 found[axis][row, places] = self.one(axis, generators[row])[places]
         return found
