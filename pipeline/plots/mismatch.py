@@ -52,7 +52,7 @@ class Mismatch(Heatmap):
         told = lines[:MOST_SENTENCES] + ([f"and so at {more} more"] if more > 0 else [])
         notes = [*figure.notes, *(told or ["no assumption puts another solver ahead"])]
         legend = figure.legend.split("\n")[0]
-        legend += "\nin dB, and how much that is above the matched case (=)"
+        legend += "\nnumbers in dB; loss against the matched case (=)"
         return replace(figure, panels=maps, legend=legend, notes=notes)
 
 

@@ -72,7 +72,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
     noise_error_db : float
         How far the noise variance that solvers are told is above the true one, dB.
     recorded : str, optional
-        File of channel matrices, .npz or zarr, instead of paths; see docs/channels.md.
+        File of channel matrices, .npz or zarr, instead of paths; see docs/recorded.md.
     recorded_digest : str
         Of its content, so that another content is another campaign.
 

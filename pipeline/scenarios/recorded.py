@@ -36,7 +36,7 @@ class Recorded(Scenario[Target]):
     ----------
     file : str
         .npz, or zarr, beside the campaign or anywhere: arrays y, factor_0, factor_1, …, and
-        whatever more there is of noise_var, x, target, target_0, …; see docs/channels.md.
+        whatever more there is of noise_var, x, target, target_0, …; see docs/recorded.md.
     snr_db : float, optional
         Its y has no noise yet, and gets some, dB below the realised mean |y|². None: it has.
     digest : str

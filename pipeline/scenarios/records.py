@@ -72,7 +72,7 @@ class Records:
         """
         if name not in self.arrays:
             there = ", ".join(sorted(self.arrays)) or "nothing"
-            raise ValueError(f"{self.name}: no array {name!r}, but {there}; see docs/channels.md")
+            raise ValueError(f"{self.name}: no array {name!r}, but {there}; see docs/recorded.md")
         found = tuple(self.arrays[name].shape)
         fits = len(found) == len(shape) and all(
             n in (None, m) and m > 0 for m, n in zip(found, shape, strict=True)
