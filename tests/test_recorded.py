@@ -210,6 +210,16 @@ def test_recorded_channels_are_trained_as_drawn_ones(tmp_path, saved):
     assert scenario.records == RECORDS
 
 
+def test_a_record_without_a_path_has_no_nmse(tmp_path):
+    arrays = channels()
+    arrays["ue_irs"][2] = 0
+    fits = {"ue_antennas": 2, "bs_antennas": 3, "irs_elements": 8, "pilot_slots": 2}
+    scenario = IrsMimo(snr_db=10, recorded=as_npz(tmp_path / "link", arrays), **fits)
+    problem, truth = scenario.draw(range(4), 1)
+    nmse = scenario.nmse(truth, problem, solvers.create("omp").solve(problem).x)
+    assert np.isnan(nmse).tolist() == [False, False, True, False]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

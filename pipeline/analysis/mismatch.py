@@ -66,7 +66,8 @@ def turned_over(results: xr.Dataset, measure: str) -> list[str]:
     lines = []
     for one, other in itertools.combinations(solvers, 2):
         pair = compare(results.sel(solver=[one, other]), other, measure).sel(solver=one)
-        ahead = xr.where(pair.median_difference_high < 0, 1, 0) - (pair.median_difference_low > 0)
+        low, high = pair.median_difference_low, pair.median_difference_high
+        ahead = (high < 0).astype(int) - (low > 0)
         for true, right in found.matched.items():
             at = {found.true: true}
             row, gaps = ahead.sel(at).squeeze(), pair.median_difference.sel(at).squeeze()

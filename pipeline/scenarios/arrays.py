@@ -124,16 +124,14 @@ class Geometry:
     assumed_angles: Literal["cosines", "angles"] = "cosines"
 
     @property
-    def arrays(self) -> tuple[UniformArray, UniformArray, UniformArray]:
+    def arrays(self) -> list[UniformArray]:
         """IRS, UE and BS as they are, on the grid of the channel."""
-        irs, ue, bs = self._on("grid", self.grid, self.spacing)
-        return irs, ue, bs
+        return self._on("grid", self.grid, self.spacing)
 
     @property
-    def assumed_arrays(self) -> tuple[UniformArray, UniformArray, UniformArray]:
+    def assumed_arrays(self) -> list[UniformArray]:
         """IRS, UE and BS as the dictionary has them."""
-        irs, ue, bs = self._on("assumed_grid", self.assumed_grid or self.grid, 0.5)
-        return irs, ue, bs
+        return self._on("assumed_grid", self.assumed_grid or self.grid, 0.5)
 
     @property
     def is_as_assumed(self) -> bool:

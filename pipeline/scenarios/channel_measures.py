@@ -41,10 +41,10 @@ def channel_nmse(channel: Array, truth: Array) -> Array:
 
 
 def weights(power: Array) -> Array:
-    """1/power over the number of powers in the row, (B, Q), of those that are not 0."""
+    """1/power of those in a row that are not 0, over their number, (B, Q); NaN if there is none."""
     there = power > 0
-    share = np.maximum(there.sum(axis=1, keepdims=True), 1)
-    return np.divide(1.0, power * share, where=there, out=np.zeros(power.shape))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(there, 1.0 / power, 0.0) / there.sum(axis=1, keepdims=True)
 
 
 def beam_error(channel: Array, truth: Array, sides: Sequence[int]) -> Array:

@@ -95,7 +95,6 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
             "snr_db": ("dB", "SNR"),
             "spacing": ("1", "true spacing of antennas, in wavelengths"),
             "grid": ("1", "angles of the channel"),
-            "clusters": ("1", "clusters of paths"),
             "cluster_width": ("1", "width of clusters, in cells"),
             "decay_db": ("dB", "decay from path to path"),
             "pilot_slots": ("1", "pilot slots"),
@@ -108,7 +107,6 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
             "dead_elements": ("1", "share of dead IRS elements"),
             "phase_noise": ("degree", "phase noise of the IRS"),
             "assumed_grid": ("1", "angles of the dictionary"),
-            "assumed_hardware": ("1", "hardware of the dictionary"),
             "noise_error_db": ("dB", "error of the noise variance told"),
         }
     )
@@ -170,19 +168,18 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
         power = (np.abs(clean.reshape(len(clean), -1)) ** 2).mean(axis=1)
         noise_var = noise_variance(power, self.snr_db)
         noise = draws.normal("noise", *clean.shape[1:])
+        told = noise_var * 10.0 ** (self.noise_error_db / 10.0)
         if self.direct == "removed":
-            off = draws.normal("noise.direct", *clean.shape[2:])
-            noise, told = noise - off[:, None], 2.0 * noise_var
-        else:
-            told = noise_var
-            if (link := self.direct_link(draws)) is not None:
-                clean = clean + (link[:, None] @ sent).swapaxes(2, 3)
+            noise = noise - draws.normal("noise.direct", *clean.shape[2:])[:, None]
+            told = 2.0 * told
+        elif (link := self.direct_link(draws)) is not None:
+            clean = clean + (link[:, None] @ sent).swapaxes(2, 3)
         y = clean + np.sqrt(noise_var)[:, None, None, None] * noise
         patterns = [reflected] if self.assumed_hardware == "true" else patterns
         problem = Problem(
             y=y.reshape(len(y), *self._shape),
             factors=self._factors(patterns, pilots),
-            noise_var=told * 10.0 ** (self.noise_error_db / 10.0),
+            noise_var=told,
         )
         if hops is None:
             return problem, ChannelTruth(channel=channel)
@@ -208,14 +205,14 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
     ) -> tuple[list[Array], Array, Array]:
         """Patterns along each axis of the IRS, what it makes of them, and the channel of each.
 
-        Random ones are replaced that show nothing of the channel.
+        Random ones are replaced that show nothing of a channel that was drawn.
         """
         patterns, again = self._patterns.parts(*draws), None
         while True:
             reflected = self.reflected(kron(patterns), draws)
             channel = self._cascade(hops, reflected, draws)
             faint = np.linalg.norm(channel, axis=(2, 3)) < FAINT
-            if not (self._patterns.is_drawn and faint.any()):
+            if hops is None or not (self._patterns.is_drawn and faint.any()):
                 return patterns, reflected, channel
             seed, realizations = draws
             again = again or [stream(seed, "patterns.again", r) for r in realizations]
@@ -227,7 +224,8 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
             return paths.cascade(*hops, reflected, self.arrays)
         assert self._records is not None
         first, second = (
-            self._records.at_unit_power(name, draws.realizations) for name in ("ue_irs", "irs_bs")
+            self._records.rows(name, draws.realizations) / np.sqrt(self._records.power[name] or 1.0)
+            for name in ("ue_irs", "irs_bs")
         )
         return (second[:, None] * reflected[..., None, :]) @ first[:, None]
 

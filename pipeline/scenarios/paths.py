@@ -31,12 +31,7 @@ class Hop(NamedTuple):
     power: Array
 
 
-def cascade(
-    first: Hop,
-    second: Hop,
-    patterns: Array,
-    arrays: tuple[UniformArray, UniformArray, UniformArray],
-) -> Array:
+def cascade(first: Hop, second: Hop, patterns: Array, arrays: Sequence[UniformArray]) -> Array:
     """Channel of two hops by way of a reflecting surface, under each of its patterns.
 
     Parameters

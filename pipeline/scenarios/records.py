@@ -55,10 +55,6 @@ class Records:
         """How many axes an array has; 0 where there is none."""
         return len(self.arrays[name].shape) if name in self.arrays else 0
 
-    def at_unit_power(self, name: str, realizations: Sequence[int]) -> Array:
-        """As `rows`, divided by the root of the mean power of all entries of the array."""
-        return self.rows(name, realizations) / np.sqrt(self.power[name])
-
     def check(self, name: str, shape: Sequence[int | None], unit: str | None = None) -> None:
         """Raise ValueError unless an array is there, of that shape, finite, and in that unit.
 
@@ -74,10 +70,8 @@ class Records:
             there = ", ".join(sorted(self.arrays)) or "nothing"
             raise ValueError(f"{self.name}: no array {name!r}, but {there}; see docs/recorded.md")
         found = tuple(self.arrays[name].shape)
-        fits = len(found) == len(shape) and all(
-            n in (None, m) and m > 0 for m, n in zip(found, shape, strict=True)
-        )
-        if not fits:
+        wanted = [m if n is None else n for m, n in zip(found, shape, strict=False)]
+        if len(found) != len(shape) or [*found] != wanted or 0 in found:
             words = " × ".join("any" if n is None else str(n) for n in shape)
             raise ValueError(f"{self.name}: {name} has the shape {found}, expected {words}")
         if self.arrays[name].dtype.kind not in "fciu":

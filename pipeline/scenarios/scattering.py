@@ -88,36 +88,34 @@ class Scattering(Geometry):
     def hops(self, draws: Draws) -> tuple[Hop, Hop]:
         """Paths from the UE to the IRS, and from there to the BS."""
         irs, ue, bs = self.arrays
+        first, second = self._kinds
+        return self._hop(draws, "ue irs", ue, irs, first), self._hop(
+            draws, "irs bs", irs, bs, second
+        )
+
+    @property
+    def _kinds(self) -> list[tuple[int, int, float]]:
+        """Clusters, spread and K factor of each hop."""
         ratios = [0.0 if k is None else 10.0 ** (k / 10.0) for k in _both(self.rician_db)]
-        first = self._hop(draws, ("ue", "irs"), (ue, irs), 0, ratios[0])
-        return first, self._hop(draws, ("irs", "bs"), (irs, bs), 1, ratios[1])
+        return list(zip(_both(self.clusters), _both(self.spread), ratios, strict=True))
 
     def _hop(
-        self,
-        draws: Draws,
-        ends: tuple[str, str],
-        arrays: tuple[UniformArray, UniformArray],
-        number: int,
-        ratio: float,
+        self, draws: Draws, ends: str, left: UniformArray, reached: UniformArray, kind: Any
     ) -> Hop:
         """A hop with the power of a channel whose entries have power 1; a line of sight is last."""
-        (begin, end), (left, reached) = ends, arrays
-        count, spread = _both(self.clusters)[number], _both(self.spread)[number]
+        (begin, end), (count, spread, ratio) = ends.split(), kind
         arrival = self._directions(draws, f"{end}_arrival", reached, count, spread)
         departure = self._directions(draws, f"{begin}_departure", left, count)
         departure = np.repeat(departure, arrival.shape[1] // count, axis=1)
         power = 10.0 ** (-self.decay_db / 10.0 * np.arange(arrival.shape[1]))
-        if self.gains == "equal":
-            gain = _turned(draws, f"{end}_gains.equal", len(power))
-        else:
-            gain = draws.normal(f"{end}_gains", len(power))
+        equal, name = self.gains == "equal", f"{end}_gains"
+        gain = _turned(draws, name, len(power)) if equal else draws.normal(name, len(power))
         if ratio > 0:
             sight = f"{begin}_{end}.sight"
-            alone = self._directions(draws, f"{sight}.departure", left)
-            departure = np.concatenate([departure, alone], axis=1)
-            alone = self._directions(draws, f"{sight}.arrival", reached)
-            arrival = np.concatenate([arrival, alone], axis=1)
-            gain = np.concatenate([gain, _turned(draws, f"{sight}.phase", 1)], axis=1)
+            leaves = self._directions(draws, f"{sight}.departure", left)
+            arrives = self._directions(draws, f"{sight}.arrival", reached)
+            departure, arrival = np.hstack([departure, leaves]), np.hstack([arrival, arrives])
+            gain = np.hstack([gain, _turned(draws, f"{sight}.phase", 1)])
             power = np.append(power, ratio * power.sum())
         power *= left.antennas * reached.antennas / power.sum()
         return Hop(departure, arrival, np.sqrt(power) * gain, power)
@@ -160,7 +158,7 @@ class Scattering(Geometry):
         if self.direct_db is None or self.direct_db == -np.inf:
             return None
         _, ue, bs = self.arrays
-        hop = self._hop(draws, ("direct.ue", "direct.bs"), (ue, bs), 1, 0.0)
+        hop = self._hop(draws, "direct.ue direct.bs", ue, bs, (*self._kinds[1][:2], 0.0))
         arriving = (hop.gain[:, :, None] * bs.responses(hop.arrival)).swapaxes(1, 2)
         strength = 10.0 ** (self.direct_db / 20.0)
         return strength * arriving @ ue.responses(hop.departure).conj()
@@ -171,18 +169,12 @@ class Scattering(Geometry):
         It is one with linear arrays, a single cluster and no line of sight; its fibres through its
         largest entry are those vectors, up to their scales.
         """
-        several = max(*_both(self.clusters), x.ndim - 3) > 1 or self.rician_db is not None
-        if several:
+        if x.ndim > 4 or max(_both(self.clusters)) > 1 or self.rician_db is not None:
             return None
-        flat = np.abs(x.reshape(len(x), -1)).argmax(axis=1)
-        rows, at = np.arange(len(x)), np.unravel_index(flat, x.shape[1:])
-        peak = x[rows, *at][:, None]
-        first, second, third = at
-        return (
-            x[rows, :, second, third],
-            x[rows, first, :, third] / peak,
-            x[rows, first, second] / peak,
-        )
+        rows, largest = np.arange(len(x)), np.abs(x.reshape(len(x), -1)).argmax(axis=1)
+        i, j, k = np.unravel_index(largest, x.shape[1:])
+        peak = x[rows, i, j, k][:, None]
+        return x[rows, :, j, k], x[rows, i, :, k] / peak, x[rows, i, j] / peak
 
 
 def _both(value: T | tuple[T, T]) -> tuple[T, T]:
