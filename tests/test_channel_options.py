@@ -147,8 +147,8 @@ def test_planar_channels_are_physical(off_grid):
         )
         for hop, begin, end in zip(scenario.hops(draws), (ue, irs), (irs, bs), strict=True)
     ]
-    patterns = [part[0] for part in scenario._patterns.parts(SEED, [3])]
-    pilots = [part[0] for part in scenario._pilots.parts(SEED, [3])]
+    patterns = [part[0] for part in scenario._patterns.parts(draws)]
+    pilots = [part[0] for part in scenario._pilots.parts(draws)]
     for first, second in np.ndindex(4, 3):
         theta = np.kron(patterns[0][first], patterns[1][second])
         cascade = matrices[1] @ np.diag(theta) @ matrices[0]
@@ -398,6 +398,7 @@ def test_an_estimate_is_worse_the_further_angles_are_off_the_grid():
         ({"phases": "given"}, "go together"),
         ({"given_degrees": [[0.0] * 32] * 6}, "go together"),
         ({"phases": "given", "given_degrees": [[0.0] * 31] * 6}, "6 rows of 32 phases"),
+        ({"phases": "given", "given_degrees": []}, "6 rows of 32 phases"),
         ({**PLANAR, "assumed_hardware": "true"}, "needs a linear IRS"),
     ],
 )

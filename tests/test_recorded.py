@@ -18,6 +18,7 @@ from pipeline.scenarios.recorded import Recorded
 from pipeline.scenarios.streams import Draws
 from pipeline.scenarios.synthetic import Synthetic
 from pipeline.solving.outcome import solve_block
+from pipeline.solving.resolving import solvable
 from tests.problems import assert_close, normal
 
 RECORDS = 8
@@ -111,6 +112,16 @@ def test_a_file_that_changes_under_a_campaign_is_told(tmp_path):
         pickle.loads(sent).draw([0], 1)
 
 
+def test_a_block_of_another_content_is_not_solved_again(tmp_path):
+    as_npz(tmp_path / "some", problems())
+    (tmp_path / "study.toml").write_text(STUDY_FILE.format(5))
+    [configuration] = Campaign.load(tmp_path / "study.toml").configurations
+    assert solvable(configuration).scenario.records == RECORDS
+    as_npz(tmp_path / "some", problems(y=2 * problems()["y"]))
+    with pytest.raises(ValueError, match=r"^some.npz: not what it was"):
+        solvable(configuration)
+
+
 def test_noise_comes_where_there_is_none(tmp_path):
     arrays = without(problems(), "noise_var", "x")
     scenario = Recorded(file=as_npz(tmp_path / "clean", arrays), snr_db=20.0)
@@ -198,7 +209,7 @@ def test_recorded_channels_are_trained_as_drawn_ones(tmp_path, saved):
     problem, truth = scenario.draw(range(4), 1)
     plain = dataclasses.replace(LINK, phases="uniform")
     draws = Draws(1, range(4))
-    patterns = plain._patterns.parts(*draws)[0]
+    patterns = plain._patterns.parts(draws)[0]
     expected = cascade(*LINK.hops(draws), patterns, LINK.arrays)
     factor = np.prod([np.sqrt((np.abs(m) ** 2).mean()) for m in arrays.values()]) * 1e12
     assert_close(truth.channel, expected / factor, 1e-10)

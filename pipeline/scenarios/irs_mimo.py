@@ -160,7 +160,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
         """Channel, pilots, patterns and noise of some realizations; see `Scenario.draw`."""
         draws = Draws(seed, realizations)
         hops = None if self.recorded else self.hops(draws)
-        pilots = self._pilots.parts(seed, realizations)
+        pilots = self._pilots.parts(draws)
         patterns, reflected, channel = self._visible(hops, draws)
         sent = kron(pilots)
         sent = (sent if sent.ndim == 2 else sent[:, None]).swapaxes(-2, -1)  # (…, UE, P)
@@ -207,7 +207,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
 
         Random ones are replaced that show nothing of a channel that was drawn.
         """
-        patterns, again = self._patterns.parts(*draws), None
+        patterns, again = self._patterns.parts(draws), None
         while True:
             reflected = self.reflected(kron(patterns), draws)
             channel = self._cascade(hops, reflected, draws)

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass as parameters
 
 from pipeline.scenarios.arrays import Geometry, Sides, per_axis
 from pipeline.scenarios.base import PARAMETERS, Real
-from pipeline.scenarios.streams import on_axis, stream, streams
+from pipeline.scenarios.streams import Draws, on_axis, stream
 
 Array = NDArray[Any]
 
@@ -80,19 +80,16 @@ class Sequences(NamedTuple):
         assert rng is not None
         return DRAWN[self.kind](rng, (rows, columns)) / np.sqrt(columns)
 
-    def parts(self, seed: int, realizations: Sequence[int]) -> list[Array]:
+    def parts(self, draws: Draws) -> list[Array]:
         """Those along each axis, (rows, columns) or (B, rows, columns)."""
-        found = []
-        for axis in range(len(self.rows)):
-            name = on_axis(self.name, axis)
-            if not self.is_drawn:
-                found.append(self.one(axis, None))
-            elif self.fixed:
-                found.append(self.one(axis, stream(seed, on_axis(f"{self.name}.fixed", axis), 0)))
-            else:
-                drawn = [self.one(axis, rng) for rng in streams(seed, name, realizations)]
-                found.append(np.stack(drawn))
-        return found
+        return [self._along(axis, draws) for axis in range(len(self.rows))]
+
+    def _along(self, axis: int, draws: Draws) -> Array:
+        if not self.is_drawn:
+            return self.one(axis, None)
+        if self.fixed:
+            return self.one(axis, stream(draws.seed, on_axis(f"{self.name}.fixed", axis), 0))
+        return draws.each(on_axis(self.name, axis), lambda rng: self.one(axis, rng))
 
     def again(
         self, parts: Sequence[Array], rows: Array, generators: Sequence[np.random.Generator]
@@ -152,8 +149,9 @@ class Training(Geometry):
                 )
         if (self.phases == "given") != (self.given_degrees is not None):
             raise ValueError('phases = "given" and given_degrees go together; give both or none')
-        shapes = {(len(self.given_degrees or ()), len(row)) for row in self.given_degrees or ()}
-        if shapes - {(self.reflection_patterns, self.irs_elements)}:
+        sizes = [per_axis(n) for n in (self.reflection_patterns, self.irs_elements)]
+        given = self.given_degrees
+        if given is not None and [(len(given),), *{(len(row),) for row in given}] != sizes:
             raise ValueError(
                 f"given_degrees must have {self.reflection_patterns} rows of {self.irs_elements} "
                 "phases, as reflection_patterns and irs_elements say, for a linear IRS"
