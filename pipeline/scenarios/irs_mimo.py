@@ -144,7 +144,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
                 raise ValueError(f"{name} says nothing of recorded channels; drop it, or recorded")
         irs, ue, bs = (array.antennas for array in self.arrays)
         found.check("ue_irs", (None, irs, ue), "1")
-        found.check("irs_bs", (found.count("ue_irs"), bs, irs), "1")
+        found.check("irs_bs", (found.shape("ue_irs")[0], bs, irs), "1")
 
     @property
     def _records(self) -> Records | None:
@@ -154,7 +154,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
     @property
     def records(self) -> int | None:
         """How many channels were recorded; see `Scenario.records`."""
-        return None if self._records is None else self._records.count("ue_irs")
+        return None if self._records is None else self._records.shape("ue_irs")[0]
 
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, ChannelTruth]:
         """Channel, pilots, patterns and noise of some realizations; see `Scenario.draw`."""
@@ -177,7 +177,7 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
         y = clean + np.sqrt(noise_var)[:, None, None, None] * noise
         patterns = [reflected] if self.assumed_hardware == "true" else patterns
         problem = Problem(
-            y=y.reshape(len(y), *self._shape),
+            y=y.reshape(len(y), *self._patterns.rows, *self._pilots.rows, *self.arrays[2].sides),
             factors=self._factors(patterns, pilots),
             noise_var=told,
         )
@@ -189,11 +189,6 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
         x, variance = paths.on_grid(*hops, [array.grids for array in self.arrays])
         truth = ChannelTruth(x=x, gains=self.gain_vectors(x), channel=channel, cosines=cosines)
         return dataclasses.replace(problem, true_variance=variance), truth
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        """Of y: patterns, pilots and BS antennas along each of their axes."""
-        return (*self._patterns.rows, *self._pilots.rows, *self.arrays[2].sides)
 
     @property
     def _on_grid(self) -> bool:

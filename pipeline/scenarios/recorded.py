@@ -62,8 +62,8 @@ class Recorded(Scenario[Target]):
 
     def __post_init__(self) -> None:
         found = self._records
-        found.check("y", (None,) * max(found.axes("y"), 2))
-        count, *measurements = found.arrays["y"].shape
+        found.check("y", (None,) * max(len(found.shape("y")), 2))
+        count, *measurements = found.shape("y")
         dims = self._check_factors("factor", measurements, (count,))
         if "noise_var" in found.arrays:
             unit = found.units.get("y")
@@ -73,19 +73,17 @@ class Recorded(Scenario[Target]):
         if "x" in found.arrays:
             found.check("x", (count, *dims))
         if "target" in found.arrays:
-            rows = found.arrays["target"].shape[1:]
+            rows = found.shape("target")[1:]
             found.check("target", (count, *rows))
             if self._check_factors("target", rows, ()) != dims:
-                raise ValueError(
-                    f"{self.file}: target_0, … must have as many columns as factor_0, …"
-                )
+                raise ValueError(f"{self.file}: target_0, … need the columns of factor_0, …")
 
     def _check_factors(self, name: str, rows: Sequence[int], own: tuple[int, ...]) -> list[int]:
         """Columns of NAME_0, …, one for each axis; some may have records of their `own`."""
         for axis, length in enumerate(rows):
-            each = own if self._records.axes(f"{name}_{axis}") > 2 else ()
+            each = own if len(self._records.shape(f"{name}_{axis}")) > 2 else ()
             self._records.check(f"{name}_{axis}", (*each, length, None))
-        return [self._records.arrays[f"{name}_{axis}"].shape[-1] for axis in range(len(rows))]
+        return [self._records.shape(f"{name}_{axis}")[-1] for axis in range(len(rows))]
 
     @property
     def _records(self) -> Records:
@@ -94,7 +92,7 @@ class Recorded(Scenario[Target]):
     @property
     def records(self) -> int:
         """How many there are; see `Scenario.records`."""
-        return self._records.count("y")
+        return self._records.shape("y")[0]
 
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, Target]:
         """Records with those numbers, and noise where they have none; see `Scenario.draw`."""
@@ -105,13 +103,12 @@ class Recorded(Scenario[Target]):
         )
         assert y is not None
         factors = tuple(
-            found.rows(name, realizations) if found.axes(name) > 2 else found.arrays[name][:]
+            found.rows(name, realizations) if len(found.shape(name)) > 2 else found.arrays[name][:]
             for name in (f"factor_{axis}" for axis in range(y.ndim - 1))
         )
         if self.snr_db is not None:
-            noise_var = noise_variance(
-                (np.abs(y.reshape(len(y), -1)) ** 2).mean(axis=1), self.snr_db
-            )
+            power = (np.abs(y.reshape(len(y), -1)) ** 2).mean(axis=1)
+            noise_var = noise_variance(power, self.snr_db)
             kind = any(np.iscomplexobj(a) for a in (y, *factors))
             unit = Draws(seed, realizations).normal("noise", *y.shape[1:], complex_valued=kind)
             y = y + np.sqrt(noise_var).reshape(-1, *[1] * (y.ndim - 1)) * unit

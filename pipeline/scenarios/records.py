@@ -47,13 +47,9 @@ class Records:
         array = self.arrays[name]
         return np.stack([np.asarray(array[r % array.shape[0]]) for r in realizations])
 
-    def count(self, name: str) -> int:
-        """How many records an array has."""
-        return int(self.arrays[name].shape[0])
-
-    def axes(self, name: str) -> int:
-        """How many axes an array has; 0 where there is none."""
-        return len(self.arrays[name].shape) if name in self.arrays else 0
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an array; that of a number where there is none."""
+        return tuple(self.arrays[name].shape) if name in self.arrays else ()
 
     def check(self, name: str, shape: Sequence[int | None], unit: str | None = None) -> None:
         """Raise ValueError unless an array is there, of that shape, finite, and in that unit.
@@ -69,7 +65,7 @@ class Records:
         if name not in self.arrays:
             there = ", ".join(sorted(self.arrays)) or "nothing"
             raise ValueError(f"{self.name}: no array {name!r}, but {there}; see docs/recorded.md")
-        found = tuple(self.arrays[name].shape)
+        found = self.shape(name)
         wanted = [m if n is None else n for m, n in zip(found, shape, strict=False)]
         if len(found) != len(shape) or [*found] != wanted or 0 in found:
             words = " × ".join("any" if n is None else str(n) for n in shape)
