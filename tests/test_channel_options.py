@@ -388,7 +388,7 @@ def test_an_estimate_is_worse_the_further_angles_are_off_the_grid():
         ({"noise_error_db": float("inf")}, "finite"),
         ({"spread": 7}, "spread 7 is larger than the grid of 6"),
         ({"grid": (6, 6, 1)}, "larger than the grid of 1"),
-        ({"grid": (6, 6)}, "grid has 2 entries but the arrays have 3 axes"),
+        ({"grid": (6, 6)}, "error, grid has 2 entries but the arrays have 3 axes"),
         ({"assumed_grid": (6,)}, "assumed_grid has 1 entries"),
         ({"cluster_width": 1.0}, "set cluster_shape"),
         ({"cluster_width": 2.0, "cluster_shape": "uniform"}, "wider than the grid of 6"),

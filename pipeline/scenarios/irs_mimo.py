@@ -126,8 +126,8 @@ class IrsMimo(Hardware, Training, Scattering, Scenario[ChannelTruth]):
     )
 
     def __post_init__(self) -> None:
-        _ = self.assumed_arrays
         self.check_paths()
+        _ = self.assumed_arrays
         self.check_training()
         self.check_hardware()
         if self.phase_bits is not None and self.phases == "binary":
