@@ -18,7 +18,7 @@ from pipeline.solving.outcome import ATTEMPTS, Failure, outcome, solve_block
 from pipeline.solving.rescoring import rescored
 from pipeline.solving.worker import VERSION
 from pipeline.store import Store
-from pipeline.store.folder import CAMPAIGN
+from pipeline.store.naming import CAMPAIGN
 from solvers import kernels
 
 GRACE_SECONDS = 1.0

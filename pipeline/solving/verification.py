@@ -25,7 +25,7 @@ from pipeline.store.block_file import (
     read_estimates,
     read_text,
 )
-from pipeline.store.folder import ASIDE
+from pipeline.store.naming import ASIDE
 from solvers import Status
 
 TOLERANCE = 1e-8

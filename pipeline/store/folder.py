@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import tomllib
 from collections.abc import Mapping
@@ -26,15 +25,11 @@ from pipeline.campaign.definition import Campaign
 from pipeline.campaign.files import make_importable, runs_code, why_not_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
-from pipeline.store import block_file, files
+from pipeline.store import block_file, files, naming
 from pipeline.store.block_file import BlockData, DamagedBlock, StoredFile, read_block
+from pipeline.store.naming import ASIDE, CAMPAIGN, block_name, mark_name
 from pipeline.store.objects import Objects
-from pipeline.store.packs import PackedFiles
-
-FORMAT = 2
-
-CAMPAIGN = "campaign.toml"
-ASIDE = "damaged/"
+from pipeline.store.packs import PackedFiles, objects_at
 
 DAMAGED_AT_ONCE = 0.01
 """Share of the files that are moved aside as damaged without being told to: where it is more, a
@@ -45,12 +40,6 @@ LOOSE_FILES = 1000
 
 LOOSE_IN_A_RUN = 20_000
 """Blocks after which a run packs what is loose."""
-
-
-@functools.lru_cache(maxsize=64)  # a worker's tasks would read the indices of packs anew
-def objects_at(address: str) -> Objects:
-    """The objects of the store at an address, which is a folder."""
-    return PackedFiles(Path(address))
 
 
 class Store:
@@ -92,11 +81,11 @@ class Store:
         """
         store = cls(path)
         if CAMPAIGN not in store.objects or "format" not in store._identity():
-            raise InputError(f"{path}: {_no_store(store.path)}")
-        if store._identity().get("format") != FORMAT:
+            raise InputError(f"{path}: {naming.why_no_store(store.path)}")
+        if store._identity().get("format") != naming.FORMAT:
             raise InputError(
                 f"{path}: store format {store._identity().get('format')}, this version reads "
-                f"{FORMAT}; read it with the kronsbl that made it, or compute it again elsewhere"
+                f"{naming.FORMAT}; read it with the kronsbl that made it, or compute it again elsewhere"
             )
         return store
 
@@ -110,7 +99,7 @@ class Store:
             The folder cannot be written, or belongs to another campaign.
         """
         store = cls(path)
-        identity = identity_of(campaign)
+        identity = naming.identity_of(campaign)
         try:
             if store.path.exists() and not store.path.is_dir():
                 raise InputError(f"{path}: is a file; a store is a folder")
@@ -152,7 +141,7 @@ class Store:
     def requests(self) -> list[str]:
         """Names of the requests, oldest first: 9999 comes before 10000."""
         found = [name for name in self.objects.list("requests/") if name.endswith(".toml")]
-        return sorted((name for name in found if _number(name) >= 0), key=_number)
+        return sorted((name for name in found if naming.number_of(name) >= 0), key=naming.number_of)
 
     def _request(self, name: str) -> Request:
         return Request.from_tables(self._tables(name))
@@ -243,7 +232,7 @@ class Store:
         ):
             return
         data = tomli_w.dumps(request.to_tables()).encode()
-        number = 1 + max(map(_number, self.requests()), default=0)
+        number = 1 + max(map(naming.number_of, self.requests()), default=0)
         while not self.objects.create(f"requests/{number:04}.toml", data):
             number += 1
 
@@ -251,7 +240,7 @@ class Store:
 
     def block_path(self, name: str) -> Path:
         """Path of the file of that name (``KEY.SCORE``, or ``KEY.x``) while it is loose."""
-        return self.path / _block(name)
+        return self.path / block_name(name)
 
     def names(self) -> set[str]:
         """Names of all files of blocks and of estimates: the one listing that says what is done."""
@@ -270,7 +259,7 @@ class Store:
         ------
         DamagedBlock, FileNotFoundError
         """
-        where = f"{place}{name}.npz" if place else _block(name)
+        where = f"{place}{name}.npz" if place else block_name(name)
         try:
             return StoredFile(str(self.path / where), self.objects.get(where))
         except ValueError as error:
@@ -278,7 +267,7 @@ class Store:
 
     def has(self, block: Block) -> bool:
         """True when all files of a block are there; see `Configuration.is_done`."""
-        return all(_block(name) in self.objects for name in block.files)
+        return all(block_name(name) in self.objects for name in block.files)
 
     def write(self, block: Block, data: BlockData, *, replace: bool = False) -> None:
         """Store a block, unless it is there and not to be replaced."""
@@ -291,17 +280,17 @@ class Store:
             block.files[-1], block_file.pack(spec, {"cells": data.cells}, **texts), replace
         )
         if written and not data.crashed:
-            self.objects.delete(_mark(block.key))
+            self.objects.delete(mark_name(block.key))
 
     def _mark_failures(self, key: str, data: BlockData) -> None:
         if data.crashed:
             failures = {"cells": data.crashed, "messages": data.meta["failures"]}
-            self.objects.put(_mark(key), json.dumps(failures).encode())
+            self.objects.put(mark_name(key), json.dumps(failures).encode())
 
     def _write(self, name: str, data: bytes, replace: bool) -> bool:
-        if _block(name) in self.objects and not replace:
+        if block_name(name) in self.objects and not replace:
             return False
-        self.objects.put(_block(name), data)
+        self.objects.put(block_name(name), data)
         return True
 
     def crashed(self, block: Block) -> int | None:
@@ -309,7 +298,7 @@ class Store:
         if not self.has(block):
             return None
         try:
-            return int(self._failures(_mark(block.key))["cells"])
+            return int(self._failures(mark_name(block.key))["cells"])
         except FileNotFoundError:
             return 0
 
@@ -356,17 +345,19 @@ class Store:
             with contextlib.suppress(FileNotFoundError, DamagedBlock):  # a link, or in a pack
                 self.objects.put(f"{ASIDE}{name}.npz", self.file(name).data)
             key, _, second = name.partition(".")
-            self.objects.delete(_block(name), *([] if second == ESTIMATES else [_mark(key)]))
+            self.objects.delete(
+                block_name(name), *([] if second == ESTIMATES else [mark_name(key)])
+            )
         return [f"{what}; moved aside, the next run computes it" for what in damaged.values()]
 
     def put_back(self, name: str) -> bool:
         """Undo `set_aside` of a file that reads well; False where it was computed again since."""
-        if _block(name) in self.objects:
+        if block_name(name) in self.objects:
             return False
         file, (key, _, second) = self.file(name, ASIDE), name.partition(".")
         if second != ESTIMATES:
             self._mark_failures(key, read_block(file))
-        self.objects.put(_block(name), file.data)
+        self.objects.put(block_name(name), file.data)
         self.objects.delete(f"{ASIDE}{name}.npz")
         return True
 
@@ -393,9 +384,9 @@ class Store:
     def read_scored_otherwise(self, block: Block) -> BlockData | None:
         """A block and its estimates as they were scored before, or None where that is not kept."""
         spec, kept = block.configuration.block_spec(block.index), f"{block.key}.{ESTIMATES}"
-        if _block(kept) not in self.objects:  # the usual case, met before every solve
+        if block_name(kept) not in self.objects:  # the usual case, met before every solve
             return None
-        for name in set(self.objects.list(_block(f"{block.key}.")[:-4])) - {_block(kept)}:
+        for name in set(self.objects.list(block_name(f"{block.key}.")[:-4])) - {block_name(kept)}:
             try:
                 data = read_block(self.file(name[10:-4]), spec)
                 estimates = block_file.read_estimates(self.file(kept), spec)
@@ -403,45 +394,3 @@ class Store:
             except (DamagedBlock, FileNotFoundError):
                 continue  # solved again, which needs none of it
         return None
-
-
-def _block(name: str) -> str:
-    """Name of the object that holds a block, or its estimates."""
-    return f"blocks/{name[:2]}/{name}.npz"
-
-
-def _mark(key: str) -> str:
-    """Name of the object that says what failed in a block."""
-    return f"failed/{key}.json"
-
-
-def _number(name: str) -> int:
-    """Number that an object is named by; -1 without one."""
-    stem = name.rpartition("/")[2].removesuffix(".toml")
-    return int(stem) if stem.isdecimal() else -1
-
-
-def _no_store(path: Path) -> str:
-    """Say why there is no store at a path."""
-    if not path.exists():
-        return "no such store"
-    if not path.is_dir():
-        of_campaign = "; that of a campaign is results/NAME, or what --store said"
-        return f"a file, and a store is a folder{of_campaign if path.suffix == '.toml' else ''}"
-    if (path / CAMPAIGN).is_file():
-        return "not a kronsbl store (its campaign.toml is a campaign file)"
-    stores = sorted(file.parent.name for file in path.glob(f"*/{CAMPAIGN}"))
-    inside = f"; there are stores in it: {', '.join(stores[:5])}" if stores else ""
-    return f"not a kronsbl store (it has no campaign.toml){inside}"
-
-
-def identity_of(campaign: Campaign) -> dict[str, Any]:
-    """The settings of a campaign that can never change within a store."""
-    header = campaign.campaign
-    return {
-        "format": FORMAT,
-        "name": header.name,
-        "scenario": campaign.scenario_use,
-        "seed": header.seed,
-        "batch": header.batch,
-    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import stat
@@ -280,3 +281,9 @@ class PackedFiles:
                         yield name, place.time, pack.get(name, place.start)
                     except ValueError as error:
                         pack.trouble = str(error)
+
+
+@functools.lru_cache(maxsize=64)  # a worker's tasks would read the indices of packs anew
+def objects_at(address: str) -> PackedFiles:
+    """The objects of the store at an address, which is a folder."""
+    return PackedFiles(Path(address))
