@@ -85,7 +85,8 @@ class Store:
         if store._identity().get("format") != naming.FORMAT:
             raise InputError(
                 f"{path}: store format {store._identity().get('format')}, this version reads "
-                f"{naming.FORMAT}; read it with the kronsbl that made it, or compute it again elsewhere"
+                f"{naming.FORMAT}; read it with the kronsbl that made it, or compute it again "
+                "elsewhere"
             )
         return store
 
