@@ -165,17 +165,9 @@ def output_option(words: str, *suffixes: str, required: bool = True) -> Callable
     """
 
     def checked(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-        if path is None:
-            return None
-        if path.is_dir():
-            raise InputError(
-                f"{path}: a folder; name a file in it, as in {path / 'NAME'}{suffixes[0]}"
-            )
-        if path.suffix.lower() not in suffixes:
-            raise InputError(f"{path}: expected a file ending in {', '.join(suffixes)}")
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.parent}")
-        return path
+        from pipeline.store.files import checked_output
+
+        return None if path is None else checked_output(path, *suffixes)
 
     return path_option("-o", "--output", required=required, callback=checked, help=words)
 
