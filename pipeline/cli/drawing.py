@@ -114,16 +114,19 @@ def plot(
 
 @main.command()
 @file_argument("store")
+@click.argument("after", type=click.Path(path_type=Path), required=False)
 @output_option("HTML file.", ".html", ".htm")
-def report(store: Path, output: Path) -> None:
+def report(store: Path, after: Path | None, output: Path) -> None:
     """Write one self-contained page about STORE, finished or not.
 
     It opens without a network: what was run, tables of statistics, interactive figures, failures.
+    With two stores, every solver of the second with itself in the first, as `compare` does.
 
-    Example:
+    Examples:
       kronsbl report results/quickstart -o quickstart.html
+      kronsbl report results/before results/after -o change.html
     """
     from pipeline.report import write
 
-    write(store, output)
+    write(store, output, after)
     click.echo(output)

@@ -172,8 +172,7 @@ def describe_at(kind: FigureKind, results: xr.Dataset, point: Mapping[str, Any])
     panels = [
         replace(panel, title=", ".join(filter(None, [at, panel.title]))) for panel in data.panels
     ]
-    named = {describing.label_of(results[k]): describing.short_text(v) for k, v in point.items()}
-    return replace(data, panels=panels, at=named)
+    return replace(data, panels=panels, at=describing.named(results, point))
 
 
 def with_common_limits(parts: Sequence[FigureData]) -> list[FigureData]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def write(store: str | Path, output: str | Path) -> Path:
+def write(store: str | Path, output: str | Path, after: str | Path | None = None) -> Path:
     """Write the report of a store's newest cube, finished or not.
 
     Parameters
@@ -19,6 +19,8 @@ def write(store: str | Path, output: str | Path) -> Path:
     store
     output
         HTML file.
+    after
+        Another store, of other code say: then the page says what has changed to it from `store`.
 
     Returns
     -------
@@ -33,7 +35,16 @@ def write(store: str | Path, output: str | Path) -> Path:
     output = checked_output(output, ".html", ".htm")
     from pipeline.results.publishing import open_results
 
-    replace_text(output, cube_page(open_results(store)))
+    results = open_results(store)
+    if after is None:
+        text = cube_page(results)
+    else:
+        from pipeline.report.differences import sections_of_two
+        from pipeline.report.page import page
+
+        sections = sections_of_two(results, open_results(after), (str(store), str(after)))
+        text = page(f"{store} and {after}", sections)
+    replace_text(output, text)
     return output
 
 
