@@ -167,7 +167,13 @@ def label_of(variable: xr.DataArray) -> str:
 
 
 def value_text(variable: xr.DataArray, value: Any) -> str:
-    """``SNR = 20 dB``."""
+    """``SNR = 20 dB``; all parameters that move together along an axis, not only the first one."""
+    settings = json.loads(variable.attrs.get("settings", "{}"))
+    if len(settings) > 1:
+        for row in zip(*settings.values(), strict=True):
+            texts = ["x".join(map(short_text, v if isinstance(v, list) else [v])) for v in row]
+            if texts[0] == short_text(value):
+                return ", ".join(f"{k} = {text}" for k, text in zip(settings, texts, strict=True))
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
     return f"{name} = {short_text(value)}{f' {unit}' if unit not in ('1', '') else ''}"
 

@@ -81,8 +81,9 @@ def plot(
     """Draw STORE, finished or not.
 
     POINT is one option per swept parameter that is to have one value, by its name in the cube,
-    given again for several values; a kind may have further options of its own. With a style or a
-    title, what else would stand around the figure is printed as its caption.
+    given again for several values, as --at.NAME where NAME is an option of this command; a kind
+    may have further options of its own. With a style or a title, what else would stand around the
+    figure is printed as its caption.
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
