@@ -53,6 +53,13 @@ def grid_file(tmp_path_factory, client):
     return report.write(folder / "store", folder / "report.html")
 
 
+@pytest.fixture(scope="module")
+def change_file(grid_file):
+    """A report about two stores, here of the same."""
+    store = grid_file.parent / "store"
+    return report.write(store, grid_file.parent / "change.html", store)
+
+
 @contextlib.contextmanager
 def loaded(browser, file, width):
     """The loaded page; what it asked for and complained of stands in `troubles`."""
@@ -114,6 +121,15 @@ def test_it_loads_alone_and_draws_every_figure(page):
 def test_nothing_sticks_out_sideways(page):
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= page.viewport_size["width"]
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_a_report_of_two_stores_fits_as_well(browser, change_file, width):
+    with loaded(browser, change_file, width) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.locator("#differences .chart").count() == 2
+        lines = point_at(tab, 0, "svd", 1)
+        assert lines[1:3] == ["svd", "0 [0, 0]"]
 
 
 def test_tables_fit_a_desktop(page):

@@ -149,6 +149,7 @@ def test_a_page_shows_what_has_changed():
         "the first: a, commit unknown",
         "the second: b, commit unknown, unfinished: 7 cells have not been run",
         "in one of the two only: s1",
+        "nmse minus that of the first on the same realizations; negative is better than the first.",
     ]
     found = compare(now, before)
     [chart] = sections["Differences"]

@@ -53,9 +53,9 @@ def sections_of_two(before: xr.Dataset, now: xr.Dataset, names: tuple[str, str])
         )
     ]
     beside: list[Part] = [c for pair in itertools.zip_longest(*drawn) for c in pair if c]
-    lines = listings.reading_comparison(found)
+    about, lines = describing.of_two(before, now, names), listings.reading_comparison(found)
     return [
-        Section("In short", [Paragraph(line) for line in describing.of_two(before, now, names)]),
+        Section("In short", list(map(Paragraph, [*about, lines[0]]))),
         Section("Differences", differing),
         Section(
             "Comparison",
