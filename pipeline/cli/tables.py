@@ -211,7 +211,7 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
     if bool(statistics.doubtful.any()):
         parts += caveat_lines(results)
     parts += stop_parts(results)
-    if statistics.attrs["missing"]:
+    if statistics.attrs["missing"] and "unpaired" not in statistics.attrs:  # of one cube
         missing = statistics.attrs["missing"]
         parts.append(f"The cube is unfinished: {missing} cells have not been run.")
     return parts

@@ -23,7 +23,7 @@ from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
-from pipeline.html import Shown
+from pipeline.html import Shown, notebook_progress
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
@@ -155,7 +155,8 @@ def run(
     cluster
         See `pipeline.cluster.connect`.
     progress
-        Called with the `Counts` every now and then, from other threads too.
+        Called with the `Counts` every now and then, from other threads too; by default a notebook
+        shows a bar.
     folder
         Of the campaign file, for its provenance.
     retry_failed
@@ -201,6 +202,7 @@ def run(
         everything = pending if shard is None else blocks()
         stages = Stages(store, store.asked(), everything, others, replace=retry_failed)
         pending = stages.begin()
+    progress = progress or notebook_progress()
     computing = _Computing(store, campaign, pending, retry_failed, progress, stages)
     if any(part.todo for part in pending):
         # Otherwise a user would wonder why a finished store starts to compute again.
@@ -233,7 +235,8 @@ def run(
 def _publish(store: Store, *, force: bool = False) -> Published:
     from pipeline.results.publishing import publish  # zarr is not needed before
 
-    return publish(store, force=force)
+    with signals_deferred():  # it is soon done, and an interruption would leave no cube
+        return publish(store, force=force)
 
 
 class _Computing:
