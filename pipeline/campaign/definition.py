@@ -291,13 +291,25 @@ class Campaign(Table):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+def _check_record(where: str, tuned: Any, options: Mapping[str, Any]) -> None:
+    """Raise ValueError where a record of tuning is none, or not of these options."""
+    found = tuned.get("options", {}) if isinstance(tuned, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{where}.tuned: must be a record, as `kronsbl tune` writes it")
+    for name, value in found.items():
+        if options.get(name) != value:
+            raise ValueError(
+                f"{where}.tuned: is of {name} = {value}, and the table has {options.get(name)}; "
+                "drop the record or the change"
+            )
+
+
 def _entry(label: str, table: Mapping[str, Any], batch: int) -> Entry:
     options = dict(table)
     use = options.pop("use", None)
     own_batch = options.pop("batch", batch)
     where = f"solvers.{label}"
-    if not isinstance(options.pop("tuned", {}), Mapping):
-        raise ValueError(f"{where}.tuned: must be a table, as `kronsbl tune` writes it")
+    _check_record(where, options.pop("tuned", {}), options)
     if not isinstance(use, str):
         known = ", ".join(SOLVERS.names())
         raise ValueError(f"{where}.use: missing or not a string; known: {known}")

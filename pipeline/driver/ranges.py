@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -50,23 +51,21 @@ class Range:
             It has none of the four forms, or holds less than two values.
         """
         option, _, text = (part.strip() for part in given.partition("="))
-        found = _NUMBERS.fullmatch(text)
+        found, ends = _NUMBERS.fullmatch(text), (0, 0)
         try:
             if found is None:
-                values = (
-                    tuple(tomllib.loads(f"values = {text}")["values"]) if text[:1] == "[" else ()
-                )
+                values = tomllib.loads(f"values = {text}")["values"] if text[:1] == "[" else ()
                 kind, ends = "choice", (0, len(values) - 1)
             else:
-                kind, values, number = found[1], (), int if found[1] == "integer" else float
-                ends = (number(found[2]), number(found[3]))
+                number: Any = int if found[1] == "integer" else float
+                kind, values, ends = found[1], (), (number(found[2]), number(found[3]))
         except ValueError as error:
             raise InputError(f"--over {given}: {error}; expected {FORMS}") from None
-        if not option or not (-float("inf") < ends[0] < ends[1] < float("inf")):
+        if not (option and -math.inf < ends[0] < ends[1] < math.inf):
             raise InputError(f"--over {given}: expected two values or more in order, as in {FORMS}")
         if kind == "log" and ends[0] <= 0:
             raise InputError(f"--over {given}: a logarithmic range begins above 0")
-        return cls(option, text, kind, ends, values)
+        return cls(option, text, kind, ends, tuple(values))
 
     def distribution(self) -> BaseDistribution:
         """The range as optuna knows it."""
@@ -90,20 +89,15 @@ class Range:
     def neighbours(self, value: Any) -> list[Any]:
         """What lies beside a value.
 
-        Half and twice as much on a logarithmic range, a tenth of a linear one to each side, the
-        whole numbers beside it, and of a choice everything else.
+        Half and twice as much on a logarithmic range, a tenth of another to each side, and of a
+        choice everything else.
         """
         if self.kind == "choice":
             return [other for other in self.values if other != value]
-        if self.kind == "integer":
-            beside = [value - 1, value + 1]
-        elif self.kind == "log":
-            beside = [value / 2.0, value * 2.0]
-        else:
-            step = (self.ends[1] - self.ends[0]) / 10.0
-            beside = [value - step, value + step]
-        beside = [self.value(self._within(other)) for other in beside]
-        return [other for other in dict.fromkeys(beside) if other != value]
+        tenth = (self.ends[1] - self.ends[0]) / 10.0
+        step = max(round(tenth), 1) if self.kind == "integer" else tenth
+        beside = [value / 2.0, value * 2.0] if self.kind == "log" else [value - step, value + step]
+        return [other for other in (self.value(self._within(b)) for b in beside) if other != value]
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one that may be tried."""
@@ -113,7 +107,7 @@ class Range:
         return number and self.ends[0] <= value <= self.ends[1]
 
     def is_end(self, value: Any) -> bool:
-        """Whether a number is the first or last of its range, so that better ones may lie beyond."""
+        """Whether a number is an end of its range, so that better ones may lie beyond."""
         return self.kind != "choice" and value in self.ends
 
     def _within(self, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -13,18 +13,19 @@ from typing import Any, Literal
 import numpy as np
 import tomli_w
 
+from pipeline.analysis.cells import is_power
 from pipeline.analysis.sequential import differences
 from pipeline.campaign import Campaign
 from pipeline.campaign.axes import value_label
-from pipeline.campaign.blocks import plain
+from pipeline.campaign.blocks import Configuration, plain
 from pipeline.cluster import check_cluster, connect
 from pipeline.driver.ranges import Range
-from pipeline.driver.run import run
+from pipeline.driver.run import Run, run
 from pipeline.errors import InputError
 from pipeline.solving import provenance
 from pipeline.solving.deciding import outcomes
 from pipeline.store import Store
-from solvers.registry import REGISTRY, suggest
+from solvers.registry import suggest
 
 log = logging.getLogger("kronsbl")
 
@@ -79,7 +80,7 @@ def tune(
     trials: int = 30,
     realizations: int = 100,
     measure: str | None = None,
-    statistic: Literal["median", "mean_db"] = "median",
+    statistic: Literal["median", "mean"] = "median",
     workers: int | None = None,
     cluster: str = "local",
     folder: Path | None = None,
@@ -127,11 +128,12 @@ def tune(
     stored, and the same call asks the optimiser, seeded as well, for the same trials and finds
     what is there. Once it is done, the best moves to a neighbour as long as one is better.
     """
-    sampler = _sampler()
+    optuna = _optuna()
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
-    ranges = _ranges(campaign, label, over)
+    if label not in campaign.solvers:
+        raise InputError(f"--solver {label}: no such solver; {suggest(label, campaign.solvers)}")
     check_cluster(cluster, campaign.cluster)
     path = Path(store or f"results/{campaign.campaign.name}-tuning-{label}")
     with ExitStack() as stack:
@@ -142,49 +144,44 @@ def tune(
         def lent() -> Iterator[Any]:  # where there is something to compute, and not before
             yield connected()
 
-        study = _Study(campaign, label, realizations, measure, statistic)
-        study.check(ranges)
-        study.compute = partial(run, store=path, client=lent, folder=folder, shard=(0, 1))
-        before = study.values([{}])[0]
-        best, beside = _descend(study, ranges, _search(study, sampler, ranges, trials))
+        compute = partial(run, store=path, client=lent, folder=folder, shard=(0, 1))
+        study = _Study(campaign, label, over, realizations, measure, statistic, compute)
+        search = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+        best, beside = study.descended(study.best_of(search, trials))
     record = {
+        "options": best,
         "statistic": study.described,
-        "value": round(study.known[_key(best)], 4),
-        "before": round(before, 4),
-        "realizations": study.realizations,
+        "value": round(study.values([best])[0], 4),
+        "before": round(study.values([{}])[0], 4),
+        "neighbours": [{**one, "value": round(study.values([one])[0], 4)} for one in beside],
+        "over": {one.option: one.text for one in study.ranges},
         "trials": len(study.known),
+        "realizations": study.realizations,
         "seed": tuning_seed(campaign.campaign.seed),
         "campaign": campaign.campaign.name,
-        "over": {one.option: one.text for one in ranges},
-        "neighbours": [{**options, "value": round(value, 4)} for options, value in beside],
         "versions": {name: provenance.package_version(name) for name in ("kronsbl", "optuna")},
     }
-    at_end = [one.option for one in ranges if one.is_end(best[one.option])]
+    at_end = [one.option for one in study.ranges if one.is_end(best[one.option])]
     return Tuned(path, label, {**study.table, **best, "tuned": plain(record)}, at_end)
 
 
-def _sampler() -> Any:
+def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
         raise InputError("tuning needs optuna; pip install 'kronsbl[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.samplers.TPESampler
+    return optuna
 
 
-def _ranges(campaign: Campaign, label: str, over: Sequence[str]) -> list[Range]:
-    if label not in campaign.solvers:
-        raise InputError(f"--solver {label}: no such solver; {suggest(label, campaign.solvers)}")
-    if not over:
-        raise InputError("--over: give at least one option and its range")
+def _ranges(solver: Any, over: Sequence[str]) -> list[Range]:
     ranges = [Range.of(given) for given in over]
-    known = REGISTRY.find(campaign.solvers[label]["use"]).__dataclass_fields__
-    names = [one.option for one in ranges]
-    for name in names:
-        if name not in known:
-            raise InputError(f"--over {name}: {label} has no such option; {suggest(name, known)}")
-        if names.count(name) > 1:
-            raise InputError(f"--over {name}: given twice")
+    for one in ranges:
+        if not hasattr(solver, one.option):
+            near = suggest(one.option, vars(solver))
+            raise InputError(f"--over {one.option}: no such option; {near}")
+    if len({one.option for one in ranges}) < max(len(ranges), 1):
+        raise InputError("--over: expected one range for each option that is to be tuned")
     return ranges
 
 
@@ -195,119 +192,100 @@ def _key(options: Options) -> str:
 class _Study:
     """The options tried so far, as solvers of a campaign that grows, and how good they are."""
 
-    compute: Any
-
     def __init__(
         self,
         campaign: Campaign,
         label: str,
+        over: Sequence[str],
         realizations: int,
         measure: str | None,
         statistic: str,
+        compute: Callable[[Campaign], Run],
     ) -> None:
-        self.label, self.realizations, self._statistic = label, realizations, statistic
+        self.label, self.realizations, self._compute = label, realizations, compute
         self.table = {k: v for k, v in campaign.solvers[label].items() if k != "tuned"}
-        self.solver = next(e.solver for e in campaign.entries if e.label == label)
-        tables = campaign.tables()
-        header = tables["campaign"]
-        name, seed = f"{header['name']}-tuning", tuning_seed(header["seed"])
-        header |= {"name": name, "seed": seed, "realizations": realizations}
-        kept = ("campaign", "scenario", "sweep", "limits", "cluster")
-        self._tables = {name: tables[name] for name in kept}
+        solver = next(entry.solver for entry in campaign.entries if entry.label == label)
+        self.ranges = _ranges(solver, over)
+        self._own = {one.option: getattr(solver, one.option) for one in self.ranges}
+        header: Options = {
+            "seed": tuning_seed(campaign.campaign.seed),
+            "realizations": realizations,
+        }
+        header |= {"name": f"{campaign.campaign.name}-tuning", "batch": campaign.campaign.batch}
+        kept = ("scenario", "sweep", "limits", "cluster")
+        self._tables = {name: campaign.tables()[name] for name in kept} | {"campaign": header}
+        self._trials: dict[str, Any] = {}
         known = [name for name, m in campaign.measures.items() if m.dimension is None]
         self._measure = measure or ("nmse" if "nmse" in known else known[0])
         if self._measure not in known:
-            raise InputError(
-                f"--measure {measure}: no such measure; {suggest(measure or '', known)}"
-            )
-        about = campaign.measures[self._measure]
-        self._sign = 1.0 if about.better == "lower" else -1.0
-        self._about, self._in_db = {self._measure: about}, self._measure.endswith("mse")
-        if statistic == "mean_db" and not self._in_db:
-            raise InputError(f"--statistic mean_db: {self._measure} has no mean in dB")
-        points, words = len(campaign.scenarios), {"median": "median", "mean_db": "mean of dB"}
-        unit = ", dB" if self._in_db else ""
-        of_points = f"mean over {points} points of the " if points > 1 else ""
-        self.described = f"{of_points}{words[statistic]} {self._measure}{unit}"
+            near = suggest(self._measure, known)
+            raise InputError(f"--measure {measure}: no such measure; {near}")
+        self._about = {self._measure: campaign.measures[self._measure]}
+        self._sign = 1.0 if self._about[self._measure].better == "lower" else -1.0
+        self._in_db, self._is_median = is_power(self._measure), statistic == "median"
+        words = f"{statistic} of {self._measure}{' in dB' if self._in_db else ''}"
+        self.described = f"mean over {len(campaign.scenarios)} points of the {words}"
         self.known: dict[str, float] = {}
-        """Values by what was set, the campaign's own options under the empty text."""
+        """Values by what was set; of the campaign's own options, by an empty text."""
+        ends = ({one.option: one.value(one.ends[at]) for one in self.ranges} for at in (0, 1))
+        self._campaign([{}, *ends])  # so that what the solver does not take is said at once
 
-    def name(self, options: Options) -> str:
+    def _name(self, options: Options) -> str:
         """Label of a trial, as a swept option would have it."""
         return f"{self.label.partition('[')[0]}[{_key(options)}]" if options else self.label
 
     def _campaign(self, trials: Sequence[Options]) -> Campaign:
-        tables = {self.name(options): {**self.table, **options} for options in trials}
-        solvers = self._tables.get("solvers", {}) | tables
-        return Campaign.from_tables({**self._tables, "solvers": solvers}, "--over", tuning=True)
-
-    def check(self, ranges: Sequence[Range]) -> None:
-        """Raise InputError where the solver does not take the ends of its ranges."""
-        ends = ({one.option: one.value(one.ends[end]) for one in ranges} for end in (0, 1))
-        self._campaign([{}, *ends])
+        tables = {self._name(options): {**self.table, **options} for options in trials}
+        tables = {**self._tables, "solvers": self._trials | tables}
+        return Campaign.from_tables(tables, "--over", tuning=True)
 
     def values(self, trials: Sequence[Options]) -> list[float]:
-        """How good options are, the less the better or the more; computed where that is new."""
+        """The statistic of options, computed where that is new."""
         new = [options for options in trials if _key(options) not in self.known]
         if new:
             campaign = self._campaign(new)
-            self._tables["solvers"] = campaign.tables()["solvers"]
-            done = self.compute(campaign)
-            self._read(Store.of(done.store), new, done.stopped)
+            self._trials = campaign.solvers
+            done = self._compute(campaign)
+            request = Store.of(done.store).asked()
+            self.realizations = request.realizations  # a store never shrinks
+            for options in new:
+                label, found = self._name(options), [self._sign * np.inf]
+                at_points = [p[label] for p in request.points if not p[label].declined]
+                if label not in done.stopped and at_points:
+                    found = [self._value(Store.of(done.store), c) for c in at_points]
+                value = self.known[_key(options)] = float(np.mean(found))
+                log.info("%s: %.4g", label, value)
         return [self.known[_key(options)] for options in trials]
 
-    def _read(self, store: Store, trials: Sequence[Options], stopped: Mapping[str, str]) -> None:
-        request = store.asked()
-        self.realizations = request.realizations  # a store never shrinks
-        for options in trials:
-            label, worst = self.name(options), self._sign * np.inf
-            at_points = [p[label] for p in request.points if not p[label].declined]
-            found = [worst] if label in stopped else [self._value(store, c) for c in at_points]
-            value = self.known[_key(options)] = float(np.mean(found)) if found else worst
-            log.info("%s: %.4g", label, value)
-
-    def _value(self, store: Store, configuration: Any) -> float:
+    def _value(self, store: Store, configuration: Configuration) -> float:
         values = outcomes(store, configuration, self._about, self.realizations)[self._measure]
         values = differences(values, None, in_db=self._in_db)
-        return float(np.median(values) if self._statistic == "median" else np.mean(values))
+        return float(np.median(values) if self._is_median else np.mean(values))
 
-    def cost(self, value: float) -> float:
-        """What is minimised."""
-        return float(np.clip(np.nan_to_num(self._sign * value, nan=WORST), -WORST, WORST))
+    def _costs(self, trials: Sequence[Options]) -> list[float]:
+        """What is minimised, finite."""
+        values = self._sign * np.array(self.values(trials))
+        return np.clip(np.nan_to_num(values, nan=WORST), -WORST, WORST).tolist()
 
+    def best_of(self, search: Any, trials: int) -> Options:
+        """The best that the optimiser tries, or the campaign's own if they are in the ranges."""
+        distributions = {one.option: one.distribution() for one in self.ranges}
+        tried = [self._own] if all(one.holds(self._own[one.option]) for one in self.ranges) else []
+        self.values([{}, *tried])
+        for first in range(0, trials, TOGETHER):
+            asked = [search.ask(distributions) for _ in range(min(TOGETHER, trials - first))]
+            drawn = [{r.option: r.value(t.params[r.option]) for r in self.ranges} for t in asked]
+            for trial, cost in zip(asked, self._costs(drawn), strict=True):
+                search.tell(trial, cost)
+            tried += drawn
+        return tried[int(np.argmin(self._costs(tried)))]
 
-def _search(study: _Study, sampler: Any, ranges: Sequence[Range], trials: int) -> Options:
-    """The best of what the optimiser tries, and of the campaign's own where that is in the ranges."""
-    import optuna
-
-    search = optuna.create_study(sampler=sampler(seed=0))
-    distributions = {one.option: one.distribution() for one in ranges}
-    own = {one.option: getattr(study.solver, one.option) for one in ranges}
-    best = (np.inf, own)
-    if all(one.holds(own[one.option]) for one in ranges):
-        best = study.cost(study.values([own])[0]), own
-    for first in range(0, trials, TOGETHER):
-        asked = [search.ask(distributions) for _ in range(min(TOGETHER, trials - first))]
-        options = [{one.option: one.value(t.params[one.option]) for one in ranges} for t in asked]
-        for trial, tried, value in zip(asked, options, study.values(options), strict=True):
-            cost = study.cost(value)
-            search.tell(trial, cost)
-            best = min(best, (cost, tried), key=lambda found: found[0])
-    return best[1]
-
-
-def _descend(
-    study: _Study, ranges: Sequence[Range], best: Options
-) -> tuple[Options, list[tuple[Options, float]]]:
-    """Go to the best neighbour while it is better; the end, and what its neighbours gave."""
-    while True:
-        beside = [
-            {**best, one.option: value}
-            for one in ranges
-            for value in one.neighbours(best[one.option])
-        ]
-        values = study.values([best, *beside])
-        costs = [study.cost(value) for value in values]
-        if costs[0] <= min(costs):
-            return best, list(zip(beside, values[1:], strict=True))
-        best = [best, *beside][int(np.argmin(costs))]
+    def descended(self, best: Options) -> tuple[Options, list[Options]]:
+        """Go to the best neighbour while one is better; the end, and its neighbours."""
+        while True:
+            beside = [(one.option, one.neighbours(best[one.option])) for one in self.ranges]
+            around = [{**best, option: value} for option, values in beside for value in values]
+            costs = self._costs([best, *around])
+            if costs[0] <= min(costs):
+                return best, around
+            best = [best, *around][int(np.argmin(costs))]
