@@ -58,7 +58,7 @@ def tune(campaign: Path, quiet: bool, **options: Any) -> None:
     Examples:
       kronsbl tune study.toml --solver svd --over "prune=log(1e-4, 1e-1)"
       kronsbl tune study.toml --solver lasso --over "scale=linear(0.1, 1)" --trials 50
-      kronsbl tune study.toml --solver am --over "prune=[1e-3, 1e-2]" --over "max_iterations=integer(9, 99)"
+      kronsbl tune study.toml --solver a --over "prune=[0.01, 0.1]" --over "path=integer(1, 9)"
       kronsbl tune study.toml --solver omp --over "max_atoms=[10, 30, 100]" --cluster slurm
     """
     from pipeline.driver.tuning import tune as tune_solver
