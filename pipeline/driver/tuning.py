@@ -207,11 +207,8 @@ class _Study:
         solver = next(entry.solver for entry in campaign.entries if entry.label == label)
         self.ranges = _ranges(solver, over)
         self._own = {one.option: getattr(solver, one.option) for one in self.ranges}
-        header: Options = {
-            "seed": tuning_seed(campaign.campaign.seed),
-            "realizations": realizations,
-        }
-        header |= {"name": f"{campaign.campaign.name}-tuning", "batch": campaign.campaign.batch}
+        header: Options = campaign.campaign.model_dump() | {"realizations": realizations}
+        header |= {"name": f"{header['name']}-tuning", "seed": tuning_seed(header["seed"])}
         kept = ("scenario", "sweep", "limits", "cluster")
         self._tables = {name: campaign.tables()[name] for name in kept} | {"campaign": header}
         self._trials: dict[str, Any] = {}
