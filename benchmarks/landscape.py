@@ -41,7 +41,9 @@ def counts(cube, figure):
     if figure is None:
         return
     panel = plt.figure(figsize=(6.0, 3.6), layout="constrained").subplots()
-    atoms = [math.prod(map(int, str(name).split("x"))) / MEASUREMENTS for name in cube["shape"].values]
+    atoms = [
+        math.prod(map(int, str(name).split("x"))) / MEASUREMENTS for name in cube["shape"].values
+    ]
     looks = (("flat", "C0", "any γ"), ("kronecker", "C1", "γ a Kronecker product"))
     for name, colour, label in looks:
         found = cube.minima.sel(solver=name)
