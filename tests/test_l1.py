@@ -15,7 +15,6 @@ SHAPES = [((3, 4), (4, 5)), ((6,), (9,)), ((2, 3, 3), (3, 3, 3)), ((6, 5), (4, 4
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("complex_valued", [False, True])
 @pytest.mark.parametrize(("measurements", "dims"), SHAPES)
-
 def test_lasso(measurements, dims, complex_valued, shared):
     problem, _ = sparse_problem(
         3, measurements, dims, seed=91, complex_valued=complex_valued, shared=shared

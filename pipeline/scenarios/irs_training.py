@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.scenarios import metrics
+from pipeline.scenarios.arrays import steering
 from pipeline.scenarios.base import (
     PARAMETERS,
     Count,
@@ -21,15 +22,11 @@ from pipeline.scenarios.base import (
     Truth,
     noise_variance,
 )
-from pipeline.scenarios.paths import Draws, responses
-from pipeline.scenarios.streams import normal, streams
+from pipeline.scenarios.streams import Draws
 from solvers import ErrorForm, Estimate, Problem
 from solvers.kron import kron_apply
 
 Array = NDArray[Any]
-
-GRID = 64
-"""Cells that directions are drawn in, anywhere within them."""
 
 TRAINING = ("reflection_patterns", "pilot_slots")
 
@@ -101,42 +98,35 @@ class IrsTraining(Scenario[Truth]):
             for end, antennas in (("ue", self.ue_antennas), ("bs", self.bs_antennas))
         )
         x = first[:, :, :, None] * second[:, :, None, :]
-        factors = (*self._training(realizations, seed), np.eye(self.bs_antennas))
+        factors = (*self._training(draws), np.eye(self.bs_antennas))
         clean = kron_apply(factors, x)
         noise_var = noise_variance((np.abs(clean) ** 2).mean(axis=(1, 2, 3)), self.snr_db)
-        unit = [
-            normal(rng, clean.shape[1:], complex_valued=True)
-            for rng in streams(seed, "noise", realizations)
-        ]
-        y = clean + np.sqrt(noise_var)[:, None, None, None] * np.stack(unit)
+        unit = draws.normal("noise", *clean.shape[1:])
+        y = clean + np.sqrt(noise_var)[:, None, None, None] * unit
         return Problem(y, factors, noise_var, true_variance=np.ones(x.shape)), Truth(x)
 
     def _channel(self, draws: Draws, end: str, antennas: int) -> Array:
         """Between every element of the IRS and every antenna, (B, N, antennas), of unit power."""
         if self.paths == 0:
-            gains = draws.gains(f"{end}_channel", self.irs_elements * antennas)
-            return gains.reshape(len(gains), self.irs_elements, antennas)
+            return draws.normal(f"{end}_channel", self.irs_elements, antennas)
         irs, other = (
-            np.concatenate(
-                [draws.directions(f"{side}.{p}", GRID, 1, 1.0) for p in range(self.paths)], axis=1
-            )
-            for side in (f"{end}_irs_angle", f"{end}_angle")
+            draws.each(side, lambda rng: rng.uniform(-1.0, 1.0, self.paths))
+            for side in (f"{end}_irs_angles", f"{end}_angles")
         )
         size = np.sqrt(self.irs_elements * antennas / self.paths)
-        gains = size * draws.gains(f"{end}_gains", self.paths)
-        steered = gains[:, :, None] * responses(self.irs_elements, irs, GRID)
-        return steered.swapaxes(1, 2) @ responses(antennas, other, GRID)
+        gains = size * draws.normal(f"{end}_gains", self.paths)
+        steered = gains[:, :, None] * steering(irs, self.irs_elements)
+        return steered.swapaxes(1, 2) @ steering(other, antennas)
 
-    def _training(self, realizations: Sequence[int], seed: int) -> list[Array]:
+    def _training(self, draws: Draws) -> list[Array]:
         """Patterns (…, K, N) of modulus 1, and pilots (…, T, U) of modulus 1/√U."""
         k, n = self.reflection_patterns, self.irs_elements
         t, u = self.pilot_slots, self.ue_antennas
         if self.patterns == "dft":
             turns = [np.outer(np.arange(m), np.arange(c)) / m for m, c in ((k, n), (t, u))]
         else:
-            phases = [g.random((k, n)) for g in streams(seed, "patterns", realizations)]
-            quarters = [g.integers(4, size=(t, u)) for g in streams(seed, "pilots", realizations)]
-            turns = [np.stack(phases), np.stack(quarters) / 4.0]
+            quarters = draws.each("pilots", lambda rng: rng.integers(4, size=(t, u)))
+            turns = [draws.each("patterns", lambda rng: rng.random((k, n))), quarters / 4.0]
         patterns, pilots = (np.exp(2j * np.pi * turn) for turn in turns)
         return [patterns, pilots / np.sqrt(u)]
 
