@@ -147,8 +147,9 @@ def run(
         A `Campaign`, or the path of its file.
     store
         Where results go; by default the folder ``results/<name>``.
-    client : distributed.Client, optional
-        To run on; by default one is made for `cluster` and closed afterwards.
+    client : distributed.Client, or function that gives a context with one, optional
+        To run on; by default one is made for `cluster` and closed afterwards. A function is asked
+        where there is something to compute.
     workers
         Worker processes, where we start them; by default one per core.
     cluster
@@ -187,7 +188,7 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
-    elif client.asynchronous:  # its methods give nothing but promises
+    elif not callable(client) and client.asynchronous:  # its methods give nothing but promises
         raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
@@ -214,7 +215,7 @@ def run(
         if client is None:
             found = connect(cluster, workers, campaign.cluster, store.path, dashboard=dashboard)
         else:
-            found = nullcontext(client)
+            found = client() if callable(client) else nullcontext(client)
         try:
             with computing.log, signals_deferred(), found as on:
                 computing.run(on)
