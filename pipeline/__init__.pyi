@@ -1,6 +1,7 @@
 from pipeline.campaign import Campaign as Campaign
 from pipeline.driver.planning import plan as plan
 from pipeline.driver.run import run as run
+from pipeline.driver.tuning import tune as tune
 from pipeline.errors import InputError as InputError
 from pipeline.report.archiving import archive as archive
 from pipeline.results.publishing import open_results as open_results

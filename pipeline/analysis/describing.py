@@ -160,6 +160,22 @@ def solver_text(results: xr.Dataset, label: str) -> str:
     return f"{label} ({preset})" if preset else label
 
 
+def tuned(results: xr.Dataset) -> list[str]:
+    """A sentence for each solver whose options were tuned, on how."""
+    said = []
+    for label, spec in json.loads(results.attrs.get("solvers", "{}")).items():
+        if record := spec.get("tuned"):
+            over = ", ".join(f"{k} over {v}" for k, v in dict(record.get("over", {})).items())
+            beside = ", ".join(str(one.get("value")) for one in record.get("neighbours", []))
+            said.append(
+                f"{label} was tuned, {over}, by {record.get('statistic')}: {record.get('value')} "
+                f"(before {record.get('before')}, neighbours {beside}); {record.get('trials')} "
+                f"trials of {record.get('realizations')} realizations, streams of seed "
+                f"{record.get('seed')}"
+            )
+    return said
+
+
 def label_of(variable: xr.DataArray) -> str:
     """Long name and unit."""
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")

@@ -148,8 +148,9 @@ def run(
         A `Campaign`, or the path of its file.
     store
         Where results go; by default the folder ``results/<name>``.
-    client : distributed.Client, optional
-        To run on; by default one is made for `cluster` and closed afterwards.
+    client : distributed.Client, or function that gives a context with one, optional
+        To run on; by default one is made for `cluster` and closed afterwards. A function is asked
+        where there is something to compute.
     workers
         Worker processes, where we start them; by default one per core.
     cluster
@@ -186,7 +187,8 @@ def run(
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
-    check_cluster(cluster, campaign.cluster, client)
+    # What gives a client when there is work to do is not called for nothing.
+    check_cluster(cluster, campaign.cluster, None if callable(client) else client)
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     blocks = partial(
@@ -212,7 +214,7 @@ def run(
         if client is None:
             found = connect(cluster, workers, campaign.cluster, store.path, dashboard=dashboard)
         else:
-            found = nullcontext(client)
+            found = client() if callable(client) else nullcontext(client)
         try:
             with computing.log, signals_deferred(), found as on:
                 computing.run(on)
