@@ -172,7 +172,7 @@ def test_every_block_is_of_a_seed_that_no_campaign_can_have(study, tmp_path, cli
     store = Store.of(tmp_path / "s")
     seeds = {configuration.spec["seed"] for configuration in store.asked().configurations}
     assert seeds == {-4}
-    assert all(read_block(store.block_path(name)).cells.size for name in store.names())
+    assert all(read_block(store.file(name)).cells.size for name in store.names())
     with pytest.raises(InputError, match="seed"):
         Campaign.from_tables(store.asked().tables)
     assert pipeline.verify(store, blocks=2, code=None).ok
