@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from solvers.acceleration import acceleration
+from solvers.arrays import full
 from solvers.em import EMSolver
 from solvers.flat_model import FlatModel
 from solvers.options import option, published
@@ -28,7 +27,7 @@ class FlatSBL(EMSolver):
 
     def start(self, problem: Problem) -> Gamma:
         """γ = 1."""
-        return np.ones(problem.dims)
+        return full(problem.y, problem.dims, 1.0)
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
         """Bounds of 0: nothing is pruned."""

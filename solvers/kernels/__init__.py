@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from solvers.kernels.alternation import alternate_rows, sweep
     from solvers.kernels.eigen import eigh_hermitian, eigh_symmetric
     from solvers.kernels.factors import (
-        most_used,
         prune_rows,
         prune_weighed_rows,
         row_distances2,
@@ -38,7 +37,6 @@ __all__ = [
     "eigh_symmetric",
     "finish",
     "load",
-    "most_used",
     "power_iterations",
     "prune_rows",
     "prune_weighed_rows",

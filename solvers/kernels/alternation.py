@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers.kernels import contracting, factors, least_squares
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 _VECTOR, _MATRIX, _SIZES = "float64[::1]", "float64[:, ::1]", "int64[::1]"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 _VECTOR, _SIZES = "float64[::1]", "int64[::1]"
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from solvers.kernels.compiling import compiled
 from solvers.kernels.tridiagonal import reduce_hermitian, reduce_symmetric
-from solvers.problem import Array
+from solvers.arrays import Array
 
 LANES = 32
 STEPS = 30  # per eigenvalue; about two are needed

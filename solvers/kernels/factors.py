@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 _VECTOR, _MATRIX, _SIZES = "float64[::1]", "float64[:, ::1]", "int64[::1]"
 
@@ -54,19 +54,6 @@ def row_distances2(new: Array, old: Array, sizes: Array) -> Array:
     for row in range(len(new)):
         distances[row] = change(new[row], old[row], starts)[0]
     return distances
-
-
-@compiled(f"{_SIZES}({_MATRIX}, {_SIZES})")
-def most_used(gamma: Array, sizes: Array) -> Array:
-    """Largest number of entries that are not 0 in any row, per factor, (I,)."""
-    most, starts = np.zeros(sizes.size, np.int64), offsets(sizes)
-    for row in range(len(gamma)):
-        for mode in range(sizes.size):
-            used = 0
-            for k in range(starts[mode], starts[mode + 1]):
-                used += gamma[row, k] != 0.0
-            most[mode] = max(most[mode], used)
-    return most
 
 
 @compiled()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 STEPS = 200
 STILL = 1e-30

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 FULL_EXCHANGES = 3
 MOST_EXCHANGES = 20  # per unknown

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 _REAL, _COMPLEX = "float64[:, ::1]", "complex128[:, ::1]"
 

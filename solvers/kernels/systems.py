@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 _SIZES, _REALS = "int64[::1]", "float64[::1]"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
+from solvers.arrays import Array
 
 
 @compiled()
