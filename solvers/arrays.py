@@ -16,6 +16,10 @@ Array = NDArray[Any]
 """An array of any library. Its name is numpy's, for want of one that the standard gives."""
 
 
+_LIBRARIES: dict[type, Any] = {}
+"""By type of array: to find one takes long, compared with many a call."""
+
+
 def namespace(array: Any) -> Any:
     """The functions of the library that an array comes from; numpy's for what is no array.
 
@@ -24,9 +28,12 @@ def namespace(array: Any) -> Any:
     """
     if isinstance(array, np.ndarray) or not is_array(array):
         return np
-    from array_api_compat import array_namespace
+    kind = type(array)
+    if kind not in _LIBRARIES:
+        from array_api_compat import array_namespace
 
-    return array_namespace(array)
+        _LIBRARIES[kind] = array_namespace(array)
+    return _LIBRARIES[kind]
 
 
 def is_array(value: Any) -> bool:

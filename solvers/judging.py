@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import host, is_complex, is_numeric, like, namespace, take, where_true
+from solvers.arrays import host, is_complex, is_numeric, like, namespace, take, where_true, zeros
 from solvers.estimate import Estimate
 from solvers.kron import abs2, kron_apply, total
 from solvers.problem import Array, Problem
@@ -93,10 +93,11 @@ def _collapsed(problem: Problem, x: Array) -> Array:
     size, kinds = math.prod(problem.measurements), 1.0 if is_complex(problem.y) else 2.0
     power = total(abs2(problem.y))
     assert problem.noise_var is not None
-    collapsed = power > problem.noise_var * (size + 5.0 * math.sqrt(kinds * size))
-    rows = where_true(collapsed)
+    collapsed = zeros(power, power.shape, namespace(power).bool)
+    signal = power > problem.noise_var * (size + 5.0 * math.sqrt(kinds * size))
+    rows = where_true(signal)
     if rows.shape[0]:
         factors = [a if a.ndim == 2 else take(a, rows) for a in problem.factors]
         explained = total(abs2(kron_apply(factors, take(x, rows))))
-        collapsed[collapsed] = explained <= NEXT_TO_NOTHING * take(power, rows)
+        collapsed[signal] = explained <= NEXT_TO_NOTHING * take(power, rows)
     return collapsed

@@ -340,7 +340,7 @@ def _rescaled(
 def _by_idle_atoms(problem: Problem) -> list[tuple[Array, tuple[Array, ...] | None]]:
     """Realizations whose idle atoms are the same, and which atoms they have in use."""
     rows = arange(problem.y, problem.batch)
-    in_use = [share > np.finfo(float).eps for share in atom_shares(problem)]
+    in_use = [share > sys.float_info.epsilon for share in atom_shares(problem)]
     if all(bool(namespace(used).all(used)) for used in in_use):
         return [(rows, None)]
     in_use = list(map(host, in_use))

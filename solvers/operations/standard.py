@@ -24,7 +24,9 @@ def eigh(matrices: Array) -> tuple[Array, Array]:
     finite = xp.all(xp.isfinite(flat(matrices)), axis=1)
     harmless = xp.where(finite[:, None, None], matrices, eye(matrices, n))
     size = max(MOST_AT_ONCE // (n * n), 1)
-    parts = [xp.linalg.eigh(harmless[i : i + size, ...]) for i in range(0, batch, size)]
+    parts = [
+        xp.linalg.eigh(harmless[i : min(i + size, batch), ...]) for i in range(0, batch, size)
+    ]
     values = xp.concat([part[0] for part in parts], axis=0)
     vectors = xp.concat([part[1] for part in parts], axis=0)
     return xp.where(finite[:, None], values, float("nan")), vectors
@@ -70,24 +72,25 @@ def alternate(
     rows = xp.arange(batch, dtype=xp.int64, device=moment.device)
     going = full(moment, (batch,), True, xp.bool)
     sweeps = zeros(moment, (batch,), xp.int64)
-    state = [moment, unit, rows, going, sweeps, *gamma, *gamma]
+    used, shares = [g > 0 for g in gamma], _shares(gamma)
+    state = [moment, unit, shares, rows, going, sweeps, *used, *gamma]
     ended, count = [], len(gamma)
     for iteration in range(1, max_iterations + 1):
-        moment, unit, rows, going, sweeps, *factors = state
-        starts, old = factors[:count], factors[count:]
-        swept = _swept(moment, starts, old)
+        moment, unit, shares, rows, going, sweeps, *factors = state
+        used, old = factors[:count], factors[count:]
+        swept = _swept(moment, used, shares, old)
         moved2, size2 = change(swept, old)
         sweeps = sweeps + xp.astype(going, xp.int64)
         new = [xp.where(going[:, None], s, o) for s, o in zip(swept, old, strict=True)]
         going = going & (moved2 > tolerance**2 * (size2 if relative else unit**2))
         left = int(xp.count_nonzero(going))
-        state = [moment, unit, rows, going, sweeps, *starts, *new]
+        state = [moment, unit, shares, rows, going, sweeps, *used, *new]
         if left == 0 or iteration == max_iterations:
             break
         if 2 * left <= going.shape[0]:
-            ended.append([take(part, where_true(~going)) for part in state[2:]])
+            ended.append([take(part, where_true(~going)) for part in state[3:]])
             state = [take(part, where_true(going)) for part in state]
-    whole = [xp.concat(parts, axis=0) for parts in zip(*ended, state[2:], strict=True)]
+    whole = [xp.concat(parts, axis=0) for parts in zip(*ended, state[3:], strict=True)]
     rows, capped, sweeps, *factors = whole
     order = xp.argsort(rows)
     new = normalize([take(g, order) for g in factors[count:]])
@@ -96,28 +99,35 @@ def alternate(
     return new, take(sweeps, order), take(capped, order)
 
 
-def _swept(moment: Array, starts: Sequence[Array], gamma: Sequence[Array]) -> list[Array]:
-    """The factors after one sweep; those of `starts` that are not 0 are in use."""
+def _shares(gamma: Sequence[Array]) -> Array:
+    """1/Π_{j≠i} n_j of the atoms in use, (B, I)."""
+    xp = namespace(gamma[0])
+    used = xp.stack([xp.count_nonzero(g, axis=1) for g in gamma], axis=1)
+    atoms = xp.maximum(xp.astype(used, xp.float64), 1.0)
+    return atoms / xp.prod(atoms, axis=1, keepdims=True)
+
+
+def _swept(
+    moment: Array, used: Sequence[Array], shares: Array, gamma: Sequence[Array]
+) -> list[Array]:
+    """The factors after one sweep over them."""
     xp, batch = namespace(moment), moment.shape[0]
-    used = [start > 0 for start in starts]
-    atoms = [xp.astype(xp.count_nonzero(u, axis=1), xp.float64) for u in used]
-    shares = [xp.maximum(count, 1.0) for count in atoms]
-    every = math.prod(shares)
-    inverses = [_inverse(g, u) for g, u in zip(gamma, used, strict=True)]
+    inverses = [_inverse(g, u) for g, u in zip(gamma[1:], used[1:], strict=True)]
     rest, swept = moment, []
-    for mode, share in enumerate(shares):
-        rest = reshape(rest, batch, used[mode].shape[1], -1)
-        behind = inverses[mode + 1 :]
+    for mode, u in enumerate(used):
+        rest = reshape(rest, batch, u.shape[1], -1)
+        behind = inverses[mode:]
         tail = flat(outer(behind)) if behind else full(rest, (batch, 1), 1.0)
-        factor = xp.matmul(rest, tail[:, :, None])[:, :, 0] * (share / every)[:, None]
-        rest = xp.matmul(_inverse(factor, used[mode])[:, None, :], rest)
+        factor = xp.matmul(rest, tail[:, :, None])[:, :, 0] * shares[:, mode : mode + 1]
+        if behind:
+            rest = xp.matmul(_inverse(factor, u)[:, None, :], rest)
         swept.append(factor)
     return swept
 
 
 def _inverse(gamma: Array, used: Array) -> Array:
     """1/γ. What Λ has at atoms out of use is 0, so that any finite value will do there."""
-    return namespace(gamma).where(used, 1.0 / gamma, 1.0)
+    return 1.0 / namespace(gamma).where(used, gamma, 1.0)
 
 
 def prune(
@@ -156,9 +166,10 @@ def change(new: Sequence[Array], old: Sequence[Array]) -> tuple[Array, Array]:
     Telescoped as in `solvers.kernels.factors.change`.
     """
     xp = namespace(new[0])
-    square, overlap, size = 0.0, 0.0, 1.0
+    square, overlap, size = 0.0, 0.0, 1.0  # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
     for b, a in zip(new, old, strict=True):
-        aa, ad, dd = (xp.vecdot(p, q) for p, q in ((a, a), (a, b - a), (b - a, b - a)))
+        delta = b - a
+        aa, ad, dd = (xp.vecdot(p, q) for p, q in ((a, a), (a, delta), (delta, delta)))
         ab, bd = aa + ad, ad + dd
         square = square * (ab + bd) + 2.0 * overlap * bd + size * dd
         overlap, size = overlap * ab + size * ad, size * aa
