@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -154,6 +153,8 @@ def scatter(x: Array, index: Array, size: int, axis: int) -> Array:
 
 def gather(x: Array, index: Array, axis: int) -> Array:
     """Entries of each realization at its places `index` (B, n) along an axis."""
+    if isinstance(x, np.ndarray) and axis == 1:
+        return x[np.arange(len(x))[:, None], index]
     return namespace(x).take_along_axis(x, _along(index, axis, x.ndim), axis=axis)
 
 
@@ -161,7 +162,7 @@ def columns(factor: Array, index: Array) -> Array:
     """Columns `index` (B, n) of a matrix (m, N) or matrices (B, m, N), as (B, m, n)."""
     batch, n = index.shape
     if factor.ndim == 3:
-        return gather(factor, index, 2)
+        return gather(factor.mT, index, 1).mT
     return reshape(take(factor.mT, reshape(index, -1)), batch, n, factor.shape[0]).mT
 
 
@@ -196,4 +197,6 @@ def host(array: Any) -> Any:
 
     if is_torch_array(array) or is_cupy_array(array):
         return np.asarray(to_device(array, "cpu"))
-    return np.asarray(to_device(array, namespace(array).__array_namespace_info__().default_device()))
+    return np.asarray(
+        to_device(array, namespace(array).__array_namespace_info__().default_device())
+    )

@@ -16,21 +16,8 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
-from solvers.arrays import (
-    Array,
-    arange,
-    columns,
-    conj,
-    eye,
-    flat,
-    full,
-    gather,
-    namespace,
-    real,
-    take,
-    where_true,
-    wide,
-)
+from solvers import arrays
+from solvers.arrays import Array, namespace, take
 from solvers.core import Solver
 from solvers.estimate import Estimate
 from solvers.kron import abs2, outer, total
@@ -76,12 +63,12 @@ def modes_of(problem: Problem, marginals: list[Array]) -> list[Mode]:
         xp, used = namespace(variance), namespace(variance).astype(variance > 0, variance.dtype)
         most = max(int(xp.max(xp.count_nonzero(used, axis=1))), 1)
         index = xp.argsort(-used, axis=1, stable=True)[:, :most]
-        used = gather(used, index, 1)
+        used = arrays.gather(used, index, 1)
         mode = Mode(
             _gram(a, index, used),
             xp.stack([_gram(_or_identity(f.factors[i], a), index, used) for f in forms]),
-            gather(variance, index, 1),
-            None if gains is None else gather(gains[i], index, 1) * used,
+            arrays.gather(variance, index, 1),
+            None if gains is None else arrays.gather(gains[i], index, 1) * used,
         )
         modes.append(mode)
     return modes
@@ -98,7 +85,7 @@ def flat_mode(problem: Problem) -> Mode:
 
     def gram(factors: Any) -> Array:
         parts = zip(factors, problem.factors, places, strict=True)
-        every = full(problem.y, (1, 1), 1.0)
+        every = arrays.full(problem.y, (1, 1), 1.0)
         grams = (_gram(_or_identity(c, a), at[None, :], every) for c, a, at in parts)
         return reduce(operator.mul, grams)
 
@@ -107,20 +94,20 @@ def flat_mode(problem: Problem) -> Mode:
 
 
 def _or_identity(factor: Array | None, like: Array) -> Array:
-    return eye(like, like.shape[-1]) if factor is None else factor
+    return arrays.eye(like, like.shape[-1]) if factor is None else factor
 
 
 def _gram(factor: Array, index: Array, used: Array) -> Array:
     """Gram matrices (B, K, K) of columns `index` (B, K), 0 for those that are not `used`."""
-    atoms = columns(factor, index).mT * used[..., None]
-    return conj(atoms) @ atoms.mT
+    atoms = arrays.columns(factor, index).mT * used[..., None]
+    return arrays.conj(atoms) @ atoms.mT
 
 
 def spectrum(gram: Array, error: Array) -> tuple[Array, Array]:
     """Eigenvalues p (B, K) of Gram matrices V diag(p) Vᴴ, and the diagonals of VᴴEV, (Q, B, K)."""
     p, v = eigh(gram)
     xp = namespace(p)
-    d = real(xp.sum(conj(v) * xp.matmul(error, v), axis=-2))
+    d = arrays.real(xp.sum(arrays.conj(v) * xp.matmul(error, v), axis=-2))
     # What rounding leaves of nothing would be divided by nothing.
     p = xp.where(p > p.shape[1] * EPSILON * xp.max(p, axis=1, keepdims=True), p, 0.0)
     return p, xp.where(d > d.shape[-1] * EPSILON * xp.max(d, axis=-1, keepdims=True), d, 0.0)
@@ -165,11 +152,11 @@ class Bound(Solver):
         assert problem.true_variance is not None
         sums = _marginals(problem.true_variance)
         xp, true = namespace(problem.y), problem.true_variance
-        is_product = xp.all(flat(xp.abs(outer(sums) - true) <= 1e-10 * true), axis=1)
-        rows = where_true(is_product)
+        is_product = xp.all(arrays.flat(xp.abs(outer(sums) - true) <= 1e-10 * true), axis=1)
+        rows = arrays.where_true(is_product)
         if rows.shape[0]:
             yield rows, modes_of(problem.take(rows), [take(s, rows) for s in sums])
-        others = where_true(~is_product)
+        others = arrays.where_true(~is_product)
         for i in range(others.shape[0]):
             yield others[i : i + 1], [flat_mode(problem.take(others[i : i + 1]))]
 
@@ -230,7 +217,7 @@ class BayesianCRB(Bound):
             for weight, mode in zip(weights, modes, strict=True)
         ]
         seen = outer([p for p, _ in spectra])
-        noise = wide(noise_var, seen.ndim)
+        noise = arrays.wide(noise_var, seen.ndim)
         unsure = xp.where(noise + seen > 0, noise / (noise + seen), 1.0)
         terms = range(spectra[0][1].shape[0])
         return xp.stack([total(outer([d[q, ...] for _, d in spectra]) * unsure) for q in terms])
@@ -254,7 +241,7 @@ class ProductCRB(Bound):
 
     def _parts(self, problem: Problem) -> Iterator[tuple[Array, list[Mode]]]:
         gains = problem.true_gains or ()
-        yield arange(problem.y, problem.batch), modes_of(problem, [abs2(g) for g in gains])
+        yield arrays.arange(problem.y, problem.batch), modes_of(problem, [abs2(g) for g in gains])
 
     def _errors(self, modes: list[Mode], noise_var: Array) -> Array:
         radial, tangent = 1.0 + 0.0 * noise_var, 0.0 * noise_var
@@ -271,4 +258,4 @@ def quadratic(matrices: Array, x: Array) -> Array:
     """XᴴEx of matrices (…, B, K, K) and vectors (B, K), (…, B)."""
     xp = namespace(x)
     image = xp.matmul(matrices, x[..., None])[..., 0]
-    return real(xp.sum(conj(x) * image, axis=-1))
+    return arrays.real(xp.sum(arrays.conj(x) * image, axis=-1))

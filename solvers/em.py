@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from solvers import arrays
 from solvers.acceleration import (
     LEAPS,
     SETTLED,
@@ -18,15 +19,7 @@ from solvers.acceleration import (
     leap,
     remembered,
 )
-from solvers.arrays import (
-    arange,
-    full,
-    namespace,
-    take,
-    where_true,
-    wide,
-    zeros,
-)
+from solvers.arrays import namespace, take
 from solvers.core import Start
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.kron import abs2, norm2, normalize, total
@@ -106,8 +99,6 @@ class EMSolver(NoiseOption):
 
     objective: ClassVar[str] = "SBL cost"
 
-    any_array: ClassVar[bool] = True
-
     diagnostics: ClassVar[Mapping[str, tuple[str, str]]] = LEAPS
 
     def __post_init__(self) -> None:
@@ -142,19 +133,19 @@ class EMSolver(NoiseOption):
             lost = self._lost(before, state)
             xp = namespace(ends)
             if bool(xp.any(lost)):
-                over = before.take(where_true(lost))
+                over = before.take(arrays.where_true(lost))
                 ended.append((over.rows, self._last_good(over, iteration - 1)))
-                going = where_true(~lost)
+                going = arrays.where_true(~lost)
                 state, ends = state.take(going), take(ends, going)
                 if not going.shape[0]:
                     break
             watch(iteration, state.rows, _seen(state))
             if bool(xp.any(ends)):
-                over = state.take(where_true(ends))
+                over = state.take(arrays.where_true(ends))
                 ended.append((over.rows, self._result(over, iteration)))
                 if bool(xp.all(ends)):
                     break
-                state = state.take(where_true(~ends))
+                state = state.take(arrays.where_true(~ends))
         return Estimate.joined(ended)
 
     def _begin(self, problem: Problem, initial: Start) -> _State:
@@ -170,16 +161,18 @@ class EMSolver(NoiseOption):
         elif not bool(xp.all(xp.isfinite(noise_var) & (noise_var > 0))):
             raise ValueError("the initial noise variance must be positive and finite")
         assert noise_var is not None
-        posterior, removed = self._e_step(model, factors, noise_var, full(y, shape, True, xp.bool))
+        posterior, removed = self._e_step(
+            model, factors, noise_var, arrays.full(y, shape, True, xp.bool)
+        )
         return _State(
-            rows=arange(y, problem.batch),
+            rows=arrays.arange(y, problem.batch),
             posterior=posterior,
             norm2=norm2(factors),
             removed=removed,
-            change=full(y, shape, math.inf),
-            broken=zeros(y, shape, xp.bool),
-            inner_iterations=zeros(y, shape, xp.int64),
-            inner_capped=zeros(y, shape, xp.bool),
+            change=arrays.full(y, shape, math.inf),
+            broken=arrays.zeros(y, shape, xp.bool),
+            inner_iterations=arrays.zeros(y, shape, xp.int64),
+            inner_capped=arrays.zeros(y, shape, xp.bool),
             memory=None if self.acceleration == "none" else Memory.of(problem.batch, y),
         )
 
@@ -282,7 +275,7 @@ class EMSolver(NoiseOption):
         cost = posterior.cost if bool(xp.any(settled | leapt)) else memory.cost
         memory, refused = memory.judged(points, cost, leapt, settled)
         if bool(xp.any(refused)):
-            rows = where_true(refused)
+            rows = arrays.where_true(refused)
             plain = step.take(rows)
             used = [
                 xp.where(take(g, rows) > 0, new, 0.0)
@@ -294,7 +287,7 @@ class EMSolver(NoiseOption):
         return state._replace(
             posterior=posterior,
             norm2=norm2(posterior.gamma),
-            removed=zeros(ends, ends.shape),
+            removed=arrays.zeros(ends, ends.shape),
             memory=memory,
         )
 
@@ -305,13 +298,13 @@ class EMSolver(NoiseOption):
         a factor in each iteration, while γ has long settled at high SNR.
         """
         if self.scaling == "none" or self.noise == "known":
-            return zeros(before, before.shape)
+            return arrays.zeros(before, before.shape)
         return namespace(before).abs(after - before) / before
 
     def _lost(self, before: _State, after: _State) -> Array:
         """Rows whose E-step rounding errors have broken, the one before being good, (b,)."""
         if self.scaling == "none":
-            return zeros(after.broken, after.broken.shape, namespace(after.broken).bool)
+            return arrays.zeros(after.broken, after.broken.shape, namespace(after.broken).bool)
         return before.posterior.finite & ~(after.posterior.finite | after.broken)
 
     def _last_good(self, state: _State, iteration: int) -> Estimate:
@@ -325,7 +318,10 @@ class EMSolver(NoiseOption):
         """The estimate of rows that have ended."""
         posterior = state.posterior
         x = posterior.model.expand(posterior.mean)
-        xp, status = namespace(x), full(x, x.shape[:1], int(Status.MAX_ITERATIONS), namespace(x).int64)
+        xp, status = (
+            namespace(x),
+            arrays.full(x, x.shape[:1], int(Status.MAX_ITERATIONS), namespace(x).int64),
+        )
         status = xp.where(state.change <= self.tolerance, int(Status.CONVERGED), status)
         if self.scaling == "data" and self.noise == "estimate":
             # A fit that leaves no residual: its noise variance is what rounding makes of 0.
@@ -335,11 +331,11 @@ class EMSolver(NoiseOption):
         diverged = state.broken | ~xp.isfinite(total(abs2(x)))
         if bool(xp.any(diverged)):
             status = xp.where(diverged, int(Status.DIVERGED), status)
-            x = xp.where(wide(diverged, x.ndim), math.nan, x)
+            x = xp.where(arrays.wide(diverged, x.ndim), math.nan, x)
         return Estimate(
             x=x,
             status=status,
-            iterations=full(x, x.shape[:1], iteration, xp.int64),
+            iterations=arrays.full(x, x.shape[:1], iteration, xp.int64),
             inner_iterations=state.inner_iterations,
             inner_capped=state.inner_capped,
             variance=posterior.model.expand(posterior.variance),
@@ -357,10 +353,10 @@ class EMSolver(NoiseOption):
         gamma = broadcast_gamma(self.start(problem), problem)
         y, batch = problem.y, problem.batch
         return Estimate(
-            x=zeros(y, (batch, *problem.dims), y.dtype),
-            variance=zeros(y, (batch, *problem.dims)),
+            x=arrays.zeros(y, (batch, *problem.dims), y.dtype),
+            variance=arrays.zeros(y, (batch, *problem.dims)),
             gamma=tuple(0.0 * g for g in gamma) if isinstance(gamma, tuple) else 0.0 * gamma,
-            noise_var=zeros(y, (batch,)) if self.noise == "estimate" else None,
+            noise_var=arrays.zeros(y, (batch,)) if self.noise == "estimate" else None,
             diagnostics=_leaps(Memory.of(batch, y)),
         )
 

@@ -15,10 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import Array, conj, flat, full, gather, namespace, reshape, scatter, take, where_true, zeros
+from solvers.arrays import (
+    Array,
+    conj,
+    flat,
+    full,
+    gather,
+    namespace,
+    reshape,
+    scatter,
+    take,
+    where_true,
+    zeros,
+)
 from solvers.kron import abs2, adjoint, kron_apply, outer, total
 from solvers.kron_model import KronModel
-from solvers.operations import Parts, solve_systems
+from solvers.operations import solve_systems
+from solvers.operations.terms import Parts
 from solvers.problem import Gamma, Problem
 from solvers.units import atom_shares, data_unit
 
@@ -177,7 +190,10 @@ class FlatModel:
         for name in ("factors", "pairs"):
             setattr(new, name, [a if a.ndim == 2 else take(a, rows) for a in getattr(self, name)])
         new.grams = self.grams if self.grams.shape[0] == 1 else take(self.grams, rows)
-        new.y, new.index = take(self.y, rows), None if self.index is None else take(self.index, rows)
+        new.y, new.index = (
+            take(self.y, rows),
+            None if self.index is None else take(self.index, rows),
+        )
         new.correlation, new.unit = take(self.correlation, rows), take(self.unit, rows)
         if self.atom_weights is not None:
             new.atom_weights = (take(self.atom_weights[0], rows),)

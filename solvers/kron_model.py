@@ -5,24 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import sys
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from solvers.arrays import (
-    Array,
-    arange,
-    columns,
-    contiguous,
-    copied,
-    full,
-    gather,
-    namespace,
-    scatter,
-    take,
-)
+from solvers import arrays
+from solvers.arrays import Array, namespace, take
 from solvers.kron import abs2, adjoint, kron_apply, mode_product, normalize, outer, total
-from solvers.operations import Spread, alternate, eigh, second_moments, shrink
+from solvers.operations import alternate, eigh, second_moments, shrink
+from solvers.operations.terms import Spread
 from solvers.problem import Gamma, Problem
 from solvers.units import atom_weights, data_unit
 
@@ -51,7 +41,7 @@ class KronPosterior:
     """
 
     def __init__(self, model: KronModel, gamma: tuple[Array, ...], noise_var: Array) -> None:
-        self.model, self.gamma, self.noise_var = model, gamma, copied(noise_var)
+        self.model, self.gamma, self.noise_var = model, gamma, arrays.copied(noise_var)
         modes = [model.spectrum(i, g) for i, g in enumerate(gamma)]
         self._p = [p for p, _, _ in modes]
         self._w = [w for _, w, _ in modes]
@@ -173,7 +163,7 @@ class KronModel:
 
     def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
         self.dims, self.measurements = problem.dims, problem.measurements
-        unit = data_unit(problem) if data_units else full(problem.y, (problem.batch,), 1.0)
+        unit = data_unit(problem) if data_units else arrays.full(problem.y, (problem.batch,), 1.0)
         self.unit = unit
         self.atom_weights = atom_weights(problem) if data_units else None
         self.factors = list(problem.factors)
@@ -181,7 +171,7 @@ class KronModel:
         self.data = problem.y
         self.small = [False] * len(self.factors)
         self._grams: list[Array | None] = [None] * len(self.factors)
-        self._all_y, self._rows = problem.y, arange(problem.y, problem.batch)
+        self._all_y, self._rows = problem.y, arrays.arange(problem.y, problem.batch)
         for mode in range(len(self.factors)):
             self._choose_side(mode)
 
@@ -213,6 +203,8 @@ class KronModel:
         """The model without atoms that no realization uses any more, and γ of those that stay."""
         new, results = self, [list(g) for g in (gamma, *others)]
         xp = namespace(gamma[0])
+        if bool(xp.all(xp.concat(gamma, axis=1) != 0)):
+            return self, gamma, *others
         for mode, g in enumerate(gamma):
             count = max(int(xp.max(xp.count_nonzero(g, axis=1))), 1)
             if count < g.shape[1]:
@@ -240,28 +232,28 @@ class KronModel:
     def _select(self, mode: int, keep: Array) -> None:
         """Keep the atoms `keep` (B, n) of one mode, positions among the present ones."""
         gram, index = self._grams[mode], self.index[mode]
-        self.factors[mode] = contiguous(columns(self.factors[mode], keep))
-        self.index[mode] = keep if index is None else gather(index, keep, 1)
+        self.factors[mode] = arrays.contiguous(arrays.columns(self.factors[mode], keep))
+        self.index[mode] = keep if index is None else arrays.gather(index, keep, 1)
         if self.atom_weights is not None:
             weights = list(self.atom_weights)
-            weights[mode] = gather(weights[mode], keep, 1)
+            weights[mode] = arrays.gather(weights[mode], keep, 1)
             self.atom_weights = tuple(weights)
         if gram is not None:
-            self._grams[mode] = gather(columns(gram, keep), keep, 1)
-            self.data = gather(self.data, keep, mode + 1)
+            self._grams[mode] = arrays.gather(arrays.columns(gram, keep), keep, 1)
+            self.data = arrays.gather(self.data, keep, mode + 1)
         self._choose_side(mode)
 
     def expand(self, x: Array) -> Array:
         """A tensor over the atoms in use, (B, n_1, …, n_I), as one over all, 0 elsewhere."""
         for mode, index in enumerate(self.index):
             if index is not None:
-                x = scatter(x, index, self.dims[mode], mode + 1)
+                x = arrays.scatter(x, index, self.dims[mode], mode + 1)
         return x
 
     def expand_gamma(self, gamma: tuple[Array, ...]) -> Gamma:
         """Factors of γ over all atoms."""
         return tuple(
-            copied(g) if index is None else scatter(g, index, n, 1)
+            arrays.copied(g) if index is None else arrays.scatter(g, index, n, 1)
             for g, index, n in zip(gamma, self.index, self.dims, strict=True)
         )
 

@@ -10,7 +10,8 @@ from solvers.acceleration import acceleration
 from solvers.arrays import Array, full, reshape
 from solvers.em import EMSolver, initial_gamma
 from solvers.kron_model import KronModel, KronPosterior
-from solvers.operations import Coupling, alternate, leading_vectors
+from solvers.operations import alternate, leading_vectors
+from solvers.operations.terms import Coupling
 from solvers.options import option, per_factor, published
 from solvers.posterior import MStep, Posterior
 from solvers.problem import Gamma, Problem
@@ -98,6 +99,7 @@ class AMKroSBL(AlternatingSBL):
     Departures: eigenvectors come from `eigh`, and the inner loop has a cap.
     """
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, AM-KroSBL"
 
 
@@ -115,6 +117,7 @@ class KSBL(KroneckerSBL):
 
     acceleration: str = acceleration("momentum")
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "the Kronecker SBL that He and Joseph, arXiv 2307.14719, compare with"
 
     def maximize(self, posterior: Posterior) -> MStep:
@@ -148,6 +151,7 @@ class SVDKroSBL(KroneckerSBL):
     initial_gamma: float = initial_gamma(100.0)
 
     no_descent: ClassVar[str] = "a rank-one approximation of the second moments is no such step"
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, SVD-KroSBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(KroneckerSBL, prune=1e-3)
 

@@ -35,6 +35,7 @@ class MSBL(KroneckerSBL):
     name of its own.
     """
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "Wipf and Rao, IEEE TSP 55(7), 2007"
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:

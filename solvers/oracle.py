@@ -6,20 +6,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from solvers.arrays import (
-    Array,
-    arange,
-    columns,
-    flat,
-    full,
-    gather,
-    namespace,
-    reshape,
-    scatter,
-    take,
-    where_true,
-    zeros,
-)
+from solvers import arrays
+from solvers.arrays import Array, namespace, take
 from solvers.core import Solver
 from solvers.estimate import Estimate
 from solvers.flat_model import FlatModel
@@ -57,16 +45,18 @@ class OracleLS(Solver):
         others = [tuple(j for j in axes if j != i) for i in axes]
         marginals = [xp.any(support, axis=o) if o else support for o in others]
         marginals = [xp.astype(m, xp.float64) for m in marginals]
-        is_product = xp.all(flat((outer(marginals) > 0) == support), axis=1)
-        x = zeros(problem.y, support.shape, problem.y.dtype)
+        is_product = xp.all(arrays.flat((outer(marginals) > 0) == support), axis=1)
+        x = arrays.zeros(problem.y, support.shape, problem.y.dtype)
         if bool(xp.any(is_product)):
-            rows = where_true(is_product)
+            rows = arrays.where_true(is_product)
             x[is_product] = _on_products(problem.take(rows), [take(m, rows) for m in marginals])
-        others_rows = where_true(~is_product)
+        others_rows = arrays.where_true(~is_product)
         for i in range(others_rows.shape[0]):
             row = others_rows[i : i + 1]
-            x[arange(x, problem.batch) == row] = _on_any(problem.take(row), take(support, row))
-        return Estimate(x, iterations=arange(x, problem.batch) * 0 + 1)
+            x[arrays.arange(x, problem.batch) == row] = _on_any(
+                problem.take(row), take(support, row)
+            )
+        return Estimate(x, iterations=arrays.arange(x, problem.batch) * 0 + 1)
 
 
 def _on_products(problem: Problem, marginals: list[Array]) -> Array:
@@ -75,25 +65,25 @@ def _on_products(problem: Problem, marginals: list[Array]) -> Array:
     for factor, used in zip(problem.factors, marginals, strict=True):
         most = max(int(xp.max(xp.count_nonzero(used, axis=1))), 1)
         place = xp.argsort(-used, axis=1, stable=True)[:, :most]
-        chosen = columns(factor, place) * gather(used, place, 1)[:, None, :]
+        chosen = arrays.columns(factor, place) * arrays.gather(used, place, 1)[:, None, :]
         inverses.append(xp.linalg.pinv(chosen, rtol=CUTOFF))
         places.append(place)
     x = kron_apply(inverses, problem.y)
     for axis, (place, n) in enumerate(zip(places, problem.dims, strict=True), start=1):
-        x = scatter(x, place, n, axis)
+        x = arrays.scatter(x, place, n, axis)
     return x
 
 
 def _on_any(problem: Problem, support: Array) -> Array:
     """The least-norm least-squares solution of one realization, whatever its support."""
     xp, (_, *places) = namespace(problem.y), namespace(problem.y).nonzero(support)
-    atoms = full(problem.y, (1, places[0].shape[0]), 1.0)
+    atoms = arrays.full(problem.y, (1, places[0].shape[0]), 1.0)
     for factor, place in zip(problem.factors, places, strict=True):
-        own = columns(factor, place[None, :])[0, ...]
-        atoms = reshape(atoms[:, None, :] * own[None, :, :], -1, place.shape[0])
+        own = arrays.columns(factor, place[None, :])[0, ...]
+        atoms = arrays.reshape(atoms[:, None, :] * own[None, :, :], -1, place.shape[0])
     inverse = xp.linalg.pinv(atoms, rtol=max(atoms.shape) * sys.float_info.epsilon)
-    x = zeros(problem.y, support.shape, problem.y.dtype)
-    x[support] = xp.matmul(inverse, reshape(problem.y, -1, 1))[:, 0]
+    x = arrays.zeros(problem.y, support.shape, problem.y.dtype)
+    x[support] = xp.matmul(inverse, arrays.reshape(problem.y, -1, 1))[:, 0]
     return x
 
 
@@ -123,7 +113,7 @@ class OracleLMMSE(Solver):
         posterior = model.posterior(gamma, problem.noise_var)
         return Estimate(
             x=model.expand(posterior.mean),
-            iterations=arange(problem.y, problem.batch) * 0 + 1,
+            iterations=arrays.arange(problem.y, problem.batch) * 0 + 1,
             variance=model.expand(posterior.variance),
             gamma=problem.true_variance,
         )

@@ -11,7 +11,7 @@ import numpy as np
 from solvers.arrays import namespace, zeros
 from solvers.kron_model import KronModel
 from solvers.kron_sbl import AlternatingSBL
-from solvers.operations import Coupling
+from solvers.operations.terms import Coupling
 from solvers.options import option, published
 from solvers.posterior import MStep, Posterior
 from solvers.problem import Array, Gamma, Problem
@@ -60,7 +60,6 @@ class PCKroSBL(AlternatingSBL):
     )
     floor: float = option(1e-5, "least variance of a coupled entry in use", at_least=0.0)
 
-    any_array: ClassVar[bool] = False  # its non-negative least squares branch for each row
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, PC-KroSBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         AlternatingSBL,
@@ -134,6 +133,7 @@ class PCSBL(FlatSBL):
     b: float = option(1e-4, "rate of the Gamma prior of α", above=0.0)
     eta: float = option(0.9, "weight of a neighbour", at_least=0.0)
 
+    any_array: ClassVar[bool] = True
     stops_on: ClassVar[str] = "mean"
     no_descent: ClassVar[str] = "precisions that lean on their neighbours' are updated otherwise"
     source: ClassVar[str] = "Fang et al., IEEE TSP 63(2), 2015"

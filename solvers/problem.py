@@ -57,17 +57,14 @@ def _numeric(name: str, value: ArrayLike, beside: Array | None = None) -> Array:
     if beside is not None and (xp is not namespace(beside) or array.device != beside.device):
         raise ValueError(
             f"{name} must come from the library and lie on the device of y: "
-            f"expected {_origin(beside)}, got {_origin(array)}"
+            f"expected {type(beside).__module__} on {beside.device}, "
+            f"got {type(array).__module__} on {array.device}"
         )
     if not xp.isdtype(array.dtype, "numeric"):
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
     if not bool(xp.all(xp.isfinite(array))):
         raise ValueError(f"{name} holds NaN or infinite values; drop those realizations first")
     return xp.astype(array, xp.complex128 if is_complex(array) else xp.float64, copy=False)
-
-
-def _origin(array: Array) -> str:
-    return f"{type(array).__module__.partition('.')[0]} on {array.device}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,7 @@ class ClassicSBL(FlatSBL):
     acceleration: str = acceleration("momentum")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, prune=1e-3)
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "Tipping, JMLR 1, 2001; Wipf and Rao, IEEE TSP 52(8), 2004"
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:

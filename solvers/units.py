@@ -15,19 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import (
-    arange,
-    full,
-    host,
-    is_complex,
-    is_numeric,
-    like,
-    namespace,
-    real,
-    take,
-    wide,
-    zeros,
-)
+from solvers import arrays
+from solvers.arrays import namespace, take
 from solvers.estimate import Estimate, IterationState
 from solvers.kron import abs2, outer, total
 from solvers.problem import Array, Gamma, Problem
@@ -63,9 +52,7 @@ def atom_shares(problem: Problem) -> tuple[Array, ...]:
 
 def atom_weights(problem: Problem) -> tuple[Array, ...]:
     """What factors of γ are pruned by, (B, N_i): the power of weak atoms, 1 for the others."""
-    return tuple(
-        namespace(share).minimum(share / ALIKE, 1.0) for share in atom_shares(problem)
-    )
+    return tuple(namespace(share).minimum(share / ALIKE, 1.0) for share in atom_shares(problem))
 
 
 def data_unit(problem: Problem) -> Array:
@@ -87,7 +74,7 @@ def with_power(gamma: Gamma, problem: Problem, share: float) -> Gamma:
     target = share * total(abs2(problem.y))
     if not isinstance(gamma, tuple):
         scale = _or_one(target, total(gamma * outer(norms2)))
-        return gamma * wide(scale, gamma.ndim)
+        return gamma * arrays.wide(scale, gamma.ndim)
     explained = math.prod(xp.vecdot(g, n) for g, n in zip(gamma, norms2, strict=True))
     return (*gamma[:-1], gamma[-1] * _or_one(target, explained)[:, None])
 
@@ -97,7 +84,7 @@ def _norms2(problem: Problem) -> list[Array]:
 
 
 def _frobenius2(problem: Problem) -> Array:
-    product = full(problem.y, (problem.batch,), 1.0)
+    product = arrays.full(problem.y, (problem.batch,), 1.0)
     for norms2 in _norms2(problem):
         product = product * namespace(norms2).sum(norms2, axis=-1)
     return product
@@ -116,18 +103,18 @@ def _times_power(x: Array, exponent: Array) -> Array:
     """
     exponent = exponent.reshape(*exponent.shape, *[1] * (x.ndim - exponent.ndim))
     half = exponent // 2
-    return x * like(np.ldexp(1.0, half), x) * like(np.ldexp(1.0, exponent - half), x)
+    return x * arrays.like(np.ldexp(1.0, half), x) * arrays.like(np.ldexp(1.0, exponent - half), x)
 
 
 def _normalized(x: Array) -> tuple[Array, Array]:
     """Arrays (B, …) times the power of two that brings their norms nearest to 1; the exponents."""
     xp, axes = namespace(x), tuple(range(1, x.ndim))
-    largest = xp.max(xp.abs(real(x)), axis=axes)
-    if is_complex(x):
+    largest = xp.max(xp.abs(arrays.real(x)), axis=axes)
+    if arrays.is_complex(x):
         largest = xp.maximum(largest, xp.max(xp.abs(xp.imag(x)), axis=axes))
-    exponent = np.frexp(host(largest))[1].astype(np.int64)
+    exponent = np.frexp(arrays.host(largest))[1].astype(np.int64)
     x = _times_power(x, -exponent)
-    norm2 = host(total(abs2(x)))
+    norm2 = arrays.host(total(abs2(x)))
     rest = np.rint(0.5 * np.log2(np.where(norm2 > 0, norm2, 1.0))).astype(np.int64)
     return _times_power(x, -rest), exponent + rest
 
@@ -184,7 +171,7 @@ class DataUnits:
         for rows, in_use in _by_idle_atoms(scaled_problem):
             whole = rows.shape[0] == problem.batch
             part = scaled_problem if whole else scaled_problem.take(rows)
-            given, at = problem.true_variance, host(rows)
+            given, at = problem.true_variance, arrays.host(rows)
             units = cls(
                 problem=part if in_use is None else _without_idle(part, in_use),
                 dims=problem.dims,
@@ -243,7 +230,7 @@ class DataUnits:
 
         def own_cost() -> Any:
             found = state.cost
-            return None if found is None else cost(found, self.y_exponent[host(rows)])
+            return None if found is None else cost(found, self.y_exponent[arrays.host(rows)])
 
         def change() -> Any:
             return state.change
@@ -266,17 +253,17 @@ class DataUnits:
     # it is, for whoever checks estimates to find.
 
     def _tensor(self, x: Any, power: int, rows: Any) -> Any:
-        exponent = self.x_exponent[host(rows)]
-        if not is_numeric(x, (len(exponent), *self.problem.dims)):
+        exponent = self.x_exponent[arrays.host(rows)]
+        if not arrays.is_numeric(x, (len(exponent), *self.problem.dims)):
             return x
         return self._all(_times_power(x, power * exponent))
 
     def _gamma(self, gamma: Any, rows: Any) -> Any:
         if not isinstance(gamma, tuple):
             return self._tensor(gamma, 2, rows)
-        exponent = self.x_exponent[host(rows)]
+        exponent = self.x_exponent[arrays.host(rows)]
         shapes = [(len(exponent), n) for n in self.problem.dims]
-        if len(gamma) != len(shapes) or not all(map(is_numeric, gamma, shapes)):
+        if len(gamma) != len(shapes) or not all(map(arrays.is_numeric, gamma, shapes)):
             return gamma
         gamma = (*gamma[:-1], _times_power(gamma[-1], 2 * exponent))
         if self.in_use is None:
@@ -285,15 +272,15 @@ class DataUnits:
         return tuple(_widened(g, at, n, 1) for g, at, n in parts)
 
     def _noise_var(self, noise_var: Any, rows: Any) -> Any:
-        exponent = self.y_exponent[host(rows)]
-        fits = is_numeric(noise_var, exponent.shape)
+        exponent = self.y_exponent[arrays.host(rows)]
+        fits = arrays.is_numeric(noise_var, exponent.shape)
         return _times_power(noise_var, 2 * exponent) if fits else noise_var
 
     def _with_given(self, value: Any) -> Any:
         given = self.given_variance
-        if self.in_use is None or given is None or not is_numeric(value, tuple(given.shape)):
+        if self.in_use is None or given is None or not arrays.is_numeric(value, tuple(given.shape)):
             return value
-        used = self._all(full(given, (given.shape[0], *self.problem.dims), 1.0)) > 0
+        used = self._all(arrays.full(given, (given.shape[0], *self.problem.dims), 1.0)) > 0
         return namespace(value).where(used, value, given)
 
 
@@ -306,7 +293,7 @@ def _block(x: Array, in_use: Sequence[Array]) -> Array:
 
 def _widened(x: Array, at: Array, size: int, axis: int) -> Array:
     """A tensor whose entries along an axis go to these places among so many, 0 elsewhere."""
-    nothing = zeros(x, (*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
+    nothing = arrays.zeros(x, (*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
     place = np.full(size, len(at))
     place[at] = np.arange(len(at))
     return take(namespace(x).concat([x, nothing], axis=axis), place, axis)
@@ -318,7 +305,7 @@ def _rescaled(
     """The problem in data units, and where its noise is less than double precision resolves."""
     noise_var, true_variance = problem.noise_var, problem.true_variance
     xp = namespace(y)
-    unresolved = zeros(y, (problem.batch,), xp.bool)
+    unresolved = arrays.zeros(y, (problem.batch,), xp.bool)
     if noise_var is not None:
         # More noise than a float holds is infinitely more than the signal in any case.
         noise_var = xp.minimum(_times_power(noise_var, -2 * y_exponent), sys.float_info.max)
@@ -339,18 +326,18 @@ def _rescaled(
 
 def _by_idle_atoms(problem: Problem) -> list[tuple[Array, tuple[Array, ...] | None]]:
     """Realizations whose idle atoms are the same, and which atoms they have in use."""
-    rows = arange(problem.y, problem.batch)
+    rows = arrays.arange(problem.y, problem.batch)
     in_use = [share > sys.float_info.epsilon for share in atom_shares(problem)]
     if all(bool(namespace(used).all(used)) for used in in_use):
         return [(rows, None)]
-    in_use = list(map(host, in_use))
+    in_use = list(map(arrays.host, in_use))
     patterns, which = np.unique(np.concatenate(in_use, axis=1), axis=0, return_inverse=True)
     ends = np.cumsum(problem.dims)[:-1]
     found: list[tuple[Array, tuple[Array, ...] | None]] = []
     for number, pattern in enumerate(patterns):
         kept = None if pattern.all() else tuple(map(np.flatnonzero, np.split(pattern, ends)))
         alike = np.flatnonzero(which.reshape(-1) == number)
-        found.append((like(alike, problem.y), kept))
+        found.append((arrays.like(alike, problem.y), kept))
     return found
 
 

@@ -18,7 +18,8 @@ from solvers.arrays import gather, host, scatter
 from solvers.flat_model import FlatModel
 from solvers.kron import outer
 from solvers.kron_model import KronModel
-from solvers.operations import Spread, compiled, standard, standard_systems
+from solvers.operations import compiled, standard, standard_systems
+from solvers.operations.terms import Spread, Sweeps
 from solvers.units import DataUnits
 from tests.problems import REGISTERED, normal, sparse_problem
 from tests.test_golden_solves import EM, recorded
@@ -126,7 +127,9 @@ def test_other_supports_than_products(library):
 
 
 @pytest.mark.parametrize("kind", ["real", "complex"])
-@pytest.mark.parametrize("name", [n for n in EM if solvers.create(n).any_array and n != "am_krosbl"])
+@pytest.mark.parametrize(
+    "name", [n for n in EM if solvers.create(n).any_array and n != "am_krosbl"]
+)
 def test_recorded_solves(name, kind, library):
     """As tests/test_golden_solves.py; some rows only, and without the many sweeps of AM-KroSBL."""
     (y, noise_var, *factors), (x, iterations, inner) = recorded(name, "known", kind, "solves.npz")
@@ -185,18 +188,22 @@ def operands():
     columns = rng.random((6, 4, 4))
     moment = rng.exponential(size=(6, 3, 4, 5)) * (outer(gamma) > 0)
     spectra, d = [g + 0.1 for g in gamma], rng.random((6, 2, 3, 2))
-    w = [rng.random((6, n, r)) * (g > 0)[:, :, None] for g, n, r in zip(gamma, (3, 4, 5), (2, 3, 2), strict=True)]
+    w = [
+        rng.random((6, n, r)) * (g > 0)[:, :, None]
+        for g, n, r in zip(gamma, (3, 4, 5), (2, 3, 2), strict=True)
+    ]
     where, unit = np.array([True, True, False, True, True, True]), rng.uniform(0.5, 2, 6)
     bounds, weights = ([0.4, 0.3, 0.2], [0.3, 0.2, 0.1]), [np.minimum(2 * g, 1) for g in gamma]
     stop = 1e-4, False, 40, None, unit, None
+    once = Sweeps(0.0, False, 1, None, None, None)
     complex_data = normal(rng, (6, 3, 4, 5), True)
     return {
         "shrink": (spectra, unit, complex_data),
         "second_moments": (complex_data, gamma, moment),
-        "alternate": (moment, gamma, *stop),
-        "alternate, relative and capped": (moment, gamma, 1e-12, True, 3, None, None, None),
-        "alternate once": (moment, gamma, 0.0, False, 1, None, None, Spread(d, w, False)),
-        "alternate once, explained": (moment, gamma, 0.0, False, 1, None, None, Spread(d, w, True)),
+        "alternate": (moment, gamma, Sweeps(*stop)),
+        "alternate, relative and capped": (moment, gamma, Sweeps(1e-12, True, 3, None, None, None)),
+        "alternate once": (moment, gamma, once._replace(spread=Spread(d, w, False))),
+        "alternate once, explained": (moment, gamma, once._replace(spread=Spread(d, w, True))),
         "prune": (gamma, *bounds, where, None, None),
         "prune, weighed": (gamma, *bounds, where, weights, unit),
         "distance2": (other, gamma),
@@ -206,8 +213,8 @@ def operands():
 
 
 def converted(value, to):
-    if isinstance(value, Spread):
-        return Spread(to(value.d), [to(w) for w in value.weights], value.explained)
+    if isinstance(value, Spread | Sweeps):
+        return type(value)(*(converted(v, to) for v in value))
     if isinstance(value, np.ndarray):
         return to(value)
     several = isinstance(value, list | tuple) and any(isinstance(v, np.ndarray) for v in value)
@@ -216,7 +223,9 @@ def converted(value, to):
 
 def leaves(result):
     parts = result if isinstance(result, tuple | list) else [result]
-    return [leaf for p in parts for leaf in (leaves(p) if isinstance(p, tuple | list) else [host(p)])]
+    return [
+        leaf for p in parts for leaf in (leaves(p) if isinstance(p, tuple | list) else [host(p)])
+    ]
 
 
 @pytest.mark.parametrize("case", operands())
@@ -254,7 +263,9 @@ def test_both_solve_systems(complex_valued, library, leaf, monkeypatch):
     monkeypatch.setattr(standard_systems, "ENTRIES", 2 * 12**2)  # in portions
     problem, _ = sparse_problem(6, (3, 4), (5, 6), seed=99, complex_valued=complex_valued)
     rng = np.random.default_rng(100)
-    gamma = rng.uniform(0.1, 1, (6, 30)) * (rng.random((6, 30)) < np.linspace(0.05, 0.75, 6)[:, None])
+    gamma = rng.uniform(0.1, 1, (6, 30)) * (
+        rng.random((6, 30)) < np.linspace(0.05, 0.75, 6)[:, None]
+    )
     results = []
     for move in (np.asarray, library):
         model, (g,) = FlatModel(moved(problem, move)).compact((move(gamma),))
@@ -331,7 +342,9 @@ def test_arrays_of_one_problem_come_from_one_library(library):
 
 def test_rows_that_overflow_end_as_diverged(library):
     problem, _ = sparse_problem(3, seed=107)
-    problem = dataclasses.replace(problem, y=problem.y * np.array([1, 1e200, 1])[:, None, None, None])
+    problem = dataclasses.replace(
+        problem, y=problem.y * np.array([1, 1e200, 1])[:, None, None, None]
+    )
     solver = quick("ksbl", preset="published")
     found, expected = solver.solve(moved(problem, library)), solver.solve(problem)
     np.testing.assert_array_equal(host(found.status), expected.status)

@@ -170,9 +170,7 @@ def test_a_sweep_without_the_variances_is_one_with_them(measurements, dims, comp
         model, compacted = KronModel(problem).compact(gamma)
         posterior = model.posterior(compacted, problem.noise_var)
         expected, _, _ = alternate(posterior.moment, compacted)
-        np.testing.assert_allclose(
-            outer(posterior.sweep()), outer(expected), rtol=1e-9, atol=1e-12
-        )
+        np.testing.assert_allclose(outer(posterior.sweep()), outer(expected), rtol=1e-9, atol=1e-12)
 
 
 def test_joined_and_split():

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from solvers.kernels.compiling import compiled
 from solvers.arrays import Array
+from solvers.kernels.compiling import compiled
 
 _VECTOR, _MATRIX, _SIZES = "float64[::1]", "float64[:, ::1]", "int64[::1]"
 

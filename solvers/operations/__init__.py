@@ -1,71 +1,29 @@
 """The operations that have two implementations: compiled for numpy, and in the array API standard.
 
 These eight are where array calls alone would cost the processor most: eigenvectors of many small
-matrices, inner loops, entrywise work in one pass, systems. For arrays of numpy they are
-`solvers.operations.compiled`; for those of other libraries, GPUs' say, `solvers.operations.standard`.
-No algorithm knows which one it runs on, and tests hold them equal.
+matrices, inner loops, entrywise work in one pass, systems. For arrays of numpy they come from
+`solvers.operations.compiled`, for those of other libraries, GPUs' say, from
+`solvers.operations.standard`. No algorithm knows which, and tests hold them equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers.arrays import Array
+from solvers.operations import compiled, standard
+from solvers.operations.terms import Coupling, Parts, Spread, Sweeps
 
 if TYPE_CHECKING:
     from solvers.flat_model import FlatModel
 
 
-class Coupling(NamedTuple):
-    """Constraint of PC-KroSBL: a coupled factor of γ equals C g + floor with g ≥ 0.
-
-    C is tridiagonal, 1 on the diagonal and β beside it, restricted to the atoms in use, so that
-    atoms lend variance to their neighbours.
-    """
-
-    positions: tuple[Array, ...]
-    """Positions of the atoms along their modes, (B, n_i)."""
-
-    betas: tuple[float, ...]
-    """β per factor; NaN for those that are free."""
-
-    floor: float
-
-
-class Spread(NamedTuple):
-    """Posterior variances as sums: (W_1 ⊗ … ⊗ W_I) d, or where `explained` γ minus that."""
-
-    d: Array
-    """(B, r_1, …, r_I)"""
-
-    weights: Sequence[Array]
-    """W_i, (B, n_i, r_i)"""
-
-    explained: bool
-
-
-class Parts(NamedTuple):
-    """Posterior of some realizations under an unstructured prior, over the atoms of the model."""
-
-    mean: Array  # (b, n)
-    variance: Array  # (b, n)
-    effective_parameters: Any  # Σ_n (1 − Σ_nn/γ_n)
-    logdet: Any  # of σ²I + AΓAᴴ
-    penalty: Any  # ‖Γ^-½ μ‖²
-
-
 def _of(array: Array) -> Any:
     """The implementation for arrays of this kind."""
-    if isinstance(array, np.ndarray):
-        from solvers.operations import compiled
-
-        return compiled
-    from solvers.operations import standard
-
-    return standard
+    return compiled if isinstance(array, np.ndarray) else standard
 
 
 def eigh(matrices: Array) -> tuple[Array, Array]:
@@ -153,8 +111,8 @@ def alternate(
     capped : bool array, (B,)
         Whether the cap ended them.
     """
-    options = (tolerance, relative, max_iterations, coupling, unit, spread)
-    return _of(moment).alternate(moment, gamma, *options)
+    sweeps = Sweeps(tolerance, relative, max_iterations, coupling, unit, spread)
+    return _of(moment).alternate(moment, gamma, sweeps)
 
 
 def prune(

@@ -14,8 +14,8 @@ from numpy.typing import DTypeLike
 from solvers import kernels
 from solvers.arrays import Array, flat
 from solvers.kron import outer
-from solvers.operations import Coupling, Spread
 from solvers.operations.compiled_systems import solve_systems as solve_systems
+from solvers.operations.terms import Sweeps
 
 LARGEST = 32
 """Order above which LAPACK is faster than compiled eigenvectors of many matrices at once.
@@ -79,15 +79,9 @@ def _parts(vectors: Sequence[Array]) -> tuple[Array, Array]:
 
 
 def alternate(
-    moment: Array,
-    gamma: Sequence[Array],
-    tolerance: float,
-    relative: bool,
-    max_iterations: int,
-    coupling: Coupling | None,
-    unit: Array | None,
-    spread: Spread | None,
+    moment: Array, gamma: Sequence[Array], options: Sweeps
 ) -> tuple[tuple[Array, ...], Array, Array]:
+    *stop, coupling, unit, spread = options
     batch, dims, joined = len(moment), sizes(gamma), join(gamma)
     if spread is not None:
         d, weights, explained = spread
@@ -101,10 +95,7 @@ def alternate(
         positions = join(coupling.positions, int)
         betas, floor = np.array(coupling.betas), coupling.floor
     unit = np.ones(batch) if unit is None else unit
-    stop = (tolerance, relative, max_iterations)
-    found = kernels.alternate_rows(
-        flat(moment), joined, dims, *stop, positions, betas, floor, unit
-    )
+    found = kernels.alternate_rows(flat(moment), joined, dims, *stop, positions, betas, floor, unit)
     return split(found[0], gamma), found[1], found[2]
 
 

@@ -15,7 +15,7 @@ from solvers import kernels
 from solvers.arrays import Array
 from solvers.kron import abs2, adjoint, kron_apply
 from solvers.lapack import invert, invert_root, times
-from solvers.operations import Parts
+from solvers.operations.terms import Parts
 
 if TYPE_CHECKING:
     from solvers.flat_model import FlatModel
@@ -25,12 +25,17 @@ PORTION_ENTRIES = 2**20
 
 
 def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
-    found = Parts(np.empty_like(model.correlation), np.empty(gamma.shape), *np.empty((3, len(gamma))))
+    found = Parts(
+        np.empty_like(model.correlation), np.empty(gamma.shape), *np.empty((3, len(gamma)))
+    )
     counts = np.count_nonzero(gamma, axis=1)
     few = np.flatnonzero(counts < model.y[0].size)
     portions = [(few[rows], _over_atoms) for rows in _portions(counts[few])]
     many = np.flatnonzero(counts >= model.y[0].size)
-    for rows, solve in (*portions, *((many[i : i + 1], _over_measurements) for i in range(many.size))):
+    for rows, solve in (
+        *portions,
+        *((many[i : i + 1], _over_measurements) for i in range(many.size)),
+    ):
         if rows.size:
             parts = solve(model.take(rows), gamma[rows], noise_var[rows])
             for whole, part in zip(found, parts, strict=True):

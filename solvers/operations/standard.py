@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from solvers.arrays import Array, eye, flat, full, namespace, reshape, take, where_true, wide, zeros
 from solvers.kron import abs2, kron_apply, normalize, outer
-from solvers.operations import Coupling, Spread
 from solvers.operations.standard_systems import solve_systems as solve_systems
+from solvers.operations.terms import Sweeps
 
 MOST_AT_ONCE = 2**22
 """Bound, in entries, on the matrices whose eigenvectors are asked for at once: some libraries take
@@ -24,9 +23,7 @@ def eigh(matrices: Array) -> tuple[Array, Array]:
     finite = xp.all(xp.isfinite(flat(matrices)), axis=1)
     harmless = xp.where(finite[:, None, None], matrices, eye(matrices, n))
     size = max(MOST_AT_ONCE // (n * n), 1)
-    parts = [
-        xp.linalg.eigh(harmless[i : min(i + size, batch), ...]) for i in range(0, batch, size)
-    ]
+    parts = [xp.linalg.eigh(harmless[i : min(i + size, batch), ...]) for i in range(0, batch, size)]
     values = xp.concat([part[0] for part in parts], axis=0)
     vectors = xp.concat([part[1] for part in parts], axis=0)
     return xp.where(finite[:, None], values, float("nan")), vectors
@@ -51,23 +48,17 @@ def second_moments(mean: Array, gamma: Sequence[Array], explained: Array) -> Arr
 
 
 def alternate(
-    moment: Array,
-    gamma: Sequence[Array],
-    tolerance: float,
-    relative: bool,
-    max_iterations: int,
-    coupling: Coupling | None,
-    unit: Array | None,
-    spread: Spread | None,
+    moment: Array, gamma: Sequence[Array], options: Sweeps
 ) -> tuple[tuple[Array, ...], Array, Array]:
     """Rows that stand still are left out once they are half of all."""
+    tolerance, relative, most, coupling, unit, spread = options
     if coupling is not None:
         raise NotImplementedError("coupled factors need non-negative least squares")
     xp, batch = namespace(moment), moment.shape[0]
     if spread is not None:
         variance = kron_apply(spread.weights, spread.d)
         moment = moment + (outer(gamma) - variance if spread.explained else variance)
-        max_iterations = 1
+        most = 1
     unit = full(moment, (batch,), 1.0) if unit is None else unit
     rows = xp.arange(batch, dtype=xp.int64, device=moment.device)
     going = full(moment, (batch,), True, xp.bool)
@@ -75,7 +66,7 @@ def alternate(
     used, shares = [g > 0 for g in gamma], _shares(gamma)
     state = [moment, unit, shares, rows, going, sweeps, *used, *gamma]
     ended, count = [], len(gamma)
-    for iteration in range(1, max_iterations + 1):
+    for iteration in range(1, most + 1):
         moment, unit, shares, rows, going, sweeps, *factors = state
         used, old = factors[:count], factors[count:]
         swept = _swept(moment, used, shares, old)
@@ -85,7 +76,7 @@ def alternate(
         going = going & (moved2 > tolerance**2 * (size2 if relative else unit**2))
         left = int(xp.count_nonzero(going))
         state = [moment, unit, shares, rows, going, sweeps, *used, *new]
-        if left == 0 or iteration == max_iterations:
+        if left == 0 or iteration == most:
             break
         if 2 * left <= going.shape[0]:
             ended.append([take(part, where_true(~going)) for part in state[3:]])

@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from solvers.arrays import Array, arange, conj, eye, flat, full, host, like, namespace, real, reshape, take, zeros
+from solvers.arrays import (
+    Array,
+    arange,
+    eye,
+    flat,
+    full,
+    host,
+    like,
+    namespace,
+    real,
+    reshape,
+    take,
+    zeros,
+)
 from solvers.kron import abs2, adjoint, kron_apply
-from solvers.operations import Parts
+from solvers.operations.terms import Parts
 
 if TYPE_CHECKING:
     from solvers.flat_model import FlatModel
@@ -112,7 +125,7 @@ def gram(pairs: Sequence[Array], gamma: Array, measurements: Sequence[int]) -> A
 
 
 def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequence[int]) -> Array:
-    """diag(Aᴴ W A) of Hermitian W (B, ΠM, ΠM) as tensors (B, N_1, …, N_I), the adjoint of `gram`."""
+    """diag(Aᴴ W A) of Hermitian W (B, ΠM, ΠM) as (B, N_1, …, N_I), the adjoint of `gram`."""
     xp, (first, *rest), batch = namespace(matrix), measurements, matrix.shape[0]
     size, count = int(np.prod(rest)), len(rest)
     row, column = np.tril_indices(first)
