@@ -1,11 +1,13 @@
 """Solvers on arrays of other libraries, against those of numpy.
 
 `array_api_strict` has nothing but the standard, and keeps arrays on a device that no other array
-may be mixed with. PyTorch is tested where it is installed.
+may be mixed with. PyTorch and CuPy are tested where they are installed, PyTorch on the device that
+KRONSBL_TEST_DEVICE names (`python -m benchmarks.device --check`).
 """
 
 import dataclasses
 import importlib
+import os
 import subprocess
 import sys
 
@@ -37,10 +39,15 @@ def strict(array):
 
 
 def torch(array):
-    return pytest.importorskip("torch").asarray(np.ascontiguousarray(array))
+    device = os.environ.get("KRONSBL_TEST_DEVICE", "cpu")
+    return pytest.importorskip("torch").asarray(np.ascontiguousarray(array), device=device)
 
 
-@pytest.fixture(params=[strict, torch])
+def cupy(array):
+    return pytest.importorskip("cupy").asarray(np.ascontiguousarray(array))
+
+
+@pytest.fixture(params=[strict, torch, cupy])
 def library(request):
     request.param(np.zeros(1))
     return request.param

@@ -21,7 +21,7 @@ from solvers.kernels import caching
 _FUNCTIONS = {
     "alternation": ("alternate_rows", "sweep"),
     "eigen": ("eigh_hermitian", "eigh_symmetric"),
-    "factors": ("prune_rows", "prune_weighed_rows", "row_distances2"),
+    "factors": ("prune_rows", "row_distances2"),
     "leading": ("power_iterations",),
     "posterior": ("second_moments", "shrink"),
     "systems": ("assemble", "finish"),

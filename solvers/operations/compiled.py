@@ -108,12 +108,10 @@ def prune(
     unit: Array | None,
 ) -> tuple[tuple[Array, ...], Array]:
     bounds = np.array(relative, float), np.array(absolute, float)
-    joined, dims = join(gamma), sizes(gamma)
-    if weights is None or unit is None:
-        kept, removed = kernels.prune_rows(joined, dims, *bounds, where)
-    else:
-        weighed = kernels.prune_weighed_rows
-        kept, removed = weighed(joined, join(weights), dims, *bounds, unit, where)
+    joined, dims, of_product = join(gamma), sizes(gamma), weights is not None
+    w = np.ones_like(joined) if weights is None else join(weights)
+    u = np.ones(len(joined)) if unit is None else unit
+    kept, removed = kernels.prune_rows(joined, w, dims, *bounds, u, of_product, where)
     return split(kept, gamma), removed
 
 
