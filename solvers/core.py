@@ -49,9 +49,10 @@ class Start(NamedTuple):
     def take(self, rows: Array) -> Start:
         """The start of the realizations `rows` (indices)."""
         gamma = self.gamma
-        if gamma is not None:
-            several = isinstance(gamma, tuple)
-            gamma = tuple(take(g, rows) for g in gamma) if several else take(gamma, rows)
+        if isinstance(gamma, tuple):
+            gamma = tuple(take(g, rows) for g in gamma)
+        elif gamma is not None:
+            gamma = take(gamma, rows)
         return Start(gamma, None if self.noise_var is None else take(self.noise_var, rows))
 
 

@@ -15,19 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import (
-    Array,
-    conj,
-    flat,
-    full,
-    gather,
-    namespace,
-    reshape,
-    scatter,
-    take,
-    where_true,
-    zeros,
-)
+from solvers import arrays
+from solvers.arrays import Array, flat, namespace, reshape, take
 from solvers.kron import abs2, adjoint, kron_apply, outer, total
 from solvers.kron_model import KronModel
 from solvers.operations import solve_systems
@@ -47,7 +36,7 @@ def _pairs(factor: Array, first: bool) -> Array:
     m = factor.shape[-2]
     row, column = np.tril_indices(m) if first else np.indices((m, m)).reshape(2, -1)
     axis = factor.ndim - 2
-    return take(factor, row, axis) * conj(take(factor, column, axis))
+    return take(factor, row, axis) * arrays.conj(take(factor, column, axis))
 
 
 def _grams(problem: Problem) -> Array:
@@ -60,7 +49,7 @@ def _grams(problem: Problem) -> Array:
 
 def _by_factors(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     """Posterior of rows with a constant γ, as at the start, which is a Kronecker product."""
-    first, *rest = (full(gamma, (gamma.shape[0], n), 1.0) for n in model.dims)
+    first, *rest = (arrays.full(gamma, (gamma.shape[0], n), 1.0) for n in model.dims)
     factors = (gamma[:, :1] * first, *rest)
     found = KronModel(Problem(model.y, tuple(model.factors))).posterior(factors, noise_var)
     penalty = total(abs2(found.mean)) / gamma[:, 0]
@@ -85,16 +74,16 @@ class FlatPosterior:
         xp, batch = namespace(every), every.shape[0]
         counts = xp.count_nonzero(every, axis=1)
         same = (counts == math.prod(model.dims)) & xp.all(every == every[:, :1], axis=1)
-        self.mean = zeros(every, every.shape, model.correlation.dtype)
-        self.variance = zeros(every, every.shape)
+        self.mean = arrays.zeros(every, every.shape, model.correlation.dtype)
+        self.variance = arrays.zeros(every, every.shape)
         self.effective_parameters, self._logdet, self._penalty = (
-            zeros(every, (batch,)) for _ in range(3)
+            arrays.zeros(every, (batch,)) for _ in range(3)
         )
         self._fill(same, _by_factors)
         self._fill(~same, solve_systems)
 
     def _fill(self, where: Array, solve: Callable[[FlatModel, Array, Array], Parts]) -> None:
-        rows = where_true(where)
+        rows = arrays.where_true(where)
         if rows.shape[0]:
             some = self.model, self.gamma[0], self.noise_var
             if rows.shape[0] < where.shape[0]:
@@ -167,7 +156,9 @@ class FlatModel:
     """
 
     def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
-        self.unit = data_unit(problem) if data_units else full(problem.y, (problem.batch,), 1.0)
+        self.unit = (
+            data_unit(problem) if data_units else arrays.full(problem.y, (problem.batch,), 1.0)
+        )
         self.atom_weights: tuple[Array, ...] | None = None
         if data_units:
             self.atom_weights = (flat(outer(atom_shares(problem))),)
@@ -211,11 +202,11 @@ class FlatModel:
             return self, gamma, *others
         keep = xp.argsort(xp.astype(every == 0, xp.int8), axis=1, stable=True)[:, :width]
         new = copy.copy(self)
-        new.index = keep if self.index is None else gather(self.index, keep, 1)
-        new.correlation = gather(self.correlation, keep, 1)
+        new.index = keep if self.index is None else arrays.gather(self.index, keep, 1)
+        new.correlation = arrays.gather(self.correlation, keep, 1)
         if self.atom_weights is not None:
-            new.atom_weights = (gather(self.atom_weights[0], keep, 1),)
-        return new, *((gather(g, keep, 1),) for [g] in (gamma, *others))
+            new.atom_weights = (arrays.gather(self.atom_weights[0], keep, 1),)
+        return new, *((arrays.gather(g, keep, 1),) for [g] in (gamma, *others))
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:
         """The E-step."""
@@ -224,12 +215,12 @@ class FlatModel:
     def select(self, x: Array) -> Array:
         """(B, N_1, …, N_I) as (B, n), only the atoms in use."""
         every = flat(x)
-        return every if self.index is None else gather(every, self.index, 1)
+        return every if self.index is None else arrays.gather(every, self.index, 1)
 
     def expand(self, x: Array) -> Array:
         """(B, n) as (B, N_1, …, N_I), 0 elsewhere."""
         if self.index is not None:
-            x = scatter(x, self.index, math.prod(self.dims), 1)
+            x = arrays.scatter(x, self.index, math.prod(self.dims), 1)
         return reshape(x, x.shape[0], *self.dims)
 
     def expand_gamma(self, gamma: tuple[Array, ...]) -> Gamma:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from solvers.arrays import Array, eye, flat, full, namespace, reshape, take, where_true, wide, zeros
+from solvers import arrays
+from solvers.arrays import Array, flat, namespace, reshape, take
 from solvers.kron import abs2, kron_apply, normalize, outer
 from solvers.operations.standard_systems import solve_systems as solve_systems
 from solvers.operations.terms import Sweeps
@@ -21,7 +23,7 @@ a few kilobytes of room for each."""
 def eigh(matrices: Array) -> tuple[Array, Array]:
     xp, (batch, n) = namespace(matrices), matrices.shape[:2]
     finite = xp.all(xp.isfinite(flat(matrices)), axis=1)
-    harmless = xp.where(finite[:, None, None], matrices, eye(matrices, n))
+    harmless = xp.where(finite[:, None, None], matrices, arrays.eye(matrices, n))
     size = max(MOST_AT_ONCE // (n * n), 1)
     parts = [xp.linalg.eigh(harmless[i : min(i + size, batch), ...]) for i in range(0, batch, size)]
     values = xp.concat([part[0] for part in parts], axis=0)
@@ -39,7 +41,7 @@ def leading_vectors(matrices: Array) -> Array:
 
 
 def shrink(spectra: Sequence[Array], noise_var: Array, data: Array) -> tuple[Array, Array]:
-    d = 1.0 / (wide(noise_var, data.ndim) + outer(spectra))
+    d = 1.0 / (arrays.wide(noise_var, data.ndim) + outer(spectra))
     return d, d * data
 
 
@@ -59,35 +61,36 @@ def alternate(
         variance = kron_apply(spread.weights, spread.d)
         moment = moment + (outer(gamma) - variance if spread.explained else variance)
         most = 1
-    unit = full(moment, (batch,), 1.0) if unit is None else unit
-    rows = xp.arange(batch, dtype=xp.int64, device=moment.device)
-    going = full(moment, (batch,), True, xp.bool)
-    sweeps = zeros(moment, (batch,), xp.int64)
-    used, shares = [g > 0 for g in gamma], _shares(gamma)
-    state = [moment, unit, shares, rows, going, sweeps, *used, *gamma]
-    ended, count = [], len(gamma)
+    unit = arrays.full(moment, (batch,), 1.0) if unit is None else unit
+    needed = [moment, unit, _shares(gamma), *(g > 0 for g in gamma)]
+    going, sweeps = (
+        arrays.full(moment, (batch,), True, xp.bool),
+        arrays.zeros(moment, (batch,), xp.int64),
+    )
+    answer, ended = [arrays.arange(moment, batch), going, sweeps, *gamma], []
     for iteration in range(1, most + 1):
-        moment, unit, shares, rows, going, sweeps, *factors = state
-        used, old = factors[:count], factors[count:]
+        moment, unit, shares, *used = needed
+        rows, going, sweeps, *old = answer
         swept = _swept(moment, used, shares, old)
         moved2, size2 = change(swept, old)
         sweeps = sweeps + xp.astype(going, xp.int64)
         new = [xp.where(going[:, None], s, o) for s, o in zip(swept, old, strict=True)]
         going = going & (moved2 > tolerance**2 * (size2 if relative else unit**2))
+        answer = [rows, going, sweeps, *new]
         left = int(xp.count_nonzero(going))
-        state = [moment, unit, shares, rows, going, sweeps, *used, *new]
         if left == 0 or iteration == most:
             break
         if 2 * left <= going.shape[0]:
-            ended.append([take(part, where_true(~going)) for part in state[3:]])
-            state = [take(part, where_true(going)) for part in state]
-    whole = [xp.concat(parts, axis=0) for parts in zip(*ended, state[3:], strict=True)]
+            ended.append([take(part, arrays.where_true(~going)) for part in answer])
+            rest = arrays.where_true(going)
+            answer, needed = ([take(p, rest) for p in parts] for parts in (answer, needed))
+    whole = (xp.concat(parts, axis=0) for parts in zip(*ended, answer, strict=True))
     rows, capped, sweeps, *factors = whole
     order = xp.argsort(rows)
-    new = normalize([take(g, order) for g in factors[count:]])
     if spread is not None:
-        capped = zeros(moment, (batch,), xp.bool)
-    return new, take(sweeps, order), take(capped, order)
+        capped = arrays.zeros(moment, (batch,), xp.bool)
+    found = normalize([take(g, order) for g in factors])
+    return found, take(sweeps, order), take(capped, order)
 
 
 def _shares(gamma: Sequence[Array]) -> Array:
@@ -108,7 +111,7 @@ def _swept(
     for mode, u in enumerate(used):
         rest = reshape(rest, batch, u.shape[1], -1)
         behind = inverses[mode:]
-        tail = flat(outer(behind)) if behind else full(rest, (batch, 1), 1.0)
+        tail = flat(outer(behind)) if behind else arrays.full(rest, (batch, 1), 1.0)
         factor = xp.matmul(rest, tail[:, :, None])[:, :, 0] * shares[:, mode : mode + 1]
         if behind:
             rest = xp.matmul(_inverse(factor, u)[:, None, :], rest)
@@ -129,7 +132,9 @@ def prune(
     weights: Sequence[Array] | None,
     unit: Array | None,
 ) -> tuple[tuple[Array, ...], Array]:
-    xp, kept, (lost, before) = namespace(where), [], (0.0, 1.0)
+    xp, kept = namespace(where), []
+    lost: Any = 0.0
+    before: Any = 1.0
     weighed = gamma if weights is None else [g * w for g, w in zip(gamma, weights, strict=True)]
     largest = [xp.max(w, axis=1, keepdims=True) for w in weighed]
     product = math.prod(largest)
@@ -156,8 +161,8 @@ def change(new: Sequence[Array], old: Sequence[Array]) -> tuple[Array, Array]:
 
     Telescoped as in `solvers.kernels.factors.change`.
     """
-    xp = namespace(new[0])
-    square, overlap, size = 0.0, 0.0, 1.0  # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
+    xp, one = namespace(new[0]), arrays.full(new[0], new[0].shape[:1], 1.0)
+    square, overlap, size = 0.0 * one, 0.0 * one, one  # ‖d‖², ⟨d, a⟩ and ‖a‖² of the factors so far
     for b, a in zip(new, old, strict=True):
         delta = b - a
         aa, ad, dd = (xp.vecdot(p, q) for p, q in ((a, a), (a, delta), (delta, delta)))

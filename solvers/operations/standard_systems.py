@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from solvers.arrays import (
-    Array,
-    arange,
-    eye,
-    flat,
-    full,
-    host,
-    like,
-    namespace,
-    real,
-    reshape,
-    take,
-    zeros,
-)
+from solvers import arrays
+from solvers.arrays import Array, flat, namespace, reshape, take
 from solvers.kron import abs2, adjoint, kron_apply
 from solvers.operations.terms import Parts
 
@@ -36,7 +24,7 @@ LEAF = 96
 
 def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     xp, m = namespace(gamma), int(np.prod(model.y.shape[1:]))
-    counts = host(xp.count_nonzero(gamma, axis=1))
+    counts = arrays.host(xp.count_nonzero(gamma, axis=1))
     found, begin = [], 0
     order = np.argsort(-counts, kind="stable")  # so that little is padded
     while begin < order.size:
@@ -45,11 +33,11 @@ def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
         end = begin + max(ENTRIES // min(most, m) ** 2, 1)
         if not by_atoms:
             end = min(end, int(np.count_nonzero(counts >= m)))
-        rows = like(order[begin:end], gamma)
+        rows = arrays.like(order[begin:end], gamma)
         some = model.take(rows), take(gamma, rows), take(noise_var, rows)
         found.append(_over_atoms(*some, most) if by_atoms else _over_measurements(*some))
         begin = end
-    back = like(np.argsort(order), gamma)
+    back = arrays.like(np.argsort(order), gamma)
     return Parts(*(take(xp.concat(parts, axis=0), back) for parts in zip(*found, strict=True)))
 
 
@@ -57,7 +45,7 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
     """Posterior of rows by the M×M matrices K."""
     xp, shape = namespace(gamma), model.y.shape
     k = gram(model.pairs, model.expand(gamma), shape[1:])
-    k = k + noise_var[:, None, None] * eye(k, k.shape[1])
+    k = k + noise_var[:, None, None] * arrays.eye(k, k.shape[1])
     root = inverse_root(k)
     inverse = adjoint(root) @ root
     weighted = xp.matmul(inverse, flat(model.y)[:, :, None])
@@ -77,7 +65,7 @@ def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array, most: int) -> 
     """Posterior of rows by the n×n matrices S, n being the largest number of atoms in use."""
     xp, used = namespace(gamma), gamma > 0
     keep = xp.argsort(xp.astype(~used, xp.int8), axis=1, stable=True)[:, :most]
-    own = arange(gamma, most)[None, :] < xp.count_nonzero(used, axis=1)[:, None]
+    own = arrays.arange(gamma, most)[None, :] < xp.count_nonzero(used, axis=1)[:, None]
     root = xp.sqrt(xp.take_along_axis(gamma, keep, axis=1))
     atom = keep if model.index is None else xp.take_along_axis(model.index, keep, axis=1)
     s = root[:, :, None] * root[:, None, :]
@@ -89,12 +77,15 @@ def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array, most: int) -> 
         entries = start + at[:, :, None] * n + at[:, None, :]
         s = s * reshape(xp.take_along_axis(grams, flat(entries), axis=1), *s.shape)
         start += n * n
-    s = s + noise_var[:, None, None] * eye(s, most)
+    s = s + noise_var[:, None, None] * arrays.eye(s, most)
     inverse = inverse_root(s)
     target = root * xp.take_along_axis(model.correlation, keep, axis=1)
     weights = (adjoint(inverse) @ xp.matmul(inverse, target[:, :, None]))[:, :, 0]
     freedom = noise_var[:, None] * xp.sum(abs2(inverse), axis=1)
-    mean, variance = zeros(gamma, gamma.shape, model.correlation.dtype), zeros(gamma, gamma.shape)
+    mean, variance = (
+        arrays.zeros(gamma, gamma.shape, model.correlation.dtype),
+        arrays.zeros(gamma, gamma.shape),
+    )
     mean[used], variance[used] = (root * weights)[own], (root**2 * freedom)[own]
     m = float(np.prod(model.y.shape[1:]))
     return Parts(
@@ -131,11 +122,11 @@ def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequenc
     row, column = np.tril_indices(first)
     blocks = xp.permute_dims(reshape(matrix, batch, first, size, first, size), (0, 1, 3, 2, 4))
     blocks = take(reshape(blocks, batch, first * first, size, size), row * first + column, axis=1)
-    twice = like(np.where(row == column, 1.0, 2.0), matrix)  # for those above the diagonal
+    twice = arrays.like(np.where(row == column, 1.0, 2.0), matrix)  # for those above the diagonal
     blocks = reshape(blocks * twice[:, None, None], batch, row.size, *rest, *rest)
     order = [0, 1, *(axis for i in range(count) for axis in (2 + i, 2 + count + i))]
     tensor = reshape(xp.permute_dims(blocks, order), batch, row.size, *(m * m for m in rest))
-    return real(kron_apply([adjoint(r) for r in pairs], tensor))
+    return arrays.real(kron_apply([adjoint(r) for r in pairs], tensor))
 
 
 def inverse_root(matrices: Array) -> Array:
@@ -153,7 +144,7 @@ def inverse_root(matrices: Array) -> Array:
     beside = matrices[:, h:, :h] @ adjoint(first)
     second = inverse_root(matrices[:, h:, h:] - beside @ adjoint(beside))
     below = -(second @ (beside @ first))
-    nothing = zeros(matrices, (matrices.shape[0], h, n - h), matrices.dtype)
+    nothing = arrays.zeros(matrices, (matrices.shape[0], h, n - h), matrices.dtype)
     halves = [xp.concat(pair, axis=2) for pair in ((first, nothing), (below, second))]
     return xp.concat(halves, axis=1)
 
@@ -167,7 +158,7 @@ def _cholesky(matrices: Array) -> Array:
         if "LinAlgError" not in type(error).__name__:
             raise
         if matrices.shape[0] == 1:
-            return full(matrices, matrices.shape, float("nan"), matrices.dtype)
+            return arrays.full(matrices, matrices.shape, float("nan"), matrices.dtype)
     parts = [_cholesky(matrices[i : i + 1, ...]) for i in range(matrices.shape[0])]
     return xp.concat(parts, axis=0)
 
@@ -175,4 +166,4 @@ def _cholesky(matrices: Array) -> Array:
 def _logdet(root: Array) -> Array:
     """log|K| from the inverse of its Cholesky factor, (B,)."""
     xp = namespace(root)
-    return -2.0 * xp.sum(xp.log(real(xp.linalg.diagonal(root))), axis=1)
+    return -2.0 * xp.sum(xp.log(arrays.real(xp.linalg.diagonal(root))), axis=1)
