@@ -99,9 +99,9 @@ class Device:
 
     def rates(self):
         """Bytes per second of a copy (read and written), and operations per second of a product."""
-        size = 2**24 if self.library == "numpy" else 2**26
+        large = self.library == "cupy" or "cuda" in str(self.device)
+        size, order = (2**26, 4096) if large else (2**23, 1024)
         x = self.array(np.ones(size))
-        order = 1024 if self.library == "numpy" else 4096
         a = self.array(np.ones((order, order)))
         return 16 * size / self.seconds(lambda: x + 0.0), 2 * order**3 / self.seconds(lambda: a @ a)
 

@@ -12,6 +12,8 @@ import operator
 from collections.abc import Sequence
 from functools import reduce
 
+import numpy as np
+
 from solvers.arrays import Array, conj, copied, flat, is_complex, namespace, reshape
 
 
@@ -104,6 +106,8 @@ def outer(vectors: Sequence[Array]) -> Array:
 
 def total(x: Array) -> Array:
     """Sum over everything but the batch, (B, …) to (B,)."""
+    if isinstance(x, np.ndarray):  # the method, which costs less where batches are small
+        return x.reshape(len(x), -1).sum(axis=1)
     return namespace(x).sum(flat(x), axis=1)
 
 
