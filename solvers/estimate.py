@@ -75,6 +75,18 @@ class Estimate:
         finite = xp.all(flat(xp.isfinite(self.x)), axis=1)
         return xp.where(finite, 0 * status + int(Status.CONVERGED), int(Status.DIVERGED))
 
+    def take(self, rows: Array) -> Estimate:
+        """The estimate of the realizations `rows` (indices)."""
+
+        def pick(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(pick, value))
+            if isinstance(value, Mapping):
+                return {name: pick(part) for name, part in value.items()}
+            return None if value is None else value[rows]
+
+        return Estimate(**{f.name: pick(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
     @classmethod
     def joined(cls, parts: Sequence[tuple[Array, Estimate]]) -> Estimate:
         """One estimate of a batch from those of its parts.

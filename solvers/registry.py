@@ -18,6 +18,7 @@ from solvers.greedy import OMP, KroneckerOMP
 from solvers.kron_sbl import KSBL, AMKroSBL, SVDKroSBL
 from solvers.l1 import BPDN, Lasso
 from solvers.message_passing import UAMPSBL
+from solvers.minima import Minima
 from solvers.msbl import Multistage
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
@@ -156,6 +157,7 @@ REGISTRY = SolverRegistry(
         "bpdn": BPDN,
         "multistage": Multistage,
         "uamp_sbl": UAMPSBL,
+        "minima": Minima,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,
         "crb": CRB,

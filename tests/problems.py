@@ -6,7 +6,11 @@ import numpy as np
 
 import solvers
 
-REGISTERED = [name for name in solvers.names() if name != "external"]
+REGISTERED = [
+    name
+    for name in solvers.names()
+    if name != "external" and solvers.create(name).family != "landscape"
+]
 """Solvers with an algorithm of their own: a program of somebody's is none without one."""
 
 

@@ -92,6 +92,6 @@ def test_irs_study(golden, case):
 def test_irs_dictionaries(golden):
     """What the scenario makes of pilots and patterns is what the authors' code makes of them."""
     scenario = IrsMimo(snr_db=12)
-    factors = scenario._factors(golden["irs_patterns"].T, golden["irs_pilots"].T)
+    factors = scenario._factors([golden["irs_patterns"].T], [golden["irs_pilots"].T])
     for i, factor in enumerate(factors, 1):
         np.testing.assert_allclose(factor, golden[f"irs_A{i}"], atol=1e-14)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import dask
 import distributed
+import numpy as np
 import pytest
 import tomli_w
 import yaml
@@ -188,6 +189,7 @@ def reader(tmp_path, monkeypatch, client):
         "numbers.md",
         "precise.md",
         "first-day.md",
+        "recorded.md",
     ],
 )
 def test_page_can_be_followed(name, reader):
@@ -472,11 +474,13 @@ class TestNumbers:
             assert not re.search(r"\bEqs?\.\s+\(\d", text), f"{path}: by label, not by number"
 
     @pytest.mark.parametrize("use", SCENARIOS._built_in)
-    def test_every_variable_is_explained(self, use):
+    def test_every_variable_is_explained(self, use, tmp_path):
+        np.savez(tmp_path / "some.npz", y=np.ones((1, 2)), factor_0=np.ones((2, 3)))
+        file = {"file": str(tmp_path / "some.npz")} if use == "recorded" else {}
         campaign = Campaign.from_tables(
             {
                 "campaign": {"name": "all", "seed": 1, "realizations": 1},
-                "scenario": {"use": use, "snr_db": 10},
+                "scenario": {"use": use, "snr_db": 10, **file},
                 "solvers": {"svd": {"use": "svd_krosbl"}},
                 "output": {"trace": True},
             }

@@ -8,9 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 import solvers
-from pipeline.scenarios.irs_mimo import FAINT, IrsMimo, steering
+from pipeline.scenarios.arrays import on_cosines
+from pipeline.scenarios.arrays import steering as responses
+from pipeline.scenarios.irs_mimo import FAINT, IrsMimo
 from pipeline.scenarios.metrics import symbol_error_rate
-from pipeline.scenarios.streams import stream
+from pipeline.scenarios.streams import Draws, stream
 from solvers.kron import kron_apply
 from tests.problems import normal
 from tests.textbook import kron_all
@@ -33,14 +35,19 @@ SMALL = IrsMimo(
 )
 
 
+def steering(antennas, grid):
+    """Array responses on the grid, (M, G)."""
+    return responses(on_cosines(np.arange(grid), grid), antennas).T
+
+
 def physical(scenario, realization, seed, patterns, wave):
     """The cascade under each pattern as a product of matrices, from the array responses."""
     arrays = (scenario.ue_antennas, scenario.irs_elements, scenario.bs_antennas)
     matrices = []
     for hop, (begin, end) in zip(
-        scenario.hops([realization], seed), itertools.pairwise(arrays), strict=True
+        scenario.hops(Draws(seed, [realization])), itertools.pairwise(arrays), strict=True
     ):
-        paths = zip(hop.departure[0], hop.arrival[0], hop.gain[0], strict=True)
+        paths = zip(hop.departure[0, :, 0], hop.arrival[0, :, 0], hop.gain[0], strict=True)
         matrices.append(sum(g * np.outer(wave(end, a), wave(begin, d).conj()) for d, a, g in paths))
     first, second = matrices
     return np.stack([second @ np.diag(q) @ first for q in patterns])
@@ -67,8 +74,8 @@ def test_channel_and_measurements_are_physical(scenario):
     problem, truth = scenario.draw(range(5), seed)
     quiet, _ = dataclasses.replace(scenario, snr_db=200).draw(range(5), seed)
     for row in range(5):
-        patterns = scenario._draw("patterns", stream(seed, "patterns", row))
-        pilots = scenario._draw("pilots", stream(seed, "pilots", row))
+        patterns = scenario._patterns.one(0, stream(seed, "patterns", row))
+        pilots = scenario._pilots.one(0, stream(seed, "pilots", row))
         cascade = physical(scenario, row, seed, patterns, wave)
         if np.linalg.norm(cascade, axis=(1, 2)).min() < FAINT:
             continue
@@ -82,8 +89,8 @@ def test_channel_and_measurements_are_physical(scenario):
 def test_factors_are_the_distinct_columns_of_the_khatri_rao_dictionary():
     scenario, grid = SMALL, SMALL.grid
     problem, _ = scenario.draw([0], 1)
-    patterns = scenario._draw("patterns", stream(1, "patterns", 0))
-    pilots = scenario._draw("pilots", stream(1, "pilots", 0))
+    patterns = scenario._patterns.one(0, stream(1, "patterns", 0))
+    pilots = scenario._pilots.one(0, stream(1, "pilots", 0))
     irs = steering(scenario.irs_elements, grid)
     # All grid² cascades a(arrival) ∘ conj a(departure), seen through the patterns.
     full = np.einsum("qm,mk,ml->qkl", patterns, irs, irs.conj()).reshape(len(patterns), -1)
@@ -110,16 +117,16 @@ def test_truth_is_sparse_on_the_grid():
     assert drawn.true_variance.max() == expected
     _, many = SMALL.draw(range(3000), 2)
     power = np.abs(many.x[many.x != 0]) ** 2
-    assert power.mean() == pytest.approx(np.prod(SMALL._scales) ** 2, rel=0.1)
+    assert power.mean() == pytest.approx(np.prod([2 * 8 / 2, 3 * 8 / 2]), rel=0.1)
 
 
 def test_spreads_do_not_wrap_around_the_end_of_the_grid():
-    for hop, width in zip(SMALL.hops(range(200), 4), SMALL.spreads, strict=True):
+    for hop, width in zip(SMALL.hops(Draws(4, range(200))), (2, 2), strict=True):
         assert (np.diff(hop.arrival, axis=1) == 1).all()
         # Every place where they fit, and no other.
-        assert set(hop.arrival[:, 0]) == set(range(SMALL.grid - width + 1))
+        assert set(hop.arrival[:, 0, 0]) == set(range(SMALL.grid - width + 1))
         assert (hop.departure == hop.departure[:, :1]).all()
-        assert set(hop.departure[:, 0]) == set(range(SMALL.grid))
+        assert set(hop.departure[:, 0, 0]) == set(range(SMALL.grid))
 
 
 def test_patterns_fixed_for_the_campaign():

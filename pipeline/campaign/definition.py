@@ -157,6 +157,11 @@ class Campaign(Table):
         if size > MOST_CONFIGURATIONS:
             raise ValueError(f"sweep: {size} configurations, at most {MOST_CONFIGURATIONS} will do")
         measures = self.measures  # checks every point of the grid as well
+        there = min((n for s in self.scenarios if (n := s.records) is not None), default=None)
+        if there is not None and self.realizations > there:
+            raise ValueError(
+                f"campaign.realizations: {self.realizations}, but only {there} are recorded"
+            )
         others = [m.dimension for m in measures.values() if m.dimension is not None]
         for entry in self.entries:
             others += getattr(entry.solver, "diagnostics", {})

@@ -97,10 +97,13 @@ def _values(rule: Mapping[str, Any], default: Any) -> str:
 
 
 def _attributes(found: Any) -> dict[str, tuple[str, str]]:
-    """What a docstring in numpydoc's form says of attributes: the type, and a text."""
-    _, _, section = inspect.cleandoc(found.__doc__ or "").partition("Attributes\n----------\n")
-    section = re.split(r"\n\n(?=\S.*\n---)", section)[0]
-    items = re.findall(r"^(\w[\w, ]*?)(?: : (.*))?\n((?:[ ]+.*\n?|\n)*)", section + "\n", re.M)
+    """What docstrings of a class and its bases say of attributes: the type, and a text."""
+    items = []
+    for doc in (vars(base).get("__doc__") or "" for base in reversed(found.__mro__)):
+        _, _, section = inspect.cleandoc(doc).partition("Attributes\n----------\n")
+        section = re.split(r"\n\n(?=\S.*\n---)", section)[0]
+        form = r"^(\w[\w, ]*?)(?: : (.*))?\n((?:[ ]+.*\n?|\n)*)"
+        items += re.findall(form, section + "\n", re.M)
     return {
         name: (values, " ".join(text.split()))
         for names, values, text in items

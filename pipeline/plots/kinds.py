@@ -17,10 +17,11 @@ from pipeline.plots import scales
 from pipeline.plots.base import Axis, FigureData, FigureKind, Map, Panel
 from pipeline.plots.distributions import Cdf, Convergence
 from pipeline.plots.heat_maps import Heatmap
+from pipeline.plots.mismatch import Mismatch
 from pipeline.plots.sweeps import Curves, Latency, Runtime, Tradeoff
 from solvers.registry import Registry, suggest
 
-BUILT_IN = (Curves, Heatmap, Cdf, Runtime, Tradeoff, Convergence, Latency)
+BUILT_IN = (Curves, Heatmap, Mismatch, Cdf, Runtime, Tradeoff, Convergence, Latency)
 
 REGISTRY = Registry(
     "kind of figure",

@@ -19,6 +19,7 @@ from solvers import ErrorForm, Estimate, Problem, Status
 Count = Annotated[int, Field(strict=True, ge=1)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 
 
 def _no_noise_or_some(value: float) -> float:
@@ -112,6 +113,11 @@ class Scenario(ABC, Generic[T]):
 
     units: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Units and long name of parameters by their key in a sweep, for coordinates and plots."""
+
+    @property
+    def records(self) -> int | None:
+        """How many realizations there are at most; None: as many as anybody wants."""
+        return None
 
     @abstractmethod
     def draw(self, realizations: Sequence[int], seed: int) -> tuple[Problem, T]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,26 @@ def streams(
 def stream(seed: int, ingredient: str, realization: int) -> np.random.Generator:
     """The random stream of one ingredient of one realization; see `streams`."""
     return next(streams(seed, ingredient, [realization]))
+
+
+def on_axis(ingredient: str, axis: int) -> str:
+    """The name of the stream of an ingredient along one axis of an array."""
+    return ingredient if axis == 0 else f"{ingredient}.{axis}"
+
+
+class Draws(NamedTuple):
+    """Draws ingredients of some realizations, each from its own stream."""
+
+    seed: int
+    realizations: Sequence[int]
+
+    def each(self, ingredient: str, draw: Callable[[np.random.Generator], Any]) -> NDArray[Any]:
+        """What is drawn from the stream of each realization, (B, …)."""
+        return np.stack([draw(rng) for rng in streams(self.seed, ingredient, self.realizations)])
+
+    def normal(self, ingredient: str, *shape: int, complex_valued: bool = True) -> NDArray[Any]:
+        """Standard normal numbers, (B, *shape); see `normal`."""
+        return self.each(ingredient, lambda rng: normal(rng, shape, complex_valued=complex_valued))
 
 
 def normal(

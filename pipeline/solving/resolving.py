@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from pydantic import ValidationError
+
 from pipeline.campaign.blocks import Configuration, SolvableConfiguration, scoring_of
 from pipeline.campaign.files import runs_code
+from pipeline.campaign.messages import first_complaint
 from pipeline.scenarios import REGISTRY as SCENARIOS
 from solvers.registry import REGISTRY as SOLVERS
 
@@ -30,7 +33,10 @@ def solvable(configuration: Configuration, refused: str = "") -> SolvableConfigu
         if refused and runs_code(use):
             raise ValueError(f"{use}: {refused}")
     solves = SOLVERS.create(solver["use"], solver["options"])
-    draws = SCENARIOS.create(scenario["use"], scenario["parameters"])
+    try:
+        draws = SCENARIOS.create(scenario["use"], scenario["parameters"])
+    except ValidationError as error:  # a file is gone, or another one
+        raise ValueError(first_complaint(error)) from None
     now = (getattr(solves, "version", 1), draws.draw_version)
     for spec, version in zip((solver, scenario), now, strict=True):
         if version != spec["version"]:
