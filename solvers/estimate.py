@@ -83,7 +83,7 @@ class Estimate:
                 return tuple(map(pick, value))
             if isinstance(value, Mapping):
                 return {name: pick(part) for name, part in value.items()}
-            return None if value is None else value[rows]
+            return None if value is None else take(value, rows)
 
         return Estimate(**{f.name: pick(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
