@@ -12,6 +12,8 @@ the shapes and batches that the solve itself had in each of its iterations:
                         AM-KroSBL and PC-KroSBL the inner loop counts as its own floor
     cSBL, PC-SBL        one Cholesky factorisation, one inverse and the structured products; with
                         fewer atoms than measurements, the inverse of the triangle alone
+    LASSO, BPDN, UAMP   the products with the factors and their adjoints, and nothing of the passes
+                        over tensors as large as x
 
 One core, one BLAS thread, malloc set as in a worker.
 """
@@ -34,7 +36,7 @@ import solvers
 from benchmarks.dense import e_step, iterate
 from pipeline import Campaign
 from pipeline.solving import process
-from solvers import flat_model, kron_model, kron_sbl
+from solvers import flat_model, kron_model, kron_sbl, l1, message_passing
 from solvers.kron import kron_apply
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +44,9 @@ ROUNDS = 3
 STUDIES = {  # campaign file, point, and the largest batch of the solvers in FLAT
     "synthetic": ("workflows/paper/snr.toml", (20,), 10),
     "irs": ("workflows/paper/irs.toml", (12,), 100),
+    "baselines": ("workflows/baselines/snr.toml", ("product", 20), 0),
 }
+BASELINES = ("lasso", "bpdn", "uamp_sbl")
 FLAT = ("csbl", "pc_sbl")  # so slow in the first study that larger batches take too long
 
 
@@ -91,6 +95,32 @@ def recorded():
         kron_model.KronPosterior.__init__ = build
         flat_model.FlatPosterior.__init__ = build_flat
         kron_sbl.alternate = alternate
+
+
+@contextlib.contextmanager
+def recorded_products():
+    """Shapes of every Kronecker product that the baselines take."""
+    log = Counter()
+
+    def noted(matrices, x):
+        log[tuple(m.shape for m in matrices), x.shape, x.dtype] += 1
+        return kron_apply(matrices, x)
+
+    l1.kron_apply = message_passing.kron_apply = noted
+    try:
+        yield log
+    finally:
+        l1.kron_apply = message_passing.kron_apply = kron_apply
+
+
+def products_floor(log, rng):
+    """Seconds of the products alone."""
+    found = 0.0
+    for (shapes, shape, dtype), times in log.items():
+        matrices = [normal(rng, s, dtype) for s in shapes]
+        x = normal(rng, shape, dtype)
+        found += times * seconds_per_call(lambda m=matrices, x=x: kron_apply(m, x))
+    return found
 
 
 def normal(rng, shape, dtype):
@@ -167,6 +197,10 @@ def dense_seconds(problem, name):
     """Seconds of one EM iteration of a dense implementation, before anything is pruned."""
     factors = [a if a.ndim == 2 else a[0] for a in problem.factors]
     y, noise_var = problem.y[0], problem.noise_var[0]
+    if name in BASELINES:
+        a = np.kron(factors[0], np.kron(factors[1], factors[2]))
+        x = np.ones(a.shape[1])
+        return seconds_per_call(lambda: a.conj().T @ (a @ x))
     if name in FLAT:
         a = np.kron(factors[0], np.kron(factors[1], factors[2]))
         return seconds_per_call(lambda: e_step(a, y.reshape(-1), np.ones(a.shape[1]), noise_var), 1)
@@ -180,7 +214,7 @@ def measure(study, name, options, batch, campaign, point):
     rng = np.random.default_rng(0)
     problem, _ = campaign.scenario_at(point).draw(range(batch), campaign.campaign.seed)
     solver = solvers.create(name, **options)
-    with recorded() as (log, _):
+    with recorded() as (log, _), recorded_products() as products:
         estimate = solver.solve(problem)
     rounds = []
     for _ in range(ROUNDS):  # in turns, since the machine's speed changes while we measure
@@ -188,7 +222,7 @@ def measure(study, name, options, batch, campaign, point):
             start = time.perf_counter()
             solver.solve(problem)
             seconds = time.perf_counter() - start
-        floor = inner[0] if name in ("am_krosbl", "pc_krosbl") else 0.0
+        floor = inner[0] if name in ("am_krosbl", "pc_krosbl") else products_floor(products, rng)
         for key, times in log.items():
             if isinstance(key, tuple):
                 floor += times * kron_floor(key, problem.measurements, name, rng)
@@ -224,6 +258,8 @@ def main():
         campaign = Campaign.load(ROOT / file)
         for entry in campaign.entries:
             if not hasattr(entry.solver, "max_iterations"):
+                continue
+            if (study == "baselines") != (entry.use in BASELINES):
                 continue
             if arguments.solver and entry.use not in arguments.solver:
                 continue

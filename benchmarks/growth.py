@@ -31,7 +31,8 @@ KRONECKER = ("am_krosbl", "svd_krosbl", "ksbl", "pc_krosbl")
 FLAT = ("csbl", "pc_sbl")
 OTHERS = ("omp", "komp", "oracle_ls")
 BASELINES = ("dkrosbl", "domp", "dlasso", "lasso", "bpdn", "multistage", "uamp_sbl", "fast_sbl")
-ALL = (*KRONECKER, *FLAT, *OTHERS, *BASELINES)
+UNSTRUCTURED = ("ls", "krf", "bals")
+ALL = (*KRONECKER, *FLAT, *OTHERS, *BASELINES, *UNSTRUCTURED)
 SWEEPS = {
     "N": ("atoms per factor N", [8, 12, 16, 24, 32, 48, 64]),
     "M": ("rows per factor M", [4, 6, 8, 12, 16]),
@@ -63,6 +64,8 @@ def operations(name, m, n, factors):
         "dlasso",
     ):  # the rank-one approximation, and problems of one factor
         return m * float(m**factors) + factors * m * m * n
+    if name == "bals":  # pseudo-inverses of the known, each of n columns
+        return factors * float(m * n ** max(factors - 2, 0)) * n * n
     return factors * float(n**factors) * k
 
 

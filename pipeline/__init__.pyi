@@ -1,7 +1,9 @@
 from pipeline.campaign import Campaign as Campaign
 from pipeline.driver.planning import plan as plan
 from pipeline.driver.run import run as run
+from pipeline.driver.tuning import tune as tune
 from pipeline.errors import InputError as InputError
+from pipeline.report.archiving import archive as archive
 from pipeline.results.publishing import open_results as open_results
 from pipeline.results.publishing import publish as publish
 from pipeline.results.studies import open_studies as open_studies

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from html import escape
 from typing import Any
+
+SECONDS_BETWEEN_UPDATES = 0.3
 
 
 class Shown:
@@ -24,3 +30,26 @@ class Shown:
         top = pandas.json_normalize(facts).T.set_axis([type(self).__name__], axis=1)
         with pandas.option_context("display.max_colwidth", None):
             return "".join([top.to_html(float_format="{:.6g}".format), *parts])
+
+
+def notebook_progress() -> Callable[[Any], None] | None:
+    """What shows the counts of a run as a bar below its cell; None outside of notebooks."""
+    found = sys.modules.get("IPython")
+    if found is None or not hasattr(found.get_ipython(), "kernel"):
+        return None
+    from IPython.display import HTML, display
+
+    handle, last = display(HTML(), display_id=True), -SECONDS_BETWEEN_UPDATES
+
+    def show(counts: Any) -> None:
+        nonlocal last
+        done, now = counts.before + counts.done, time.monotonic()
+        if done < counts.total and now - last < SECONDS_BETWEEN_UPDATES:
+            return
+        last = now
+        left = f", {counts.seconds_left:.0f} s left" if counts.seconds_left else ""
+        words = escape(f"{counts}, workers: {counts.workers}{left}")
+        bar = f'<progress max="{max(counts.total, 1)}" value="{done}"></progress>'
+        handle.update(HTML(f"{bar} {words}"))
+
+    return show

@@ -29,6 +29,20 @@ FIRST_SHAPE = 1e-3
 """Shape parameter of the precisions' prior in the first iteration."""
 
 
+def sum_of_logs(values: Array) -> Array:
+    """Sums of logarithms over the rows of positive (b, n) values near 1, (b,).
+
+    They are taken of products of eight, as logarithms would be most of an iteration; values from
+    1e-38 to 1e38 will do.
+    """
+    logs = np.zeros(len(values))
+    for _ in range(3):
+        half = values.shape[1] // 2
+        logs += np.log(values[:, 2 * half :]).sum(axis=1)  # one is left over, or none
+        values = values[:, :half] * values[:, half : 2 * half]
+    return logs + np.log(values).sum(axis=1)
+
+
 @dataclass(frozen=True)
 class UAMPSBL(NoiseOption):
     """UAMP-SBL: message passing with scalar variances, no matrix but two products an iteration.
@@ -104,12 +118,13 @@ class _Messages:
     def __init__(self, solver: UAMPSBL, problem: Problem) -> None:
         basis, batch = Eigenbasis.of(problem), problem.batch
         self.y, self.factors, self.power = basis.y, basis.factors, basis.power
+        self.adjoints = [adjoint(a) for a in basis.factors]
         unit = data_unit(problem) if solver.scaling == "data" else np.ones(batch)
-        norms2 = [
-            np.broadcast_to(n, (batch, n.shape[-1])) for n in map(atom_norms2, problem.factors)
-        ]
-        self.live = outer([(n > 0).astype(float) for n in norms2])
-        self.atoms = total(self.live)
+        norms2 = [np.broadcast_to(n, (batch, n.shape[-1])) for n in map(atom_norms2, basis.factors)]
+        self.atoms = np.prod([(n > 0).sum(axis=1) for n in norms2], axis=0, dtype=float)
+        self.live: Array | None = None
+        if self.atoms.min() < np.prod(problem.dims):
+            self.live = outer([(n > 0).astype(float) for n in norms2])
         if solver.noise == "known":
             assert problem.noise_var is not None
             self.beta = 1.0 / np.maximum(problem.noise_var, TINY)
@@ -119,10 +134,20 @@ class _Messages:
             self.beta = np.ones(batch)
         self.spread = solver.initial_gamma * unit
         self.x = np.zeros((batch, *problem.dims), problem.y.dtype)
-        self.variance = np.zeros(self.x.shape)
-        self.precision = np.ones(self.x.shape) / self._wide(self.spread)
-        self.shape, self.s = np.full(batch, FIRST_SHAPE), np.zeros_like(self.y)
-        self.change = np.full(batch, np.inf)
+        self.inverse, self.scale = np.ones(self.x.shape), 1.0 / self.spread
+        self.shrink, self.tau_q = np.zeros(self.x.shape), np.zeros(batch)
+        self.s, self.change = np.zeros_like(self.y), np.full(batch, np.inf)
+        self.shape = np.full(batch, FIRST_SHAPE)
+
+    @property
+    def precision(self) -> Array:
+        """1/γ, (b, N_1, …, N_I)."""
+        return self.inverse * self._wide(self.scale)
+
+    @property
+    def variance(self) -> Array:
+        """Posterior variances, (b, N_1, …, N_I)."""
+        return self.shrink * self._wide(self.tau_q)
 
     def _wide(self, values: Array) -> Array:
         """(b,) to (b, 1, …, 1)."""
@@ -130,11 +155,13 @@ class _Messages:
 
     def _mean(self, values: Array) -> Array:
         """Mean over the atoms that are not 0, (b,)."""
-        return total(values * self.live) / self.atoms
+        return total(values if self.live is None else values * self.live) / self.atoms
 
     def step(self, damping: float, *, estimate_noise: bool) -> None:
-        """One iteration, of which a share `damping` is taken."""
-        before, rest = self.x, 1.0 - damping
+        """One iteration, of which a share `damping` is taken.
+
+        Arrays as large as x are written over where they can be: this is bound by memory.
+        """
         tau_p = self._wide(self.spread) * self.power
         p = kron_apply(self.factors, self.x) - tau_p * self.s
         if estimate_noise:
@@ -143,21 +170,31 @@ class _Messages:
             left = total(abs2(self.y - h)) + total(tau_p / (1.0 + weight))
             self.beta = self.y[0].size / left
         tau_s = 1.0 / (tau_p + self._wide(1.0 / self.beta))
-        self.s = rest * self.s + damping * tau_s * (self.y - p)
-        tau_q = self._wide(self.atoms / np.maximum(total(self.power * tau_s), TINY))
-        q = self.x + tau_q * kron_apply([adjoint(a) for a in self.factors], self.s)
-        shrink = 1.0 / (1.0 + tau_q * self.precision)
-        self.variance = tau_q * shrink
-        self.spread = rest * self.spread + damping * self._mean(self.variance)
-        self.x = rest * self.x + damping * q * shrink
-        self.precision = self._wide(2.0 * self.shape + 1.0) / (
-            abs2(self.x) + self._wide(self.spread)
-        )
-        gap = np.log(self._mean(self.precision)) - self._mean(np.log(self.precision))
+        self.s = (1.0 - damping) * self.s + damping * tau_s * (self.y - p)
+        self.tau_q = self.atoms / np.maximum(total(self.power * tau_s), TINY)
+        shrink = self.inverse * self._wide(self.tau_q * self.scale)
+        shrink += 1.0
+        self.shrink = np.reciprocal(shrink, out=shrink)
+        move = kron_apply(self.adjoints, self.s)
+        move *= self._wide(self.tau_q)
+        move += self.x
+        move *= shrink
+        move -= self.x
+        move *= damping
+        self.x = self.x + move
+        self.spread = self.spread + damping * (self.tau_q * self._mean(shrink) - self.spread)
+        second = abs2(self.x)
+        power = np.maximum(total(second), TINY)
+        second += self._wide(self.spread)
+        self.inverse, self.scale = 1.0 / second, 2.0 * self.shape + 1.0
+        size = power / self.atoms + self.spread
+        second /= self._wide(size)
+        if self.live is not None:
+            second[self.live == 0] = 1.0
+        logs = sum_of_logs(second.reshape(len(second), -1)) / self.atoms
+        gap = np.log(self._mean(self.inverse) * size) + logs
         self.shape = 0.5 * np.sqrt(np.maximum(gap, 0.0))
-        self.change = (
-            np.sqrt(total(abs2(self.x - before)) / np.maximum(total(abs2(self.x)), TINY)) / damping
-        )
+        self.change = np.sqrt(total(abs2(move)) / power) / damping
 
     @property
     def misfit(self) -> Array:

@@ -23,6 +23,7 @@ from solvers.msbl import Multistage
 from solvers.oracle import OracleLMMSE, OracleLS
 from solvers.pattern_sbl import PCSBL, PCKroSBL
 from solvers.sbl import ClassicSBL
+from solvers.training import BilinearALS, KhatriRao, LeastSquares
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -157,6 +158,9 @@ REGISTRY = SolverRegistry(
         "bpdn": BPDN,
         "multistage": Multistage,
         "uamp_sbl": UAMPSBL,
+        "ls": LeastSquares,
+        "krf": KhatriRao,
+        "bals": BilinearALS,
         "minima": Minima,
         "oracle_ls": OracleLS,
         "oracle_lmmse": OracleLMMSE,

@@ -1,5 +1,6 @@
 """The report in a real browser: it loads alone, its figures are drawn, clicks do what they say."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -42,10 +43,27 @@ def file(tmp_path_factory, client):
     return report.write(folder / "store", folder / "report.html")
 
 
-@pytest.fixture(params=WIDTHS)
-def page(request, browser, file):
+@pytest.fixture(scope="module")
+def grid_file(tmp_path_factory, client):
+    """A report over two swept parameters."""
+    folder = tmp_path_factory.mktemp("grid")
+    sweep = {"snr_db": [10, 15, 20], "measurements.0": [3, 4]}
+    campaign = campaign_with(sweep=sweep, solvers={"astray": {"use": "komp"}})
+    pipeline.run(campaign, folder / "store", client)
+    return report.write(folder / "store", folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def change_file(grid_file):
+    """A report about two stores, here of the same."""
+    store = grid_file.parent / "store"
+    return report.write(store, grid_file.parent / "change.html", store)
+
+
+@contextlib.contextmanager
+def loaded(browser, file, width):
     """The loaded page; what it asked for and complained of stands in `troubles`."""
-    tab = browser.new_page(viewport={"width": WIDTHS[request.param], "height": 900})
+    tab = browser.new_page(viewport={"width": width, "height": 900}, has_touch=width < 500)
     tab.troubles = []
     tab.on("pageerror", lambda error: tab.troubles.append(f"error: {error}"))
     tab.on(
@@ -68,7 +86,20 @@ def page(request, browser, file):
     tab.goto(file.as_uri())
     tab.wait_for_function("Bokeh.documents.length > 0 && Bokeh.documents[0].is_idle")
     yield tab
+    assert tab.troubles == []
     tab.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request, browser, file):
+    with loaded(browser, file, WIDTHS[request.param]) as tab:
+        yield tab
+
+
+@pytest.fixture(params=WIDTHS)
+def grid_page(request, browser, grid_file):
+    with loaded(browser, grid_file, WIDTHS[request.param]) as tab:
+        yield tab
 
 
 VISIBLE = """
@@ -90,6 +121,15 @@ def test_it_loads_alone_and_draws_every_figure(page):
 def test_nothing_sticks_out_sideways(page):
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= page.viewport_size["width"]
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_a_report_of_two_stores_fits_as_well(browser, change_file, width):
+    with loaded(browser, change_file, width) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.locator("#differences .chart").count() == 2
+        lines = point_at(tab, 0, "svd", 1)
+        assert lines[1:3] == ["svd", "0 [0, 0]"]
 
 
 def test_tables_fit_a_desktop(page):
@@ -177,19 +217,108 @@ def test_a_click_on_a_heading_sorts(page):
     assert head.get_attribute("aria-sort") == "none"
 
 
-def test_hovering_reads_a_value(page):
-    if page.viewport_size["width"] < 500:
-        pytest.skip("no pointer on a phone")
-    plot = page.locator(".plot").first
-    plot.scroll_into_view_if_needed()
-    at = page.evaluate("""() => {
-        const view = Bokeh.index.roots.find(v => v.el.closest(".plot") ===
-                                            document.querySelector(".plot"));
-        const data = view.model.renderers.find(r => r.name === "svd").data_source.data;
-        const box = view.el.getBoundingClientRect();
-        const {x_scale, y_scale} = view.frame;
-        return [box.x + x_scale.compute(data.x[0]), box.y + y_scale.compute(data.value[0])];
+PLACE = """([chart, solver, i]) => {
+    const plot = document.querySelectorAll(".plot")[chart];
+    const view = Bokeh.index.roots.find(one => plot.contains(one.el));
+    const drawn = view.model.renderers.find(one => !solver || one.name === solver);
+    const {x_scale, y_scale} = view.frame, source = drawn.data_source.data;
+    const [across, upwards] = {dots: ["value", "x"], map: ["x", "y"]}[view.model.tags[0]]
+                              ?? ["x", "value"];
+    const box = view.el.getBoundingClientRect();
+    return [box.x + x_scale.compute(source[across][i]),
+            box.y + y_scale.compute(source[upwards][i])];
+}"""
+
+
+def point_at(page, chart, solver, i):
+    """Point at the i-th value of a solver in a figure, or tap it."""
+    page.locator(".plot").nth(chart).scroll_into_view_if_needed()
+    page.wait_for_timeout(100)
+    at = page.evaluate(PLACE, [chart, solver, i])
+    page.touchscreen.tap(*at) if page.viewport_size["width"] < 500 else page.mouse.move(*at)
+    page.locator(".tip").wait_for(state="visible", timeout=3000)
+    box = page.locator(".tip").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= page.viewport_size["width"]
+    return page.locator(".tip").inner_text().splitlines()
+
+
+def test_one_tooltip_has_all_solvers_at_a_point(page):
+    head, *lines = point_at(page, 0, "svd", 1)
+    assert head == "SNR = 20 dB"
+    assert lines[::2] == ["svd", "oracle", "am-with-a-rather-long-label"]
+    said = page.evaluate("""Bokeh.documents[0].roots()[0].renderers
+        .filter(one => one.name === "svd")[0].data_source.data.said""")
+    assert lines[1] == said[1]
+    page.locator(".chart").first.get_by_role("button", name="svd").click()
+    assert point_at(page, 0, "oracle", 0)[1::2] == ["oracle", "am-with-a-rather-long-label"]
+    page.locator("h1").click()
+    page.mouse.move(2, 2)
+    assert not page.locator(".tip").is_visible()
+
+
+def test_every_figure_tells_its_values(page):
+    marks = page.evaluate("""Array.from(document.querySelectorAll(".plot"), plot =>
+        Bokeh.index.roots.find(one => plot.contains(one.el)).model.tags[0])""")
+    assert {"points", "step", "path", "line"} <= {*marks}
+    for kind in {*marks}:
+        lines = point_at(page, marks.index(kind), "svd", 1)
+        assert "svd" in lines, kind
+        assert all(lines), kind
+
+
+def test_a_map_tells_its_values(grid_page):
+    titles = grid_page.locator(".chart h3").all_text_contents()
+    number = next(i for i, title in enumerate(titles) if title.endswith(", oracle"))
+    [text] = point_at(grid_page, number, "", 4)
+    assert text.startswith("SNR = 15 dB, measurements of the first factor = 4: −")
+
+
+RANGES = """() => Bokeh.documents.flatMap(held => held.roots()).filter(
+    root => root.tags[0] === "points").map(root => [root.y_range.start, root.y_range.end])"""
+
+
+def test_axes_fit_what_is_left_and_come_back(grid_page):
+    before = grid_page.evaluate(RANGES)
+    entry = grid_page.locator(".chart").first.get_by_role("button", name="astray")
+    entry.click()
+    fitted = grid_page.evaluate(RANGES)
+    assert all(a <= c < d <= b for (a, b), (c, d) in zip(before, fitted, strict=True))
+    assert fitted[0] == fitted[1], "panels of one figure stay alike"
+    assert fitted[0][1] < before[0][1] - 3, "dB"
+    low, high = grid_page.evaluate("""() => {
+        const roots = Bokeh.documents[0].roots(), label = root => root.left[0].axis_label.text;
+        const points = roots.filter(root => root.tags[0] === "points");
+        const all = points.filter(root => label(root) === label(roots[0]))
+            .flatMap(root => root.renderers.filter(one => one.visible))
+            .flatMap(one => [...one.data_source.data.low, ...one.data_source.data.high]);
+        return [Math.min(...all), Math.max(...all)];
     }""")
-    page.mouse.move(*at)
-    page.mouse.move(at[0] + 1, at[1])
-    page.get_by_text("SNR = 10 dB").first.wait_for(timeout=3000)
+    assert fitted[0][0] <= low
+    assert high <= fitted[0][1]
+    entry.click()
+    assert grid_page.evaluate(RANGES) == before
+
+
+def test_a_slice_hides_the_others(grid_page):
+    charts = grid_page.locator(".chart")
+    titles = charts.locator("h3")
+    name = "measurements of the first factor"
+    every = charts.count()
+
+    def choose(label, value):
+        grid_page.locator(f'.slices select[data-name="{label}"]').select_option(value)
+
+    choose(name, "4")
+    seen = [titles.nth(i).inner_text() for i in range(every) if charts.nth(i).is_visible()]
+    assert f"median NMSE, {name} = 4" in seen
+    assert not [title for title in seen if f"{name} = 3" in title]
+    assert 0 < len(seen) < every
+    rows = grid_page.locator("#summary table").first.locator("tbody tr")
+    assert rows.count() == 18
+    assert sum(rows.nth(i).is_visible() for i in range(18)) == 9
+    choose("SNR (dB)", "15")
+    assert sum(rows.nth(i).is_visible() for i in range(18)) == 3
+    for label in (name, "SNR (dB)"):
+        choose(label, "all")
+    assert all(charts.nth(i).is_visible() for i in range(every))

@@ -446,6 +446,17 @@ def test_an_axis_is_no_part_of_what_decides_a_number(tiny):
     assert {b.key for b in zipped.blocks()} == {b.key for b in plain.blocks()}
 
 
+def test_a_plain_label_stops_all_configurations_of_its_solver(tiny):
+    tiny["sweep"]["solvers.svd.prune"] = [1e-4, 0.01]
+    tiny["campaign"]["realizations"] = 300
+    tiny["stop"] = {"target": [{"half_width": 1.0, "solvers": ["svd"], "reference": "oracle"}]}
+    rule = Request.of(Campaign.from_tables(tiny), {}).rule
+    assert [pair.solver for pair in rule.pairs] == ["svd[prune=0.0001]", "svd[prune=0.01]"]
+    tiny["stop"]["target"][0]["solvers"] = ["svd[prune=0.01]"]
+    rule = Request.of(Campaign.from_tables(tiny), {}).rule
+    assert [pair.solver for pair in rule.pairs] == ["svd[prune=0.01]"]
+
+
 def test_options_of_solvers_become_configurations(tiny):
     tiny["sweep"]["solvers.svd.prune"] = [1e-4, 0.01]
     tiny["sweep"]["solvers.svd.noise"] = ["known", "estimate"]

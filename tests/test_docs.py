@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -194,6 +195,42 @@ def reader(tmp_path, monkeypatch, client):
 )
 def test_page_can_be_followed(name, reader):
     reader.follow(DOCS / name)
+
+
+class Newcomer(Reader):
+    """Does what a page says with a kronsbl that is installed elsewhere, without what tests need."""
+
+    def __init__(self, environment):
+        super().__init__()
+        self.bin = environment / "bin"
+
+    def shell(self, block):
+        for line in block.lines:
+            words = shlex.split(line, comments=True)
+            self._call(str(self.bin / words[0]), *words[1:])
+
+    def python(self, block):
+        self._call(str(self.bin / "python"), "-c", block.text)
+
+    def _call(self, *words):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        done = subprocess.run(words, capture_output=True, text=True, env=clean, check=False)
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        self.output = done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # most of it is spent by pip
+def test_a_newcomers_day_in_an_environment_of_its_own(tmp_path, monkeypatch):
+    environment, day = tmp_path / "environment", tmp_path / "day"
+    venv.create(environment, with_pip=True)
+    newcomer = Newcomer(environment)
+    newcomer._call(str(environment / "bin" / "pip"), "install", "--quiet", str(ROOT))
+    day.mkdir()
+    monkeypatch.chdir(day)
+    newcomer.follow(DOCS / "first-day.md")
+    for name in ("replay.png", "nmse.pdf", "day.html", "day.zip"):
+        assert Path(name).stat().st_size > 5_000, name
 
 
 def test_first_campaign_can_be_followed(reader):

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tomllib
+import zipfile
 
 import pytest
 import tomli_w
@@ -109,6 +110,19 @@ def test_a_store_of_ones_own_is_solved_again_with_its_code(store):
     assert (verdict.solved, verdict.skipped, verdict.ok) == (12, [], True)
     assert pipeline.replay(store, "mine", 0, snr_db=10).stored is not None
     assert store.last_campaign().entries[-1].label == "mine"
+
+
+def test_an_archive_is_somebody_elses(store, code, tmp_path):
+    """Even one's own: it may name any folder of this machine."""
+    path = pipeline.archive(store, tmp_path / "mine.zip")
+    assert f"`{MODULE}:Mine`" in zipfile.ZipFile(path).read("README.md").decode()
+    verdict = pipeline.verify(path, blocks=99)
+    assert (verdict.solved, len(verdict.skipped), verdict.ok) == (8, 4, True)
+    assert all("--code" in reason for reason in verdict.skipped)
+    assert not (tmp_path / "ran").exists()
+    verdict = pipeline.verify(path, blocks=99, code=code)
+    assert (verdict.solved, verdict.skipped, verdict.ok) == (12, [], True)
+    assert (tmp_path / "ran").exists()
 
 
 FOREIGN = {

@@ -10,7 +10,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import pipeline
-from pipeline import Campaign, InputError, analysis
+from pipeline import Campaign, InputError, analysis, html
 from pipeline.cli import main
 
 
@@ -22,6 +22,23 @@ def done(tmp_path_factory, client):
     return pipeline.run(
         Campaign.from_tables(TINY), tmp_path_factory.mktemp("done") / "store", client
     )
+
+
+def test_a_notebook_gets_a_bar_and_nobody_else(done, client, monkeypatch):
+    assert html.notebook_progress() is None
+    shown = []
+    handle = SimpleNamespace(update=lambda page: shown.append(page.data))
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel="python3"))
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: handle)
+    campaign = pipeline.Store.open(done.store).last_campaign()
+    pipeline.run(campaign, done.store.parent / "in-a-notebook", client)
+    assert len(shown) >= 1
+    assert '<progress max="24" value="24">' in shown[-1]
+    assert "24/24 cells, workers: 2" in shown[-1]
+    shown.clear()
+    told = []
+    pipeline.run(campaign, done.store, client, progress=told.append)
+    assert (len(told), shown) == (1, [])
 
 
 class Tables(HTMLParser):

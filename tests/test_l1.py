@@ -15,12 +15,11 @@ SHAPES = [((3, 4), (4, 5)), ((6,), (9,)), ((2, 3, 3), (3, 3, 3)), ((6, 5), (4, 4
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("complex_valued", [False, True])
 @pytest.mark.parametrize(("measurements", "dims"), SHAPES)
-@pytest.mark.parametrize("path", [1, 4])
-def test_lasso(measurements, dims, complex_valued, shared, path):
+def test_lasso(measurements, dims, complex_valued, shared):
     problem, _ = sparse_problem(
         3, measurements, dims, seed=91, complex_valued=complex_valued, shared=shared
     )
-    solver = solvers.create("lasso", tolerance=1e-8, max_iterations=20000, path=path, scale=0.5)
+    solver = solvers.create("lasso", tolerance=1e-8, max_iterations=20000, scale=0.5)
     estimate = solver.solve(problem)
     assert (estimate.status == Status.CONVERGED).all()
     for row in range(3):
@@ -62,7 +61,7 @@ def test_idle_atoms_do_not_count():
 def test_objective_falls_and_is_the_minimum(complex_valued):
     problem, _ = sparse_problem(2, (3, 4), (4, 5), seed=95, complex_valued=complex_valued)
     trace = solvers.Trace(batch=2)
-    options = {"path": 1, "tolerance": 1e-9, "max_iterations": 20000}
+    options = {"tolerance": 1e-9, "max_iterations": 20000}
     estimate = solvers.create("lasso", **options).solve(problem, watch=trace)
     for row in range(2):
         factors = [a[row] for a in problem.factors]

@@ -30,6 +30,13 @@ def test_it_runs_and_shows_figures_and_tables(path, tmp_path):
 
     notebook = nbformat.read(path, 4)
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": tmp_path}}).execute()
+    bar = next(
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "<progress" in output.get("data", {}).get("text/html", "")
+    )
+    assert re.search('max="([0-9]+)" value="\\1"', bar["data"]["text/html"])
     shown = {
         ast.unparse(ast.parse(cell.source).body[-1]).partition("(")[0]: [
             kind for output in cell.outputs for kind in output.get("data", {})

@@ -15,7 +15,7 @@ from matplotlib import colors
 from matplotlib.text import Text
 
 import pipeline
-from pipeline import plots
+from pipeline import Campaign, plots
 from pipeline.analysis import describing, summarize
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.cli import main
@@ -345,6 +345,22 @@ def test_unwritable_figures_are_one_clear_line(store, tmp_path, name):
     done = CliRunner().invoke(main, ["plot", str(store), "-o", str(tmp_path / name)])
     assert done.exit_code == 2
     assert len(done.output.splitlines()) == 1
+
+
+def test_parameters_that_move_together_are_all_named(tiny, client, tmp_path):
+    sizes = {"dims": [[5, 5, 5], [6, 6, 6]], "measurements": [[4, 4, 5], [5, 5, 6]]}
+    tiny["sweep"] = {"snr_db": [10, 15, 20], "size": sizes}
+    del tiny["scenario"]["dims"], tiny["scenario"]["measurements"]
+    cube = cube_of(Campaign.from_tables(tiny), tmp_path / "store", client)
+    figure = plots.draw(cube, "curves")
+    assert "dims = 6x6x6, measurements = 5x5x6" in texts(figure)
+    path = tmp_path / "x.svg"
+    words = ["plot", str(tmp_path / "store"), "-o", str(path), "--at.size", "6x6x6"]
+    done = CliRunner().invoke(main, [*words, "--size", "3.5", "2.6"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r'width="252pt" height="187', path.read_text())
+    assert "6x6x6" in path.read_text()
+    assert "5x5x5" not in path.read_text()
 
 
 def test_the_command_draws_at_a_point(store, tmp_path):

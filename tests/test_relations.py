@@ -21,8 +21,8 @@ NORMS = (1e-12, 1e-8, 1e-4, 1e-2, 1e-1, 1.0)
 ORDERED = {"pc_sbl", "pc_krosbl"}
 """Neighbours matter to them: atoms may be reversed, but not permuted."""
 
-ONE_FACTOR_AFTER_THE_OTHER = {"ksbl", "pc_krosbl", "pc_sbl"}
-"""What they find depends on the order of the factors."""
+ONE_FACTOR_AFTER_THE_OTHER = {"ksbl", "pc_krosbl", "pc_sbl", "krf", "bals"}
+"""What they find depends on the order of the factors, or the first has a part of its own."""
 
 OPTIONS = {
     "komp": {"stop": "noise"},

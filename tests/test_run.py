@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import os
 import platform
+import signal
 from typing import Any
 
 import cloudpickle
@@ -54,6 +55,21 @@ def test_cube_holds_what_the_solvers_said(tiny, tmp_path, client):
             for name in set(cells.dtype.names) - set(TIMINGS):
                 np.testing.assert_array_equal(at[name], cells[name], err_msg=name)
             assert (at.runtime > 0).all()
+
+
+def test_an_interruption_while_publishing_leaves_a_cube(tiny, tmp_path, client, monkeypatch):
+    from pipeline.results import publishing
+
+    publish = publishing.publish
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        return publish(*arguments, **options)
+
+    monkeypatch.setattr(publishing, "publish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "store", client)
+    assert open_results(tmp_path / "store").attrs["complete"] == 1
 
 
 def test_cube_is_labelled(tiny, tmp_path, client):

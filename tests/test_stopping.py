@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+import zipfile
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -325,9 +326,14 @@ def test_statistics_have_the_intervals_that_points_were_stopped_by(study, tmp_pa
     xr.testing.assert_equal(low, summarize(few.drop_vars("asked")).median_low)
 
 
-def test_verify_takes_decisions_again(study, tmp_path):
+def test_verify_takes_decisions_again(study, tmp_path, monkeypatch):
     simulate(study, tmp_path / "store")
     assert pipeline.verify(tmp_path / "store", blocks=0).ok
+    pipeline.publish(tmp_path / "store")
+    monkeypatch.setattr("pipeline.report.archiving.cube_page", lambda _: "")
+    packed = pipeline.archive(tmp_path / "store", tmp_path / "packed.zip")
+    assert "decisions" in {name.split("/")[1] for name in zipfile.ZipFile(packed).namelist()[7:-1]}
+    assert pipeline.verify(packed, blocks=0).ok
     path = sorted((tmp_path / "store" / "decisions").iterdir())[0]
     about = json.loads(path.read_text())
     path.write_text(json.dumps(about | {"low": [-1.0, *about["low"][1:]]}))

@@ -12,6 +12,7 @@ import pipeline
 from pipeline import Campaign, InputError
 from pipeline.analysis import compare, to_db
 from pipeline.cli import tables
+from pipeline.report.differences import sections_of_two
 from solvers import Status
 from tests.cubes import cube
 from tests.test_cli import invoke
@@ -139,6 +140,42 @@ def test_nothing_in_common():
         compare(results, results.assign_coords(snr_db=[1, 2]))
 
 
+def test_a_page_shows_what_has_changed():
+    before, now = (described(cube(seed=s)) for s in (1, 3))
+    now["status"][0, 0, :7] = Status.NOT_RUN
+    now = now.sel(solver=["s0", "s2"])
+    sections = {part.title: part.parts for part in sections_of_two(before, now, ("a", "b"))}
+    assert [part.text for part in sections["In short"]] == [
+        "the first: a, commit unknown",
+        "the second: b, commit unknown, unfinished: 7 cells have not been run",
+        "in one of the two only: s1",
+        "nmse minus that of the first on the same realizations; negative is better than the first.",
+    ]
+    found = compare(now, before)
+    [chart] = sections["Differences"]
+    drawn = {one.name: one.data_source.data for one in chart.model.renderers}
+    assert list(drawn) == ["s0", "s2"]
+    for label, data in drawn.items():
+        for name, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+            values = found[f"median_difference{end}"].sel(solver=label)
+            np.testing.assert_allclose(data[name], values)
+    titles = [chart.title.partition(":")[0] for chart in sections["Figures"]]
+    assert titles[:2] == ["the first", "the second"]
+    ranges = [chart.model.y_range for chart in sections["Figures"][:2]]
+    assert ranges[0].start == ranges[1].start, "on one scale"
+    assert [len(table.rows) for table in sections["Comparison"][:1]] == [4]
+
+
+def test_a_page_of_two_where_one_has_an_axis_more():
+    before = described(cube())
+    now = cube(points=1).isel(snr_db=0, drop=True)
+    now = described(now, scenario={"snr_db": 10}, sweep={})
+    for pair in ((before, now), (now, before)):
+        sections = sections_of_two(*pair, ("a", "b"))
+        [chart] = next(part.parts for part in sections if part.title == "Differences")
+        assert {one.name for one in chart.model.renderers} == {"s0", "s1", "s2"}
+
+
 def test_two_stores_on_the_command_line(tiny, tmp_path, client):
     for name, prune in (("before", 1e-3), ("after", 1e-1)):
         tiny["solvers"]["svd"]["prune"] = prune
@@ -155,7 +192,12 @@ def test_two_stores_on_the_command_line(tiny, tmp_path, client):
     assert "in one of the two only" not in done.output
     del tiny["solvers"]["svd"]
     pipeline.run(Campaign.from_tables(tiny), tmp_path / "fewer", client)
-    assert invoke("compare", stores[0], tmp_path / "fewer").output.endswith("two only: svd\n")
+    assert invoke("compare", stores[0], tmp_path / "fewer").output.splitlines()[2] == (
+        "in one of the two only: svd"
+    )
+    page = tmp_path / "page.html"
+    assert invoke("report", *stores, "-o", page).exit_code == 0
+    assert f"the second: {stores[1]}, commit" in page.read_text()
     for words in ((stores[0],), (*stores, "--reference", "svd"), (*stores, stores[0])):
         done = invoke("compare", *words)
         assert done.exit_code == 2

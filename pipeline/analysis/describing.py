@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import xarray as xr
 
 from pipeline.analysis import cells, tails
 from pipeline.analysis.caveats import caveats
-from pipeline.analysis.cells import axes_of, is_power
+from pipeline.analysis.cells import axes_of, is_power, not_run
 from pipeline.analysis.stopped import stop_notes
 from pipeline.errors import InputError
 from solvers.registry import suggest
@@ -160,6 +160,22 @@ def solver_text(results: xr.Dataset, label: str) -> str:
     return f"{label} ({preset})" if preset else label
 
 
+def tuned(results: xr.Dataset) -> list[str]:
+    """A sentence for each solver whose options were tuned, on how."""
+    said = []
+    for label, spec in json.loads(results.attrs.get("solvers", "{}")).items():
+        if record := spec.get("tuned"):
+            over = ", ".join(f"{k} over {v}" for k, v in dict(record.get("over", {})).items())
+            beside = ", ".join(str(one.get("value")) for one in record.get("neighbours", []))
+            said.append(
+                f"{label} was tuned, {over}, by {record.get('statistic')}: {record.get('value')} "
+                f"(before {record.get('before')}, neighbours {beside}); {record.get('trials')} "
+                f"trials of {record.get('realizations')} realizations, streams of seed "
+                f"{record.get('seed')}"
+            )
+    return said
+
+
 def label_of(variable: xr.DataArray) -> str:
     """Long name and unit."""
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
@@ -167,7 +183,13 @@ def label_of(variable: xr.DataArray) -> str:
 
 
 def value_text(variable: xr.DataArray, value: Any) -> str:
-    """``SNR = 20 dB``."""
+    """``SNR = 20 dB``; all parameters that move together along an axis, not only the first one."""
+    settings = json.loads(variable.attrs.get("settings", "{}"))
+    if len(settings) > 1:
+        for row in zip(*settings.values(), strict=True):
+            texts = ["x".join(map(short_text, v if isinstance(v, list) else [v])) for v in row]
+            if texts[0] == short_text(value):
+                return ", ".join(f"{k} = {text}" for k, text in zip(settings, texts, strict=True))
     name, unit = variable.attrs.get("long_name", variable.name), variable.attrs.get("units", "1")
     return f"{name} = {short_text(value)}{f' {unit}' if unit not in ('1', '') else ''}"
 
@@ -200,6 +222,26 @@ def toml_value(text: str) -> Any:
 def point_text(results: xr.Dataset, point: Mapping[str, Any]) -> str:
     """``SNR = 20 dB, nonzeros per factor = 3``; empty for no swept parameter."""
     return ", ".join(value_text(results[name], value) for name, value in point.items())
+
+
+def named(results: xr.Dataset, point: Mapping[str, Any]) -> dict[str, str]:
+    """A point by the labels of its parameters: ``{"SNR (dB)": "20"}``."""
+    return {label_of(results[name]): short_text(value) for name, value in point.items()}
+
+
+def of_two(before: xr.Dataset, now: xr.Dataset, names: Iterable[Any]) -> list[str]:
+    """Lines that say where two cubes come from, what they lack, and what one of them has alone."""
+    lines = []
+    for which, one, name in zip(("first", "second"), (before, now), names, strict=True):
+        said = [
+            f"the {which}: {name}",
+            f"commit {one.attrs.get('computed_with_commit', 'unknown')}",
+        ]
+        missing = int(not_run(one).sum())
+        said += [f"unfinished: {missing} cells have not been run"] if missing else []
+        lines.append(", ".join(said))
+    alone = sorted({*map(str, before.solver.values)} ^ {*map(str, now.solver.values)})
+    return [*lines, *([f"in one of the two only: {', '.join(alone)}"] if alone else [])]
 
 
 def constants(results: xr.Dataset) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Campaign(Table):
         Where realizations come from: ``use``, its name or ``module:Class``, and its parameters.
     solvers : table of tables
         A table for each configured solver, ``[solvers.LABEL]``: ``use``, its name or
-        ``module:Class``, ``batch`` where it needs another one than the campaign, and its options.
+        ``module:Class``, ``batch`` where it needs another one than the campaign, ``tuned``, the
+        record of `kronsbl tune`, which changes no number, and its options.
     sweep : table
         The axes of the grid. A key names a parameter of the scenario, or one element of a list
         ("measurements.0"), and its values, which may be whole lists. A table of parameters makes
@@ -85,7 +86,9 @@ class Campaign(Table):
     stop: Stop | None = None
 
     @classmethod
-    def from_tables(cls, tables: Mapping[str, Any], where: str = "campaign") -> Self:
+    def from_tables(
+        cls, tables: Mapping[str, Any], where: str = "campaign", *, tuning: bool = False
+    ) -> Self:
         """Check the tables of a campaign.
 
         Parameters
@@ -94,6 +97,8 @@ class Campaign(Table):
             What TOML makes of a campaign file: ``{"campaign": {…}, "scenario": {…}, …}``.
         where
             What to call it in messages.
+        tuning
+            Whether the seed may be below 0, which those of campaign files never are.
 
         Raises
         ------
@@ -101,7 +106,7 @@ class Campaign(Table):
             One line that names the key at fault.
         """
         try:
-            return cls.model_validate(as_python(tables))
+            return cls.model_validate(as_python(tables), context={"tuning": tuning})
         except ValidationError as error:
             raise InputError(f"{where}: {one_line(error, cls)}") from None
         except UnicodeEncodeError as error:
@@ -291,11 +296,25 @@ class Campaign(Table):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+def _check_record(where: str, tuned: Any, options: Mapping[str, Any]) -> None:
+    """Raise ValueError where a record of tuning is none, or not of these options."""
+    found = tuned.get("options", {}) if isinstance(tuned, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{where}.tuned: must be a record, as `kronsbl tune` writes it")
+    for name, value in found.items():
+        if options.get(name) != value:
+            raise ValueError(
+                f"{where}.tuned: is of {name} = {value}, and the table has {options.get(name)}; "
+                "drop the record or the change"
+            )
+
+
 def _entry(label: str, table: Mapping[str, Any], batch: int) -> Entry:
     options = dict(table)
     use = options.pop("use", None)
     own_batch = options.pop("batch", batch)
     where = f"solvers.{label}"
+    _check_record(where, options.pop("tuned", {}), options)
     if not isinstance(use, str):
         known = ", ".join(SOLVERS.names())
         raise ValueError(f"{where}.use: missing or not a string; known: {known}")

@@ -163,7 +163,8 @@ def schema() -> dict[str, Any]:
             table["properties"][key.name]["description"] = key.meaning
     found["properties"]["scenario"] |= _either(SCENARIOS, {})
     batch = found["$defs"]["Header"]["properties"]["batch"]
-    found["properties"]["solvers"] |= {"additionalProperties": _either(SOLVERS, {"batch": batch})}
+    more = {"batch": batch, "tuned": {"type": "object", "description": "record of kronsbl tune"}}
+    found["properties"]["solvers"] |= {"additionalProperties": _either(SOLVERS, more)}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 

@@ -33,7 +33,8 @@ class Request:
     record : dict
         What the code said: ``scenario`` (use, versions, measures, units), ``points`` (its
         parameters at each point of the grid), ``solvers`` (by label: spec, batch, kind, objective,
-        diagnostics), ``declined`` (by label and number of the point: the reason).
+        diagnostics, and how options were tuned), ``declined`` (by label and number of the point:
+        the reason).
     facts : dict
         When, where and by what the request was made.
     """
@@ -73,6 +74,8 @@ class Request:
                 "objective": getattr(entry.solver, "objective", ""),
                 "diagnostics": dict(getattr(entry.solver, "diagnostics", {})),
             }
+            if "tuned" in (table := campaign.solvers[entry.label]):
+                solvers[entry.label]["tuned"] = table["tuned"]
             reasons = {str(i): c.declined for i, c in enumerate(of_solver) if c.declined}
             if reasons:
                 declined[entry.label] = reasons
@@ -110,7 +113,7 @@ class Request:
         InputError
             One of them is not to be had here, or does not take its options any more.
         """
-        return Campaign.from_tables(self.tables, "the store's request")
+        return Campaign.from_tables(self.tables, "the store's request", tuning=True)
 
     def asks_the_same(self, other: Request) -> bool:
         """Whether two requests differ in their facts only."""

@@ -12,11 +12,11 @@ from pydantic import (
     Field,
     StrictBool,
     StrictStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-Whole = Annotated[int, Field(strict=True, ge=0)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Realizations = Annotated[int, Field(strict=True, ge=1, le=10**9)]
@@ -78,9 +78,16 @@ class Header(Table):
     """
 
     name: Name
-    seed: Whole
+    seed: Annotated[int, Field(strict=True, json_schema_extra={"minimum": 0})]
     realizations: Realizations
     batch: Count = DEFAULT_BATCH
+
+    @field_validator("seed")
+    @classmethod
+    def _not_of_tuning(cls, seed: int, info: ValidationInfo) -> int:
+        if seed < 0 and not (info.context or {}).get("tuning"):
+            raise ValueError(f"a seed is 0 or more, got {seed}; those below are for tuning")
+        return seed
 
 
 class Output(Table):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, model_validator
@@ -32,7 +32,8 @@ class Target(Table):
     reference : str, optional
         Label of the solver whose value in the same realization is subtracted first.
     solvers : list of str, optional
-        Labels; by default all but the reference and bounds.
+        Labels, a plain one for all that its swept options have made of it; by default all but the
+        reference and bounds.
     half_width : float
         Half the interval's width that is precise enough: in dB, or in the measure's units; of a
         share, absolute.
@@ -224,7 +225,8 @@ def _solvers_of(
         raise ValueError(
             f"{where}.statistic: {target.measure} has no mean in dB, only mean squared errors have"
         )
-    named = [*(target.solvers or []), *([target.reference] if target.reference else [])]
+    wanted = [label for name in target.solvers or [] for label in _variants(name, solvers)]
+    named = [*wanted, *([target.reference] if target.reference else [])]
     for label in named:
         if label not in solvers:
             raise ValueError(f"{where}: no solver {label!r}; {suggest(label, solvers)}")
@@ -235,4 +237,9 @@ def _solvers_of(
     others = [s for s, (_, kind) in solvers.items() if s != target.reference and kind != "bound"]
     if not others:
         raise ValueError(f"{where}: there is no solver to compare with {target.reference}")
-    return target.solvers or others
+    return wanted or others
+
+
+def _variants(name: str, labels: Iterable[str]) -> list[str]:
+    """A label, or those that sweeping options of the solver of that name has made of it."""
+    return [one for one in labels if one.partition("[")[0] == name] or [name]

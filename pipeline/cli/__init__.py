@@ -6,6 +6,7 @@ from pipeline.cli import (  # noqa: F401  (they add their commands)
     looking,
     reproducing,
     running,
+    tuning,
 )
 from pipeline.cli.base import main
 

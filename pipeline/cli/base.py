@@ -165,17 +165,9 @@ def output_option(words: str, *suffixes: str, required: bool = True) -> Callable
     """
 
     def checked(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-        if path is None:
-            return None
-        if path.is_dir():
-            raise InputError(
-                f"{path}: a folder; name a file in it, as in {path / 'NAME'}{suffixes[0]}"
-            )
-        if path.suffix.lower() not in suffixes:
-            raise InputError(f"{path}: expected a file ending in {', '.join(suffixes)}")
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.parent}")
-        return path
+        from pipeline.store.files import checked_output
+
+        return None if path is None else checked_output(path, *suffixes)
 
     return path_option("-o", "--output", required=required, callback=checked, help=words)
 
@@ -187,7 +179,8 @@ POINT = click.argument("point", nargs=-1, type=click.UNPROCESSED)
 def point_of(words: tuple[str, ...]) -> dict[str, Any]:
     """``--name value`` and ``--name=value`` as a dictionary, values as in TOML.
 
-    What is given several times becomes a list.
+    What is given several times becomes a list. ``--at.size`` is the swept parameter ``size`` where
+    the command has an option of that name.
     """
     from pipeline.analysis.describing import toml_value
     from pipeline.campaign.axes import value_label
@@ -199,7 +192,7 @@ def point_of(words: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"{' '.join(words)}: expected one --PARAMETER VALUE per swept parameter")
     found: dict[str, list[Any]] = {}
     for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        found.setdefault(name[2:], []).append(value_label(toml_value(value)))
+        found.setdefault(name[2:].removeprefix("at."), []).append(value_label(toml_value(value)))
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 

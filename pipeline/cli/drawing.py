@@ -81,8 +81,9 @@ def plot(
     """Draw STORE, finished or not.
 
     POINT is one option per swept parameter that is to have one value, by its name in the cube,
-    given again for several values; a kind may have further options of its own. With a style or a
-    title, what else would stand around the figure is printed as its caption.
+    given again for several values, as --at.NAME where NAME is an option of this command; a kind
+    may have further options of its own. With a style or a title, what else would stand around the
+    figure is printed as its caption.
 
     Examples:
       kronsbl plot results/quickstart -o nmse.png
@@ -114,16 +115,19 @@ def plot(
 
 @main.command()
 @file_argument("store")
+@click.argument("after", type=click.Path(path_type=Path), required=False)
 @output_option("HTML file.", ".html", ".htm")
-def report(store: Path, output: Path) -> None:
+def report(store: Path, after: Path | None, output: Path) -> None:
     """Write one self-contained page about STORE, finished or not.
 
     It opens without a network: what was run, tables of statistics, interactive figures, failures.
+    With two stores, every solver of the second with itself in the first, as `compare` does.
 
-    Example:
+    Examples:
       kronsbl report results/quickstart -o quickstart.html
+      kronsbl report results/before results/after -o change.html
     """
     from pipeline.report import write
 
-    write(store, output)
+    write(store, output, after)
     click.echo(output)

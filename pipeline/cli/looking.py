@@ -199,7 +199,7 @@ def compare(
       kronsbl compare results/before results/after --snr_db 20
     """
     from pipeline import analysis
-    from pipeline.analysis import listings
+    from pipeline.analysis import describing, listings
     from pipeline.analysis.cells import labels_of
     from pipeline.cli import formats, tables
 
@@ -214,13 +214,9 @@ def compare(
     parts: list[Any] = []
     if reference is None:
         before, results = results, opened(Path(others[0]), **which)[0]
-        for name, one, path in (("first", before, store), ("second", results, others[0])):
-            commit = one.attrs.get("computed_with_commit", "unknown")
-            parts.append(f"the {name}: {path}, commit {commit}")
         statistics = analysis.compare(results, before, measure)
+        parts += describing.of_two(before, results, (store, others[0]))
         parts += tables.comparison(results, statistics)
-        alone = sorted({*map(str, before.solver.values)} ^ {*map(str, results.solver.values)})
-        parts += [f"in one of the two only: {', '.join(alone)}"] if alone else []
     elif reference in labels_of(results, "bound") and (gaps := analysis.gaps(results, measure)):
         statistics = gaps.sel(bound=[reference]).assign_attrs(reference=reference)
         parts += tables.gap_parts(statistics)

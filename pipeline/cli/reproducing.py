@@ -1,4 +1,4 @@
-"""The command that runs the studies of a paper."""
+"""Commands for papers: the studies of one run again, and an archive for its readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pipeline.cli.base import (
     FAILED,
     REALIZATIONS,
     WORKERS,
+    file_argument,
     main,
+    output_option,
     path_option,
     set_up_logging,
     show,
@@ -94,3 +96,23 @@ def paper(
     for line in agreement(studies):
         click.echo(line)
     sys.exit(0 if good else FAILED)
+
+
+@main.command()
+@file_argument("store")
+@output_option("ZIP file.", ".zip")
+@click.option("--blocks/--no-blocks", default=True, help="Blocks, or only their digests.")
+@path_option("--citation", help="CITATION.cff of your results; default kronsbl's.")
+def archive(store: Path, output: Path, **options: Any) -> None:
+    """Write STORE into one file for reviewers and data repositories.
+
+    In it are the store with its cube and blocks, the report, the campaign file, what it was
+    computed with, a README and digests of all files. `kronsbl verify FILE.zip` checks it.
+
+    Examples:
+      kronsbl archive results/quickstart -o quickstart.zip
+      kronsbl archive results/quickstart -o quickstart.zip --no-blocks
+    """
+    from pipeline.report.archiving import archive as archive_store
+
+    click.echo(archive_store(store, output, **options))

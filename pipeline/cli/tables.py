@@ -177,7 +177,7 @@ def reading_lines(
     results: xr.Dataset, shown: list[xr.Dataset], means: Sequence[str] = MEANS
 ) -> list[str]:
     """Lines that explain the marks, those of such means as well, and say what is missing."""
-    statistics, lines = shown[0], []
+    statistics, lines = shown[0], [f"{line}." for line in describing.tuned(results)]
     if any(bool(one[f"{name}_marked"].any()) for one in shown for name in means):
         lines.append(f"* {describing.MARKED}. Read the median.")
     if bool(statistics.failed.any()):
@@ -211,7 +211,7 @@ def comparison(results: xr.Dataset, statistics: xr.Dataset) -> list[Table | str]
     if bool(statistics.doubtful.any()):
         parts += caveat_lines(results)
     parts += stop_parts(results)
-    if statistics.attrs["missing"]:
+    if statistics.attrs["missing"] and "unpaired" not in statistics.attrs:  # of one cube
         missing = statistics.attrs["missing"]
         parts.append(f"The cube is unfinished: {missing} cells have not been run.")
     return parts

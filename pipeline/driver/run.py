@@ -23,7 +23,7 @@ from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
 from pipeline.fanout.task import Task, TaskResult
-from pipeline.html import Shown
+from pipeline.html import Shown, notebook_progress
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
@@ -147,14 +147,16 @@ def run(
         A `Campaign`, or the path of its file.
     store
         Where results go; by default the folder ``results/<name>``.
-    client : distributed.Client, optional
-        To run on; by default one is made for `cluster` and closed afterwards.
+    client : distributed.Client, or function that gives a context with one, optional
+        To run on; by default one is made for `cluster` and closed afterwards. A function is asked
+        where there is something to compute.
     workers
         Worker processes, where we start them; by default one per core.
     cluster
         See `pipeline.cluster.connect`.
     progress
-        Called with the `Counts` every now and then, from other threads too.
+        Called with the `Counts` every now and then, from other threads too; by default a notebook
+        shows a bar.
     folder
         Of the campaign file, for its provenance.
     retry_failed
@@ -186,7 +188,7 @@ def run(
         campaign = Campaign.load(campaign)
     if client is None:
         check_cluster(cluster, campaign.cluster)
-    elif client.asynchronous:  # its methods give nothing but promises
+    elif not callable(client) and client.asynchronous:  # its methods give nothing but promises
         raise InputError("an asynchronous client: make one without asynchronous=True")
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
@@ -203,6 +205,7 @@ def run(
         everything = pending if shard is None else blocks()
         stages = Stages(store, store.asked(), everything, others, replace=retry_failed)
         pending = stages.begin()
+    progress = progress or notebook_progress()
     computing = _Computing(store, campaign, pending, retry_failed, progress, stages)
     if any(part.todo for part in pending):
         # Otherwise a user would wonder why a finished store starts to compute again.
@@ -212,7 +215,7 @@ def run(
         if client is None:
             found = connect(cluster, workers, campaign.cluster, store.path, dashboard=dashboard)
         else:
-            found = nullcontext(client)
+            found = client() if callable(client) else nullcontext(client)
         try:
             with computing.log, signals_deferred(), found as on:
                 computing.run(on)
@@ -235,7 +238,8 @@ def run(
 def _publish(store: Store, *, force: bool = False) -> Published:
     from pipeline.results.publishing import publish  # zarr is not needed before
 
-    return publish(store, force=force)
+    with signals_deferred():  # it is soon done, and an interruption would leave no cube
+        return publish(store, force=force)
 
 
 class _Computing:

@@ -7,8 +7,8 @@ Nothing is drawn here. A kind gives panels of curves or of colours, with their a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -149,6 +149,8 @@ class FigureData:
     failed : str
         Words that say what became of failed realizations, to follow "they"; by default they are
         left out.
+    at : mapping of str to str
+        The values of further swept parameters that it is of, by their labels.
     """
 
     panels: Sequence[Panel | Map]
@@ -156,6 +158,7 @@ class FigureData:
     title: str = ""
     notes: Sequence[str] = ()
     failed: str = ""
+    at: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def describe_at(kind: FigureKind, results: xr.Dataset, point: Mapping[str, Any])
     panels = [
         replace(panel, title=", ".join(filter(None, [at, panel.title]))) for panel in data.panels
     ]
-    return replace(data, panels=panels)
+    return replace(data, panels=panels, at=describing.named(results, point))
 
 
 def with_common_limits(parts: Sequence[FigureData]) -> list[FigureData]:

@@ -53,7 +53,8 @@ def _charts(data: FigureData, looks: Looks) -> list[Chart]:
             alt = f"{title}: {_in_words(panel)}."
         caption = " ".join(f"{capital(text)}." for text in told)
         model = interactive.render(panel, looks)
-        charts.append(Chart(title, model, shown, caption, alt, _still(data, panel, looks)))
+        still = _still(data, panel, looks)
+        charts.append(Chart(title, model, shown, caption, alt, still, data.at))
     return charts
 
 

@@ -1,4 +1,8 @@
-"""The renderer with bokeh: it draws any panel of a figure, with values under the pointer."""
+"""The renderer with bokeh: it draws any panel of a figure.
+
+The page's script shows the values under the pointer, those of all solvers at once, and rescales
+when solvers are hidden; a plot's tag tells it how the curves are drawn.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +55,9 @@ def render(panel: Panel | Map, looks: Looks) -> figure:
     plot = _blank(across, upwards)
     if sideways:
         plot.y_range.start, plot.y_range.end = len(panel.curves) - 0.5, -0.5
-    pointed = [_curve(plot, panel, curve, looks[curve.solver]) for curve in panel.curves]
-    x = "@at" if panel.marks in ("points", "path", "dots") else "@x{0.[000]}"
-    value = "@said" if x == "@at" else "@value{0.000e+0}"
-    if panel.marks == "step":
-        x, value = "@x{0.000e+0}", "@value{0.00}"
-    _hover(plot, pointed, [("solver", "$name"), ("at", x), ("value", value)])
+    plot.tags = [panel.marks]
+    for curve in panel.curves:
+        _curve(plot, panel, curve, looks[curve.solver])
     return plot
 
 
@@ -93,7 +94,9 @@ def _blank(x: Axis, y: Axis) -> figure:
         if low is not None and high is not None:
             setattr(plot, f"{side}_range", Range1d(low, high))
         elif low is not None:
-            setattr(plot, f"{side}_range", DataRange1d(start=low))
+            setattr(plot, f"{side}_range", DataRange1d(start=low, only_visible=True))
+        else:
+            getattr(plot, f"{side}_range").only_visible = True
         if axis.ticks:
             every = -(-len(axis.ticks) // 12)
             drawn.ticker = FixedTicker(ticks=[place for place, _ in axis.ticks[::every]])
@@ -104,8 +107,8 @@ def _blank(x: Axis, y: Axis) -> figure:
     return plot
 
 
-def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
-    """Draw a solver's curve; returns what the pointer can point at."""
+def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> None:
+    """Draw a solver's curve."""
     from bokeh.models import ColumnDataSource
 
     columns: dict[str, Any] = {
@@ -134,20 +137,19 @@ def _curve(plot: figure, panel: Panel, curve: Curve, look: Look) -> Any:
         mark |= {"fill_color": "fill", "line_color": look.colour}
     if panel.marks == "step":
         plot.varea_step("x", "low", "high", step_mode="after", **shade, **common)
-        return plot.step("x", "value", mode="after", **drawn, **common)
+        plot.step("x", "value", mode="after", **drawn, **common)
+        return
     if panel.marks == "dots":
         plot.segment("low", "x", "high", "x", **thick, **common)
-        return plot.scatter("value", "x", **mark, **common)
+        plot.scatter("value", "x", **mark, **common)
+        return
     if panel.marks == "path":
         plot.segment("x", "low", "x", "high", **thick, **common)
     else:
         plot.varea("x", "low", "high", **shade, **common)
-    line = plot.line("x", "value", **drawn, **common)
-    return (
-        line
-        if panel.marks == "line" or not look.marker
-        else plot.scatter("x", "value", **mark, **common)
-    )
+    plot.line("x", "value", **drawn, **common)
+    if panel.marks != "line" and look.marker:
+        plot.scatter("x", "value", **mark, **common)
 
 
 def _open(panel: Panel, curve: Curve) -> Any:
@@ -160,10 +162,8 @@ def _open(panel: Panel, curve: Curve) -> Any:
 def _intervals(curve: Curve) -> list[str]:
     """Each value with its interval, as far as there is one."""
     rows = zip(curve.value, curve.low, curve.high, strict=True)
-    return [
-        "–" if not np.isfinite(v) else f"{v:.4g} [{a:.4g}, {b:.4g}]" if a == a else f"{v:.4g}"
-        for v, a, b in rows
-    ]
+    texts = (f"{v:.4g} [{a:.4g}, {b:.4g}]" if a == a else f"{v:.4g}" for v, a, b in rows)
+    return [text.replace("-", "−") for text in texts]
 
 
 def _map(panel: Map) -> figure:
@@ -172,6 +172,7 @@ def _map(panel: Map) -> figure:
     from bokeh.palettes import Cividis256
 
     plot = _blank(panel.x, panel.y)
+    plot.tags = ["map"]
     plot.grid.grid_line_color = None
     for drawn, axis in ((plot.x_range, panel.x), (plot.y_range, panel.y)):
         drawn.start, drawn.end = -0.5, len(axis.ticks) - 0.5
@@ -200,11 +201,4 @@ def _map(panel: Map) -> figure:
     centred = {"text_align": "center", "text_baseline": "middle", "text_font_size": "10px"}
     plot.text("x", "y", "text", text_color="ink", source=data, **centred)
     plot.add_layout(field.construct_color_bar(width=10), "right")
-    _hover(plot, [field], [("at", "@at")])
     return plot
-
-
-def _hover(plot: figure, pointed: list[Any], tips: list[tuple[str, str]]) -> None:
-    from bokeh.models import HoverTool
-
-    plot.add_tools(HoverTool(renderers=pointed, tooltips=tips))

@@ -81,6 +81,8 @@ class Chart:
         What somebody who does not see it should know.
     still : bytes
         The same as a picture (SVG), for printers and where there is no JavaScript.
+    at : mapping of str to str
+        The values of swept parameters that it is of, by their labels, for the page's selectors.
     """
 
     kind: ClassVar[str] = "chart"
@@ -90,6 +92,7 @@ class Chart:
     caption: str
     alt: str
     still: bytes = b""
+    at: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 Part = Paragraph | FactList | SourceText | SortableTable | Chart
@@ -125,12 +128,16 @@ def page(title: str, sections: Iterable[Section], subtitle: str = "") -> str:
 
     sections = [section for section in sections if section.parts]
     charts = {
-        f"chart-{i}-{j}": part.model
+        f"chart-{i}-{j}": part
         for i, section in enumerate(sections)
         for j, part in enumerate(section.parts)
         if isinstance(part, Chart)
     }
-    script, divs = components(charts) if charts else ("", {})
+    models = {name: chart.model for name, chart in charts.items()}
+    script, divs = components(models) if charts else ("", {})
+    slices: dict[str, dict[str, None]] = {}
+    for name, value in (pair for chart in charts.values() for pair in chart.at.items()):
+        slices.setdefault(name, {})[value] = None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report"),
         autoescape=jinja2.select_autoescape(["html", "j2"]),
@@ -143,6 +150,7 @@ def page(title: str, sections: Iterable[Section], subtitle: str = "") -> str:
         subtitle=subtitle,
         sections=sections,
         divs=divs,
+        slices={name: list(values) for name, values in slices.items() if len(values) > 1},
         script=script,
         library=Resources(mode="inline", components=["bokeh"]).render() if charts else "",
         version=version("kronsbl"),

@@ -158,4 +158,5 @@ def settings(results: xr.Dataset) -> list[Part]:
         text = ", ".join(f"{name} = {value}" for name, value in options.items())
         rows.append([label, text])
     parts: list[Part] = [SortableTable("Options of the solvers.", ["solver", "options"], rows)]
+    parts += [Paragraph(f"{charts.capital(line)}.") for line in describing.tuned(results)]
     return [*parts, SourceText("Campaign file", results.attrs.get("campaign", ""))]

@@ -12,7 +12,7 @@ import xarray as xr
 from pipeline.analysis.cells import check
 from pipeline.errors import InputError
 from pipeline.results.layout import CELLS_PER_CHUNK, chunks_for, slabs
-from pipeline.store.files import replaced
+from pipeline.store.files import checked_output, replaced
 
 
 def export(results: xr.Dataset, path: str | Path) -> list[str]:
@@ -39,15 +39,11 @@ def export(results: xr.Dataset, path: str | Path) -> list[str]:
         Another suffix, a package is missing, or the file cannot be written.
     """
     check(results)
-    path = Path(path)
     writers = {".nc": _netcdf, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix not in writers:
-        raise InputError(f"{path}: expected a file ending in {', '.join(writers)}")
-    if not path.parent.is_dir():  # each library has its own, longer words for it
-        raise InputError(f"{path}: there is no folder {path.parent}")
+    path = checked_output(path, *writers)  # each library has its own, longer words for it
     try:
         with replaced(path) as temporary:
-            return writers[path.suffix](results, temporary)
+            return writers[path.suffix.lower()](results, temporary)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 

@@ -2,6 +2,7 @@
 
 from pipeline.scenarios.base import Measure, Scenario, Truth, noise_variance
 from pipeline.scenarios.irs_mimo import IrsMimo
+from pipeline.scenarios.irs_training import IrsTraining
 from pipeline.scenarios.recorded import Recorded
 from pipeline.scenarios.streams import normal, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
@@ -11,7 +12,12 @@ from solvers.registry import Registry
 REGISTRY = Registry(
     "scenario",
     "kronsbl.scenarios",
-    {"synthetic": Synthetic, "irs_mimo": IrsMimo, "recorded": Recorded},
+    {
+        "synthetic": Synthetic,
+        "irs_mimo": IrsMimo,
+        "irs_training": IrsTraining,
+        "recorded": Recorded,
+    },
     base=Scenario,
 )
 

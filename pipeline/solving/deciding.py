@@ -44,16 +44,16 @@ def decide(
     assert rule is not None
     look = sequential.plan_of_looks(rule.looks, 1.0 - rule.stop.confidence)[number]
     wanted = {pair.target.measure: request.measures[pair.target.measure] for pair in rule.pairs}
-    outcomes = {
-        label: _outcomes(store, point[label], wanted, look.realizations)
+    by_label = {
+        label: outcomes(store, point[label], wanted, look.realizations)
         for label in rule.labels
         if not point[label].declined
     }
     found, reasons = [], [Reason.PRECISE]
     for pair in rule.pairs:
         interval = sequential.Interval(np.nan, np.nan, np.nan)
-        if pair.labels <= outcomes.keys():
-            interval = _interval(pair, wanted[pair.target.measure].better, outcomes, look)
+        if pair.labels <= by_label.keys():
+            interval = _interval(pair, wanted[pair.target.measure].better, by_label, look)
             reasons.append(_reason(pair, interval))
         found.append(interval)
     enough = Reason.NONE if Reason.NONE in reasons else max(reasons)
@@ -61,9 +61,10 @@ def decide(
     return Decision(look.realizations, low, value, high, enough)
 
 
-def _outcomes(
+def outcomes(
     store: Store, configuration: Configuration, measures: Mapping[str, Measure], size: int
 ) -> Outcomes:
+    """Measures of the first `size` realizations of a configuration, whose blocks are all there."""
     count = configuration.block_count(size)
     blocks = [store.read(configuration, index).cells for index in range(count)]
     status = np.concatenate([block["status"] for block in blocks])[:size]

@@ -6,17 +6,20 @@ import dataclasses
 import json
 import math
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.campaign.blocks import ESTIMATES, Block, Configuration, digest, score_digest
+from pipeline.errors import InputError
 from pipeline.solving import provenance
 from pipeline.solving.deciding import differing_decisions
 from pipeline.solving.outcome import solve_block
 from pipeline.solving.resolving import solvable
 from pipeline.store import Store
+from pipeline.store.archive import STORE, unpack_archive
 from pipeline.store.block_file import (
     BlockData,
     DamagedBlock,
@@ -40,6 +43,8 @@ class Verdict:
 
     Attributes
     ----------
+    members : int
+        Of an archive, how many are as they were written.
     read : int
         Files of blocks and estimates read.
     damaged : list of str
@@ -56,6 +61,7 @@ class Verdict:
         Blocks of the sample that could not be solved again, and why.
     """
 
+    members: int = 0
     read: int = 0
     damaged: list[str] = dataclasses.field(default_factory=list)
     restored: list[str] = dataclasses.field(default_factory=list)
@@ -84,7 +90,8 @@ def verify(
     Parameters
     ----------
     store
-        The store, or its path.
+        The store, or its path; or that of an archive (``.zip``), whose members are checked first,
+        in a temporary folder. It counts as somebody else's: its code takes `code`.
     blocks
         Size of the sample.
     seed
@@ -107,13 +114,47 @@ def verify(
     machine with the same libraries, numbers must agree to the last bit, elsewhere to 1e-8.
     Decisions of the newest request are taken again from its blocks, and must be the same.
     """
+    if not isinstance(store, Store) and Path(store).suffix.lower() == ".zip":
+        if restore or move_all:
+            raise InputError(f"{store}: an archive, which is never changed")
+        return _verify_archive(Path(store), blocks, seed, code)
     store = Store.of(store)
-    refused = store.allow_code(code)
-    verdict, good, damaged = Verdict(), [], dict[str, str]()
+    verdict = Verdict()
     if restore:
         aside = entries(store.path / "damaged", "*.npz")
         whole = [path for path in aside if not _what_is_wrong(path) and store.put_back(path)]
         verdict.restored = [path.name for path in whole]
+    _check_blocks(store, verdict, blocks, seed, store.allow_code(code), move_all)
+    return verdict
+
+
+def _verify_archive(path: Path, blocks: int, seed: int | None, code: Path | None) -> Verdict:
+    """Unpack an archive, and verify it as a store where all of it is as it was written."""
+    with tempfile.TemporaryDirectory(prefix="kronsbl-") as folder:
+        verdict = Verdict()
+        verdict.members, verdict.damaged = unpack_archive(path, Path(folder))
+        if verdict.damaged:
+            return verdict
+        store = Store.open(Path(folder, STORE))
+        refused = "an archive's; name the folder of its code with --code"
+        if any(store.block_files()):
+            refused = refused if code is None else store.allow_code(code)
+            _check_blocks(store, verdict, blocks, seed, refused)
+        else:
+            verdict.skipped = [f"{path}: holds digests of its blocks only"]
+    return verdict
+
+
+def _check_blocks(
+    store: Store,
+    verdict: Verdict,
+    blocks: int,
+    seed: int | None,
+    refused: str,
+    move_all: bool = False,
+) -> None:
+    """Read all blocks, solve a sample of them again, and take decisions again."""
+    good, damaged = [], dict[str, str]()
     for entry in sorted(store.block_files(), key=lambda e: e.name):
         path = Path(entry.path)
         verdict.read += 1
@@ -126,7 +167,6 @@ def verify(
         _solve_again(path, verdict, refused)
     if (asked := store.last_request()) is not None:
         verdict.differing += differing_decisions(store, asked)
-    return verdict
 
 
 def _what_is_wrong(path: Path) -> str:

@@ -125,6 +125,24 @@ def create_durably(path: Path, data: bytes) -> bool:
     return True
 
 
+def checked_output(path: str | Path, *suffixes: str) -> Path:
+    """A file that is to be written for people; what is wrong with it shows before the work.
+
+    Raises
+    ------
+    InputError
+        It is a folder or in none, or its name does not end in one of `suffixes`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name a file in it, as in {path / 'NAME'}{suffixes[0]}")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: expected a file ending in {', '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    return path
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write or replace a file for people, such as a report; whole or not at all.
 
