@@ -71,7 +71,9 @@ def main():
 
     timed("run", lambda: pipeline.run(campaign, store, progress=progress))
     opened = Store.open(store)
-    print(f"{len(timed('listing', opened.keys))} blocks")
+    print(f"{len(timed('listing', opened.names))} blocks")
+    timed("packing", lambda: opened.objects.pack(merge=True))
+    print(len(timed("listing", opened.names)), "blocks,", sum(1 for _ in store.rglob("*")), "files")
     timed("status", lambda: pipeline.store.state.state_of(opened))
     timed("publishing", lambda: pipeline.publish(opened, force=True))
     cube = timed("opening", lambda: pipeline.open_results(store))

@@ -26,6 +26,11 @@ TINY = {
 """A campaign that takes milliseconds to compute."""
 
 
+def block_files(store):
+    """The loose files of blocks and estimates in a store."""
+    return sorted((store.path / "blocks").rglob("*.npz"))
+
+
 def pytest_configure():
     """As in a worker: threads that wait for each other make small solves a hundred times slower."""
     process.prepare()

@@ -216,9 +216,9 @@ class TestWhatIsNoCampaignFile:
         with pytest.raises(InputError, match=r"store: a store, .*; give the campaign file that"):
             Campaign.load(store.path)
         store.add_request(Request.of(Campaign.from_tables(tiny), facts))
-        for path in (store.path, store.path / "campaign.toml", *store.requests()):
+        for name in (".", "campaign.toml", *store.requests()):
             with pytest.raises(InputError, match=r"store.*campaign file is in /home/ada/studies"):
-                Campaign.load(path)
+                Campaign.load(store.path / name)
 
     def test_folder(self, tiny, tmp_path):
         (tmp_path / "campaign.toml").write_text(tomli_w.dumps(tiny))

@@ -135,6 +135,14 @@ def test_encrypted_cluster_is_used_with_credentials_of_dasks_configuration(
         ("tls://127.0.0.1:1", "no credentials; name them in Dask's configuration"),
         ("tcp://127.0.0.1:1", "cannot be reached"),
         ("gopher://127.0.0.1:1", "cannot be reached"),
+        (
+            "tests.my_clusters:broken",
+            "tests.my_clusters:broken: RuntimeError: the gateway",
+        ),
+        ("tests.my_clusters:nothing", "has no attribute 'nothing'"),
+        ("tests.nowhere:cluster", "No module named 'tests.nowhere'"),
+        ("tests.my_clusters:number", "is a int, not a function"),
+        ("tests.my_clusters:something_else", "expected a client or a cluster of Dask's, got str"),
         ("slurm", "needs cores, walltime, jobs in the table [cluster], for example: cores = 16;"),
     ],
 )
@@ -143,6 +151,43 @@ def test_clusters_that_are_none(tiny, tmp_path, cluster, message, monkeypatch):
     with pytest.raises(InputError) as caught:
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", cluster=cluster)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cluster", "client"])
+def test_a_cluster_of_ones_own(tiny, tmp_path, name):
+    from tests import my_clusters
+
+    my_clusters.ended.clear()
+    campaign, cluster = Campaign.from_tables(tiny), f"tests.my_clusters:{name}"
+    result = pipeline.run(campaign, tmp_path / "store", cluster=cluster)
+    assert (result.ok, result.counts.done) == (True, 24)
+    assert bool(my_clusters.ended) == (name == "cluster"), "what was returned is closed"
+
+
+def test_a_function_beside_the_campaign_file(tiny, tmp_path, kronsbl):
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tiny))
+    (tmp_path / "our_site.py").write_text("def cluster():\n    raise OSError('no credit left')\n")
+    done = kronsbl("run", tmp_path / "study.toml", "--cluster", "our_site:cluster")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "our_site:cluster: OSError: no credit left" in done.stderr
+
+
+def test_a_client_without_workers_is_waited_for_and_then_told_of(tiny, tmp_path):
+    tiny["cluster"] = {"start_timeout": 1.0}
+    campaign = Campaign.from_tables(tiny)
+    with pytest.raises(ClusterLost, match="no worker came within 1 s"):
+        pipeline.run(campaign, tmp_path / "store", cluster="tests.my_clusters:nobody")
+    from tests import my_clusters
+
+    with (
+        my_clusters.nobody() as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(ClusterLost, match="no worker came within 1 s"),
+    ):
+        pipeline.run(campaign, tmp_path / "store", client)
+    with pytest.raises(InputError, match=r"client: expected a client .* of Dask's, got str"):
+        pipeline.run(campaign, tmp_path / "store", "tls://host:1")
+    assert Store.open(tmp_path / "store").names() == set()
 
 
 @pytest.mark.slow

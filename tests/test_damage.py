@@ -15,6 +15,7 @@ from pipeline.campaign.request import Request
 from pipeline.cli import main
 from pipeline.solving.outcome import solve_block
 from pipeline.store.block_file import DamagedBlock
+from tests.conftest import block_files
 
 
 def damaged(data, rng):
@@ -112,7 +113,7 @@ def test_damaged_blocks_are_moved_aside_and_computed_again(filled, tmp_path, cli
     shutil.copytree(filled.path, path)
     intact = open_results(path).load()
     store, rng = Store.open(path), random.Random(3)
-    victims = rng.sample([e.path for e in store.block_files()], 3)
+    victims = rng.sample(block_files(store), 3)
     for victim in victims:
         data = Path(victim).read_bytes()
         Path(victim).write_bytes(data[: len(data) // 2])
@@ -138,7 +139,7 @@ def test_publishing_moves_damaged_blocks_aside(filled, tmp_path):
     path = tmp_path / "store"
     shutil.copytree(filled.path, path)
     store = Store.open(path)
-    victim = next(e.path for e in store.block_files())
+    victim = block_files(store)[0]
     Path(victim).write_bytes(b"nonsense")
     published = pipeline.publish(store, force=True)
     assert len(published.damaged) == 1

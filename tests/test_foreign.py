@@ -70,7 +70,7 @@ def forget(folder):
 
 def said_to_come_from(store, folder):
     """The same store, whose request names another folder."""
-    path = store.requests()[-1]
+    path = store.path / store.requests()[-1]
     tables = tomllib.loads(path.read_text())
     tables["request"]["folder"] = folder
     path.write_text(tomli_w.dumps(tables))
@@ -191,13 +191,11 @@ def test_a_kind_of_figure_is_not_looked_for_in_a_store(store, tmp_path, monkeypa
 
 
 def test_a_block_of_another_version_is_skipped(store):
-    path = min(entry.path for entry in store.block_files())
-    from pathlib import Path
-
+    file = store.file(min(store.names()))
     from pipeline.solving.verification import block_of
     from pipeline.store.block_file import read_text
 
-    tables = json.loads(read_text(Path(path), "spec"))
+    tables = json.loads(read_text(file, "spec"))
     tables["configuration"]["scenario"]["version"] += 1
     with pytest.raises(ValueError, match="is now version"):
         block_of(json.dumps(tables), "")

@@ -3,7 +3,9 @@
 import dataclasses
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from unittest.mock import NonCallableMock
 
+import distributed
 import pytest
 import xarray as xr
 from click.shell_completion import ShellComplete
@@ -92,7 +94,7 @@ def test_notebooks_show_runs_plans_and_replays_as_tables(done, tiny):
 
 
 def test_an_asynchronous_client_is_refused_before_anything_is_done(tiny, tmp_path):
-    its_own = SimpleNamespace(asynchronous=True)
+    its_own = NonCallableMock(spec=distributed.Client, asynchronous=True)
     with pytest.raises(InputError, match="without asynchronous=True"):
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", its_own)
     assert list(tmp_path.iterdir()) == []

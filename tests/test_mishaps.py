@@ -17,6 +17,7 @@ import pipeline
 from pipeline import Campaign, Store, open_results
 from pipeline.campaign.request import Request
 from pipeline.solving.outcome import solve_block
+from tests.conftest import block_files
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 
@@ -78,10 +79,10 @@ def test_disk_full_in_the_middle(tiny, tmp_path, kronsbl):
         done = Store.open(disk / "store").names()
         assert 0 < len(done) < 2 * 2 * 60
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-        times = {e.name: e.stat().st_mtime_ns for e in Store(disk / "store").block_files()}
+        times = {p.name: p.stat().st_mtime_ns for p in block_files(Store(disk / "store"))}
         second = kronsbl("run", study, "--store", disk / "store", "--workers", 2, "--quiet")
         assert second.returncode == 0, second.stderr
-        after = {e.name: e.stat().st_mtime_ns for e in Store(disk / "store").block_files()}
+        after = {p.name: p.stat().st_mtime_ns for p in block_files(Store(disk / "store"))}
         assert times.items() <= after.items()
         cube = open_results(disk / "store").load()
     assert_same_numbers(cube, undisturbed(tiny, tmp_path / "other"))
@@ -175,9 +176,9 @@ def test_killed_run_goes_on(tiny, tmp_path):
     run.wait()
     before = Store(tmp_path / "store").names()
     assert 0 < len(before) < 2 * 2 * 80
-    times = {e.name: e.stat().st_mtime_ns for e in Store(tmp_path / "store").block_files()}
+    times = {p.name: p.stat().st_mtime_ns for p in block_files(Store(tmp_path / "store"))}
     subprocess.run(command, check=True, timeout=100)
-    after = {e.name: e.stat().st_mtime_ns for e in Store(tmp_path / "store").block_files()}
+    after = {p.name: p.stat().st_mtime_ns for p in block_files(Store(tmp_path / "store"))}
     assert times.items() <= after.items()
     assert_same_numbers(
         open_results(tmp_path / "store").load(), undisturbed(tiny, tmp_path / "other")

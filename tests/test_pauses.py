@@ -129,7 +129,7 @@ def test_a_row_that_is_stuck_twice_is_given_up(tiny, tmp_path):
     rescue, [probe] = Rescue(print), [task]
     for _ in range(1 + ATTEMPTS):
         assert not probe.excluded
-        probe.marker(block).write_text('  File "stuck.py", line 3 in wait')
+        (tmp_path / probe.marker(block)).write_text('  File "stuck.py", line 3 in wait')
         [probe] = rescue.killed(probe, "dead")
     [(row, failure)] = probe.excluded
     assert (row, failure.status) == (0, Status.TIME_LIMIT)
@@ -141,5 +141,5 @@ def test_what_a_killed_run_left_is_no_reason_where_there_is_no_limit_now(tiny, t
     block = Block(Campaign.from_tables(tiny).configurations[0], 0)
     task = Task(tmp_path, (block,))
     (tmp_path / "in_progress").mkdir()
-    task.marker(block).write_text('  File "stuck.py", line 3 in wait')
+    (tmp_path / task.marker(block)).write_text('  File "stuck.py", line 3 in wait')
     assert Rescue(print).killed(task, "dead") != [task]

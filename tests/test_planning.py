@@ -1,6 +1,7 @@
 """What a campaign will take, and what a block does, from trying solvers for a little while."""
 
 from dataclasses import dataclass
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pipeline
 from pipeline import Campaign, Store
 from pipeline.cli import terminal
 from pipeline.driver import calibration
+from tests.conftest import block_files
 from tests.troublemakers import plain_estimate
 
 
@@ -89,7 +91,7 @@ def test_plan_counts_what_a_run_will_do(tiny, tmp_path, client):
     assert before.core_seconds > 0
     result = pipeline.run(campaign, store, client)
     assert result.counts.total == before.cells
-    on_disk = sum(e.stat().st_size for e in Store.open(store).block_files())
+    on_disk = sum(path.stat().st_size for path in block_files(Store.open(store)))
     assert before.store_bytes == pytest.approx(on_disk, rel=0.3)
     assert pipeline.plan(campaign, store).core_seconds == 0
 
@@ -102,6 +104,32 @@ def test_plan_warns_of_long_blocks_and_small_places(tiny, tmp_path, monkeypatch)
     assert "put batch = 1 into [solvers.svd]" in warnings
     assert "a worker needs" in warnings
     assert "the disk has" in warnings
+
+
+def test_a_plan_counts_files_against_what_the_file_system_takes(tiny, tmp_path, monkeypatch):
+    def free(count, of=1000):
+        about = Mock(
+            f_favail=count, f_files=of, f_bavail=1e9, f_blocks=1e9, f_bfree=1e9, f_frsize=1
+        )
+        monkeypatch.setattr("pipeline.driver.planning.os.statvfs", lambda _: about)
+        found = pipeline.plan(Campaign.from_tables(tiny), tmp_path / "store")
+        return found, "\n".join([*terminal.plan_lines(found), *found.warnings])
+
+    found, said = free(10_000)
+    assert (found.store_files, found.store_folders, found.files_free) == (8, 8, 10_000)
+    assert "at most 8 files in 8 folders at a time, 10000 are free; " in said
+    assert "the file system takes" not in said
+    few = 2 * found.cube_files + found.store_folders + 4
+    found, said = free(few)
+    assert f"takes {few} more files" in said
+    assert "batch = 6 in [campaign]" in said, "twice as many realizations, half as many blocks"
+    found, said = free(0, of=0)
+    assert found.files_free is None
+    assert "free" not in said.split("; ")[1]
+    tiny["campaign"]["realizations"] = 300_000
+    found, _ = free(10_000_000)
+    assert found.blocks == 400_000
+    assert found.store_files < 21_000, "the others are packed by then"
 
 
 def test_a_plan_says_where_solvers_do_not_converge(tiny, tmp_path):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline import Campaign
+from pipeline import Campaign, Store
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.task import TaskResult
 
@@ -12,7 +12,7 @@ from pipeline.fanout.task import TaskResult
 def test_hands_out_every_block_once(tiny, tmp_path):
     campaign = Campaign.from_tables(tiny)
     missing = [(configuration, [0, 1]) for configuration in campaign.configurations]
-    queue, seen = Queue(tmp_path, missing, threads=2), []
+    queue, seen = Queue(Store(tmp_path), missing, threads=2), []
     while (task := queue.next()) is not None:
         seen += [block.key for block in task.blocks]
         queue.done(task, TaskResult(len(task.blocks), 3 * len(task.blocks), 0, 0.01))
@@ -22,7 +22,7 @@ def test_hands_out_every_block_once(tiny, tmp_path):
 def test_sizes_tasks_by_what_blocks_cost_and_starts_with_the_dear_ones(tiny, tmp_path):
     campaign = Campaign.from_tables(tiny)
     missing = [(configuration, list(range(10_000))) for configuration in campaign.configurations]
-    queue = Queue(tmp_path, missing, threads=2)
+    queue = Queue(Store(tmp_path), missing, threads=2)
     cost = {"svd": 1.0, "oracle": 0.01}
     for _ in range(2):
         task = queue.next()
@@ -38,7 +38,7 @@ def test_solvers_take_turns_until_it_is_known_what_they_cost(tiny, tmp_path):
         (configuration, list(range(50)))
         for configuration in Campaign.from_tables(tiny).configurations
     ]
-    queue = Queue(tmp_path, missing, threads=2)
+    queue = Queue(Store(tmp_path), missing, threads=2)
     first = [queue.next() for _ in range(8)]
     assert Counter(task.label for task in first) == {"svd": 4, "oracle": 4}
     queue.done(first[0], TaskResult(1, 3, 0, 1.0))
@@ -53,7 +53,7 @@ def test_joins_points_where_each_has_little_to_do(tiny, tmp_path):
     missing = [
         (configuration, [0, 1]) for configuration in Campaign.from_tables(tiny).configurations
     ]
-    queue, tasks, seen = Queue(tmp_path, missing, threads=2), 0, Counter()
+    queue, tasks, seen = Queue(Store(tmp_path), missing, threads=2), 0, Counter()
     while (task := queue.next()) is not None:
         assert {block.configuration.label for block in task.blocks} == {task.label}
         seen.update(block.key for block in task.blocks)
@@ -70,7 +70,7 @@ def test_time_left_is_reckoned_from_what_each_solver_costs(tiny, tmp_path):
         (configuration, list(range(50)))
         for configuration in Campaign.from_tables(tiny).configurations
     ]
-    queue, cost = Queue(tmp_path, missing, threads=2), {"svd": 3.0, "oracle": 0.01}
+    queue, cost = Queue(Store(tmp_path), missing, threads=2), {"svd": 3.0, "oracle": 0.01}
     for known in (0, 1, 2):
         assert (queue.seconds_left() is None) == (known < 2)
         task = queue.next()

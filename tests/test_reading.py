@@ -20,7 +20,7 @@ from pipeline import Campaign, Store, open_results
 from pipeline.cli import main
 from pipeline.store.block_file import BlockData, DamagedBlock, read_block, read_text
 from solvers import Status
-from tests.conftest import TINY
+from tests.conftest import TINY, block_files
 from tests.test_mishaps import assert_same_numbers, undisturbed
 
 PASSING = [errno.EACCES, errno.EMFILE, errno.ESTALE, errno.ENOMEM]
@@ -128,14 +128,14 @@ def test_a_folder_that_may_not_be_read_is_not_empty(store, folder):
 
 
 def test_a_folder_that_cannot_be_listed_is_not_empty(store, monkeypatch):
-    listdir = os.listdir
+    scandir = os.scandir
 
     def broken(path="."):
         if str(path).endswith("requests"):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr("os.listdir", broken)
+    monkeypatch.setattr("os.scandir", broken)
     assert "Permission denied" in one_line(CliRunner().invoke(main, ["status", str(store.path)]), 1)
 
 
@@ -159,9 +159,9 @@ def test_damage_that_is_gone_at_the_second_read_is_none(store, monkeypatch):
 
 
 def test_much_damage_at_once_is_left_in_its_place_until_told(store):
-    whole = {entry.path: Path(entry.path).read_bytes() for entry in store.block_files()}
+    whole = {path: path.read_bytes() for path in block_files(store)}
     for path, data in list(whole.items())[:2]:
-        Path(path).write_bytes(data[:-1])
+        path.write_bytes(data[:-1])
     published = pipeline.publish(store, force=True)
     assert published.missing == 6
     assert all("2 of 8 at once" in text for text in published.damaged)
@@ -200,16 +200,16 @@ def test_a_block_that_was_computed_again_is_not_replaced_by_the_one_moved_aside(
 
 @pytest.mark.slow
 def test_every_single_bit_of_a_block(store):
-    entry = min(store.block_files(), key=lambda e: e.name)
-    path = Path(entry.path)
-    data, (cells, spec) = path.read_bytes(), (read_block(path).cells, read_text(path, "spec"))
+    path = block_files(store)[0]
+    file = store.file(path.stem)
+    data, (cells, spec) = file.data, (read_block(file).cells, read_text(file, "spec"))
     noticed = 0
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
         try:
-            found = read_block(path, spec).cells
+            found = read_block(store.file(path.stem), spec).cells
         except DamagedBlock:
             noticed += 1
         else:
@@ -219,7 +219,7 @@ def test_every_single_bit_of_a_block(store):
     for length in range(len(data)):
         path.write_bytes(data[:length])
         with pytest.raises(DamagedBlock):
-            read_block(path, spec)
+            read_block(store.file(path.stem), spec)
 
 
 # -- files that somebody made with intent ----------------------------------------------------------
@@ -259,33 +259,33 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_bombs_and_pickles_in_blocks_are_damage(store, kind):
     data, how = HOSTILE[kind]
-    path = Path(min(entry.path for entry in store.block_files()))
+    path = block_files(store)[0]
     with_member(path, "cells.npy", data, **how)
     with pytest.raises(DamagedBlock):
-        read_block(path)
+        read_block(store.file(path.stem))
     assert len(pipeline.verify(store, blocks=0).damaged) == 1
 
 
 def test_a_member_that_claims_to_be_larger_than_the_file(store):
-    path = Path(min(entry.path for entry in store.block_files()))
+    path = block_files(store)[0]
     data = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         size = archive.getinfo("cells.npy").file_size.to_bytes(4, "little")
     path.write_bytes(data.replace(size + size, size + (2**31).to_bytes(4, "little")))
     with pytest.raises(DamagedBlock, match="claims to be larger than the file"):
-        read_block(path)
+        read_block(store.file(path.stem))
 
 
 @pytest.mark.parametrize("target", ["another file", "/dev/zero"])
 def test_links_are_not_followed(store, tmp_path, target):
     """They may lead out of a store that came from elsewhere, or to what has no end."""
-    path = Path(min(entry.path for entry in store.block_files()))
+    path = block_files(store)[0]
     elsewhere = path.rename(tmp_path / "elsewhere.npz") if target == "another file" else target
     path.unlink(missing_ok=True)
     path.symlink_to(elsewhere)
     with pytest.raises(DamagedBlock, match="a link or a device"):
-        read_block(path)
-    request = store.requests()[-1]
+        read_block(store.file(path.stem))
+    request = store.path / store.requests()[-1]
     request.unlink()
     request.symlink_to(elsewhere)
     said = one_line(CliRunner().invoke(main, ["status", str(store.path)]), 2)
@@ -369,9 +369,9 @@ def test_a_chunk_that_is_gone_is_an_error_when_read(store):
 
 
 def test_the_newest_request_is_found_by_its_number(store):
-    first = store.requests()[0]
+    first = store.path / store.requests()[0]
     shutil.copy(first, first.with_name("9999.toml"))
     shutil.copy(first, first.with_name("10000.toml"))
-    assert store.requests()[-1].name == "10000.toml"
+    assert store.requests()[-1] == "requests/10000.toml"
     store.add_request(dataclasses.replace(store.asked(), facts={"git": "another"}))
-    assert store.requests()[-1].name == "10001.toml"
+    assert store.requests()[-1] == "requests/10001.toml"

@@ -1,9 +1,11 @@
 """The store: whole blocks or none, and whose they are."""
 
 import dataclasses
+import functools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from pipeline.store.block_file import BlockData, DamagedBlock, read_block
 from pipeline.store.files import temporary_beside
 from pipeline.store.state import state_of
 from solvers import Status
+from tests.objects import KINDS
 
 
 @pytest.fixture
@@ -25,6 +28,14 @@ def campaign(tiny):
 
 @pytest.fixture
 def store(tmp_path, campaign):
+    return Store.create(tmp_path / "store", campaign)
+
+
+@pytest.fixture(params=KINDS)
+def anywhere(request, tmp_path, campaign, monkeypatch):
+    """A store in each of the places where one may lie."""
+    places = functools.cache(lambda address: KINDS[request.param](Path(address)))
+    monkeypatch.setattr("pipeline.store.folder.objects_at", places)
     return Store.create(tmp_path / "store", campaign)
 
 
@@ -45,13 +56,13 @@ def test_several_processes_make_the_same_store_at_once(tmp_path, campaign):
             assert Store.open(folder).last_request().campaign() == campaign
 
 
-def test_a_block_comes_back_as_it_was(store, campaign):
+def test_a_block_comes_back_as_it_was(anywhere, campaign):
     block = next(campaign.blocks())
     data = solve_block(block)
-    assert store.names() == set()
-    store.write(block, data)
-    assert store.names() == {*block.files}
-    again = store.read(block.configuration, block.index)
+    assert anywhere.names() == set()
+    anywhere.write(block, data)
+    assert anywhere.names() == {*block.files}
+    again = anywhere.read(block.configuration, block.index)
     assert again.meta == json.loads(json.dumps(data.meta))
     for name in data.cells.dtype.names:
         np.testing.assert_array_equal(again.cells[name], data.cells[name])
@@ -77,15 +88,15 @@ def test_another_block_under_that_name_is_noticed(store, campaign):
     path.write_bytes(store.block_path(one.files[-1]).read_bytes())
     with pytest.raises(DamagedBlock, match="holds another block"):
         store.read(other.configuration, other.index)
-    assert read_block(path).meta
+    assert read_block(store.file(other.files[-1])).meta
 
 
-def test_a_block_of_the_wrong_length_is_noticed(store, campaign):
+def test_a_block_of_the_wrong_length_is_noticed(anywhere, campaign):
     block = next(campaign.blocks())
     data = solve_block(block)
-    store.write(block, BlockData(data.cells[:2], data.meta))
+    anywhere.write(block, BlockData(data.cells[:2], data.meta))
     with pytest.raises(DamagedBlock, match="2 realizations, expected 3"):
-        store.read(block.configuration, block.index)
+        anywhere.read(block.configuration, block.index)
 
 
 def test_no_temporary_file_stays_when_writing_fails(store, campaign, monkeypatch):
@@ -105,10 +116,10 @@ def test_no_temporary_file_stays_when_writing_fails(store, campaign, monkeypatch
         ({"name": "other"}, "name is 'tiny', not 'other'"),
     ],
 )
-def test_store_of_another_campaign(store, tiny, change, message):
+def test_store_of_another_campaign(anywhere, tiny, change, message):
     tiny["campaign"] |= change
     with pytest.raises(InputError, match=message):
-        Store.create(store.path, Campaign.from_tables(tiny))
+        Store.create(anywhere.path, Campaign.from_tables(tiny))
 
 
 def test_places_that_are_no_store(tmp_path, campaign):
@@ -134,31 +145,44 @@ def test_a_folder_in_which_somebody_just_makes_the_store_will_do(tmp_path, campa
     assert Store.create(tmp_path, campaign).names() == set()
 
 
-def test_a_block_set_aside_takes_what_is_said_of_it_along(store, campaign):
+def test_a_block_set_aside_takes_what_is_said_of_it_along(anywhere, campaign):
     block = next(campaign.blocks())
     data = solve_block(block)
     bad = data.cells.copy()
     bad["status"][0] = Status.RAISED
-    store.write(block, BlockData(bad, {**data.meta, "failures": {"bad day": 1}}))
-    assert store.failures().keys() == {block.key}
-    store.set_aside({block.files[-1]: "a flipped bit"})
-    store.write(block, data)
-    assert store.failures() == {}
+    anywhere.write(block, BlockData(bad, {**data.meta, "failures": {"bad day": 1}}))
+    assert anywhere.failures().keys() == {block.key}
+    anywhere.set_aside({block.files[-1]: "a flipped bit"})
+    anywhere.write(block, data)
+    assert anywhere.failures() == {}
 
 
-def test_requests_are_numbered_and_repeated_ones_left_out(store, tiny, campaign):
-    store.add_request(Request.of(campaign, {"git": "abc"}))
-    store.add_request(Request.of(campaign, {"git": "abc", "pid": 7}))
-    assert [p.name for p in store.requests()] == ["0001.toml"]
+def test_what_was_set_aside_can_be_put_back(anywhere, campaign):
+    block = next(campaign.blocks())
+    data = solve_block(block)
+    anywhere.write(block, data)
+    [name] = block.files
+    anywhere.set_aside({name: "a bad day"})
+    assert not anywhere.has(block)
+    assert anywhere.put_back(name)
+    assert not anywhere.put_back(name)
+    assert anywhere.read(block.configuration, block.index).cells.tobytes() == data.cells.tobytes()
+    assert pipeline.verify(anywhere, blocks=1, code=anywhere.path.parent).ok
+
+
+def test_requests_are_numbered_and_repeated_ones_left_out(anywhere, tiny, campaign):
+    anywhere.add_request(Request.of(campaign, {"git": "abc"}))
+    anywhere.add_request(Request.of(campaign, {"git": "abc", "pid": 7}))
+    assert anywhere.requests() == ["requests/0001.toml"]
     tiny["campaign"]["realizations"] = 9
     more = Campaign.from_tables(tiny)
-    store.add_request(Request.of(more, {"git": "abc"}))
-    assert [p.name for p in store.requests()] == ["0001.toml", "0002.toml"]
-    assert store.last_request().campaign() == more
-    store.add_request(Request.of(more, {"git": "def"}))
-    assert len(store.requests()) == 3
-    assert store.asked().facts == {"git": "def"}
-    assert store.git_states() == ["abc", "def"]
+    anywhere.add_request(Request.of(more, {"git": "abc"}))
+    assert anywhere.requests() == ["requests/0001.toml", "requests/0002.toml"]
+    assert anywhere.last_request().campaign() == more
+    anywhere.add_request(Request.of(more, {"git": "def"}))
+    assert len(anywhere.requests()) == 3
+    assert anywhere.asked().facts == {"git": "def"}
+    assert anywhere.git_states() == ["abc", "def"]
 
 
 def test_solver_options_are_in_the_block(store, campaign):
@@ -169,7 +193,7 @@ def test_solver_options_are_in_the_block(store, campaign):
         block.configuration.solver
     )
     with pytest.raises(DamagedBlock):
-        read_block(store.block_path(block.files[-1]), spec="something else")
+        read_block(store.file(block.files[-1]), spec="something else")
 
 
 ODD_NAMES = ["a::b", "with space", "Grüße", "#1%20:$HOME", "-q", "two\nlines", "x" * 200]

@@ -15,6 +15,7 @@ from pipeline.solving.contract import BrokenContract
 from pipeline.solving.outcome import Failure, solve_block
 from pipeline.store.state import state_of
 from solvers import Estimate, Status
+from tests.conftest import block_files
 
 
 def campaign_with(tiny, use, **options):
@@ -139,14 +140,14 @@ def test_retry_replaces_failed_blocks_only(tiny, tmp_path, client):
     bad = concerned(campaign, ABOVE)
     pipeline.run(campaign, tmp_path / "store", client)
     store = Store.open(tmp_path / "store")
-    before = {e.name: e.inode() for e in store.block_files()}
+    before = {path.name: path.stat().st_ino for path in block_files(store)}
     failed = set(store.failures())
     assert len(failed) == np.add.reduceat(bad, [0, 3], axis=1).astype(bool).sum()
     (tmp_path / "mended").touch()
     result = pipeline.run(campaign, store, client, retry_failed=True)
     assert result.ok
     assert result.counts.done == 3 * len(failed)
-    after = {e.name: e.inode() for e in store.block_files()}
+    after = {path.name: path.stat().st_ino for path in block_files(store)}
     assert {name.partition(".")[0] for name in before if before[name] != after[name]} == failed
     assert store.failures() == {}
     assert (open_results(store).status == Status.CONVERGED).all()
@@ -253,7 +254,7 @@ class TestRescue:
             if kills:
                 for block in task.blocks:
                     if rows & deadly & set(block.realizations):
-                        task.marker(block).touch()
+                        (tmp_path / task.marker(block)).touch()
                 waiting += rescue.killed(task, "dead")
             else:
                 waiting += rescue.completed(task)

@@ -256,8 +256,8 @@ class ClusterOption(click.Option):
         from pipeline.cluster.systems import SYSTEMS
 
         self.help = (
-            f"local, a batch system ({', '.join(SYSTEMS)}), an address (tls://…, tcp://…) or a "
-            "scheduler file."
+            f"local, a batch system ({', '.join(SYSTEMS)}), an address (tls://…, tcp://…), a "
+            "scheduler file, or MODULE:FUNCTION that returns a client."
         )
         return super().get_help_record(ctx)
 

@@ -198,7 +198,9 @@ def plan_lines(found: Plan) -> list[str]:
     return [
         f"cells      {found.cells} in {found.blocks} whole blocks; done: {found.cells_done} in "
         f"{found.blocks_done}",
-        f"store      {found.store_files} files, {size(found.store_bytes)}",
+        f"store      at most {found.store_files} files in {found.store_folders} folders at a time"
+        + (f", {found.files_free} are free" if found.files_free is not None else "")
+        + f"; {size(found.store_bytes)}",
         f"cube       {found.cube_files} files, at most {size(found.cube_bytes)}",
         f"memory     {size(found.worker_bytes)} per worker",
         f"core time  {bound}{span(found.core_seconds)} ({hours})",

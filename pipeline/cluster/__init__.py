@@ -38,8 +38,9 @@ def connect(
     ----------
     cluster
         "local", the name of a batch system (the keys of `SYSTEMS`), an address
-        (``tls://host:port``, ``tcp://host:port``), or the path of a scheduler file. Credentials for
-        the last two come from Dask's own configuration, ``distributed.comm.tls``.
+        (``tls://host:port``, ``tcp://host:port``), the path of a scheduler file, or
+        ``module:function``, which returns a client or a cluster of Dask's. Credentials for
+        addresses and files come from Dask's own configuration, ``distributed.comm.tls``.
     workers
         Worker processes of a local cluster; by default one per core.
     settings
@@ -69,6 +70,8 @@ def connect(
         manager = batch.jobs(system, settings, store or Path.cwd(), dashboard=dashboard)
     elif cluster == "local":
         manager = local.processes(workers, patience=settings.start_timeout, dashboard=dashboard)
+    elif existing.names_a_function(cluster):
+        manager = existing.made_by(cluster)
     else:
         manager = existing.scheduler(cluster if "://" in cluster else existing.address_in(cluster))
     with manager as client:
@@ -79,8 +82,15 @@ def connect(
         yield client
 
 
-def check_cluster(cluster: str, settings: ClusterSettings) -> None:
+def check_cluster(cluster: str, settings: ClusterSettings, client: Any = None) -> None:
     """Find out what can be known to be wrong before anything is written or started.
+
+    Parameters
+    ----------
+    cluster, settings
+        See `connect`.
+    client
+        What is to be worked with instead.
 
     Raises
     ------
@@ -88,10 +98,14 @@ def check_cluster(cluster: str, settings: ClusterSettings) -> None:
         No such kind of cluster, or its settings are missing or wrong.
     """
     system = SYSTEMS.get(cluster)
-    if system is not None:
+    if client is not None:
+        existing.check_client(client, "client")
+    elif system is not None:
         batch.check(system, settings)
+    elif existing.names_a_function(cluster):
+        existing.function(cluster)
     elif cluster != "local" and "://" not in cluster and not Path(cluster).is_file():
         raise InputError(
             f"--cluster {cluster}: neither local, a batch system ({', '.join(SYSTEMS)}), an "
-            "address (tls://…, tcp://…) nor the path of a scheduler file"
+            "address (tls://…, tcp://…), the path of a scheduler file nor module:function"
         )

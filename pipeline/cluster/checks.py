@@ -121,7 +121,9 @@ def wait_for_a_worker(client: Any, seconds: float, jobs: WorkerJobs | None = Non
             ) from None
 
 
-def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
+def check_workers(
+    client: Any, store: Path, patience: float = 60.0, *, limited: bool = False
+) -> None:
     """Make sure that the workers run this kronsbl, see the store, and may work and be ended.
 
     Logs a line if they will have to compile the solvers before they can begin.
@@ -132,6 +134,8 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
         A client of the cluster whose workers are asked.
     store
         The folder that they are to write to.
+    patience
+        Seconds that a first one may take to come.
     limited
         Whether workers that take too long are to be ended.
 
@@ -140,7 +144,10 @@ def check_workers(client: Any, store: Path, *, limited: bool = False) -> None:
     InputError
         They run another kronsbl or Python, do not see the store, have too little memory to begin,
         or live in this process although they may have to be ended.
+    ClusterLost
+        There are none.
     """
+    wait_for_a_worker(client, patience)
     limits = [
         w["memory_limit"] or 0 for w in client.sync(client.scheduler.identity)["workers"].values()
     ]

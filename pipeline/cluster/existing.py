@@ -1,17 +1,18 @@
-"""A cluster that somebody else has started."""
+"""A cluster that somebody else has started, or a function of the user's starts."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_one_line
 
 SECONDS_TO_CONNECT = 10
 
@@ -73,6 +74,72 @@ def scheduler(address: str) -> Iterator[Any]:
         raise InputError(f"--cluster {address}: cannot be reached: {error}") from None
     with client:
         yield client
+
+
+def names_a_function(cluster: str) -> bool:
+    """Whether it has the form ``module:function``."""
+    module, colon, function = cluster.partition(":")
+    return bool(colon) and all(map(str.isidentifier, (*module.split("."), function)))
+
+
+def function(cluster: str) -> Callable[[], Any]:
+    """The function that ``module:function`` names.
+
+    Raises
+    ------
+    InputError
+        There is none. Modules are looked for where Python does, and beside the campaign file.
+    """
+    module, _, name = cluster.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # it is the user's code that is imported
+        raise InputError(f"--cluster {cluster}: {in_one_line(error)}") from None
+    if not callable(found):
+        raise InputError(f"--cluster {cluster}: is a {type(found).__name__}, not a function")
+    return found
+
+
+@contextmanager
+def made_by(cluster: str) -> Iterator[Any]:
+    """Give the client, or a client of the cluster of Dask's, that a function returns.
+
+    Parameters
+    ----------
+    cluster
+        The function as ``module:function``; it is called without arguments.
+
+    Yields
+    ------
+    distributed.Client
+        Leaving the context closes it, and the cluster where that was returned.
+
+    Raises
+    ------
+    InputError
+        The function raises something, or returns something else.
+    """
+    with ExitStack() as stack:
+        try:
+            found = function(cluster)()
+            if hasattr(found, "get_client"):
+                found = stack.enter_context(found).get_client()
+        except Exception as error:
+            raise InputError(f"--cluster {cluster}: {in_one_line(error)}") from None
+        check_client(found, f"--cluster {cluster}")
+        yield stack.enter_context(found)
+
+
+def check_client(client: Any, whose: str) -> None:
+    """Raise InputError where that is no client that can be worked with."""
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise InputError(
+            f"{whose}: expected a client or a cluster of Dask's, got {type(client).__name__}"
+        )
+    if client.asynchronous:  # its methods give nothing but promises
+        raise InputError(f"{whose}: an asynchronous client: make one without asynchronous=True")
 
 
 def _credentials(address: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import os
 import shutil
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from pipeline.html import Shown
 from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
 from pipeline.store import Store
+from pipeline.store.folder import LOOSE_IN_A_RUN
+from pipeline.store.packs import PACK_BYTES
 from pipeline.store.pending import PendingBlocks, pending_blocks
 from solvers import Status, endings
 
@@ -31,6 +35,9 @@ CALIBRATION_POINTS = 3
 """Grid points at which each solver is timed, evenly spread."""
 
 LONG_BLOCK_SECONDS = 30.0
+SHELVES = 256
+"""Folders that the files of blocks are shared out to."""
+
 START_SECONDS = 5.0
 """Starting workers and publishing, of a small campaign."""
 
@@ -84,7 +91,11 @@ class Plan(Shown):
     solvers : list of SolverPlan
     cells, cells_done : int
     blocks, blocks_done : int
-    store_files, cube_files : int
+    store_files, store_folders : int
+        At most, while a run is at work; what it packs is few files.
+    cube_files : int
+    files_free : int or None
+        How many more the file system takes; None where it does not say.
     store_bytes, cube_bytes : float
         Of everything, what is there already included; the cube's before compression.
     worker_bytes : float
@@ -111,7 +122,9 @@ class Plan(Shown):
     blocks: int
     blocks_done: int
     store_files: int
+    store_folders: int
     cube_files: int
+    files_free: int | None
     store_bytes: float
     cube_bytes: float
     worker_bytes: float
@@ -193,15 +206,19 @@ def plan(
     core_seconds = sum(p.seconds for p in plans)
     longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
     variables = len(variables_of(request))
+    store_bytes = cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES
+    loose = min(blocks, LOOSE_IN_A_RUN) * (2 if configurations[0].keeps_estimates else 1)
     found = Plan(
         solvers=plans,
         cells=cells,
         cells_done=sum(p.blocks_done * p.batch for p in plans),
         blocks=blocks,
         blocks_done=sum(p.blocks_done for p in plans),
-        store_files=blocks,
+        store_files=loose + int(store_bytes // PACK_BYTES),
+        store_folders=min(loose, SHELVES),
         cube_files=variables * (2 + cells // CELLS_PER_CHUNK) + 2 * (len(campaign.axes) + 2),
-        store_bytes=cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES,
+        files_free=_files_free(path),
+        store_bytes=store_bytes,
         cube_bytes=cells * cell_bytes,
         worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
         core_seconds=core_seconds,
@@ -320,6 +337,16 @@ def _bytes_per_cell(campaign: Campaign, request: Request) -> float:
     )
 
 
+def _existing(path: Path) -> Path:
+    """The folder, or the nearest one around it that is there."""
+    return next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
+
+
+def _files_free(path: Path) -> int | None:
+    about = os.statvfs(_existing(path))
+    return about.f_favail if about.f_files else None  # some file systems do not count
+
+
 def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
     warnings = []
     if found.worker_bytes > usable(worker_memory):
@@ -327,13 +354,20 @@ def _warnings(found: Plan, path: Path, worker_memory: float) -> list[str]:
             f"a worker needs {found.worker_bytes / 1e9:.2g} GB and may use "
             f"{usable(worker_memory) / 1e9:.2g} GB: use fewer workers, or a smaller batch"
         )
-    folder = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
     to_write = found.store_bytes * (1 - found.blocks_done / found.blocks)
-    free, need = shutil.disk_usage(folder).free, to_write + 2 * found.cube_bytes
+    free, need = shutil.disk_usage(_existing(path)).free, to_write + 2 * found.cube_bytes
     if need > free:
         warnings.append(
             f"the disk has {free / 1e9:.1f} GB free, blocks still to come and two cubes may take "
             f"{need / 1e9:.1f} GB"
+        )
+    files = found.store_files + found.store_folders + 2 * found.cube_files
+    if found.files_free is not None and files > found.files_free:
+        room = max(found.files_free - 2 * found.cube_files - found.store_folders, 1)
+        batch = math.ceil(max(p.batch for p in found.solvers) * found.store_files / room)
+        warnings.append(
+            f"the file system takes {found.files_free} more files, and a run may need {files}: "
+            f"batch = {batch} in [campaign] would make fewer"
         )
     for p in found.solvers:
         if p.trouble:

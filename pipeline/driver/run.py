@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from pipeline.cluster import check_cluster, check_workers, connect, workers_at_w
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import prepare
 from pipeline.driver.stages import Stages
-from pipeline.errors import ClusterLost, InputError
+from pipeline.errors import ClusterLost
 from pipeline.fanout.monitor import Monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.shipping import make_shippable
@@ -27,6 +27,7 @@ from pipeline.html import Shown, notebook_progress
 from pipeline.signals import signals_deferred
 from pipeline.store import Store
 from pipeline.store.files import entries
+from pipeline.store.folder import LOOSE_IN_A_RUN
 from pipeline.store.heartbeat import Heartbeat, live_runs
 from pipeline.store.pending import PendingBlocks, pending_blocks
 from pipeline.store.run_log import RunLog
@@ -186,10 +187,8 @@ def run(
     if not isinstance(campaign, Campaign):
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
-    if client is None:
-        check_cluster(cluster, campaign.cluster)
-    elif not callable(client) and client.asynchronous:  # its methods give nothing but promises
-        raise InputError("an asynchronous client: make one without asynchronous=True")
+    # What gives a client when there is work to do is not called for nothing.
+    check_cluster(cluster, campaign.cluster, None if callable(client) else client)
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     blocks = partial(
@@ -259,7 +258,7 @@ class _Computing:
         self._stages = stages
         self.counts = Counts()
         self.stopped: dict[str, str] = {}
-        self._blocks, self._good = Counter[str](), Counter[str]()
+        self._blocks, self._good, self._loose = Counter[str](), Counter[str](), 0
         self.log, self._logged = RunLog(store.path), 0.0
         self._count(pending)
         self._progress(self.counts)
@@ -271,8 +270,9 @@ class _Computing:
         from pipeline.fanout.fan_out import FanOut
 
         limit = self._campaign.limits.seconds_per_realization
+        patience = self._campaign.cluster.start_timeout
         # A worker of another version, or without the file system, would spoil the store or hang.
-        check_workers(client, self._store.path, limited=limit is not None)
+        check_workers(client, self._store.path, patience, limited=limit is not None)
         for part in self._pending:
             make_shippable(part.configuration)
         if not any(run.alive for run in live_runs(self._store.path)):
@@ -280,7 +280,7 @@ class _Computing:
                 mark.unlink(missing_ok=True)  # of a run that was killed
         with Heartbeat(self._store.path) as heartbeat:
             self._queue = Queue(
-                self._store.path.resolve(),
+                Store(self._store.path.resolve()),  # workers may be in another folder
                 [(part.configuration, part.todo) for part in self._pending],
                 sum(client.nthreads().values()),
                 limit=limit,
@@ -299,7 +299,6 @@ class _Computing:
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
             fan_out = FanOut(client, self._queue, self._done, self._stop)
-            patience = self._campaign.cluster.start_timeout
             try:
                 look = partial(workers_at_work, client)
                 with Monitor(look, fan_out, self._queue, tick, patience):
@@ -319,6 +318,11 @@ class _Computing:
         if result.failed:
             self.log.say(f"{label}: {result.failed} of {result.cells} failed: {result.message}")
         self._blocks[label] += result.blocks
+        self._loose += result.blocks
+        if self._loose >= LOOSE_IN_A_RUN:
+            self._loose = 0
+            with suppress(OSError):  # a disk without the room for it ends the run elsewhere
+                self._store.tidy()
         self._good[label] += result.cells - result.failed
         if self._blocks[label] >= EARLY_BLOCKS and not self._good[label]:
             self._stop(label, result.message)

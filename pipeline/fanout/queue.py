@@ -6,10 +6,10 @@ import dataclasses
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from pipeline.campaign.blocks import Block, SolvableConfiguration
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.store import Store
 
 TASK_SECONDS = 10.0
 SHORTEST_TASK_SECONDS = 0.2
@@ -35,7 +35,7 @@ class Queue:
 
     Parameters
     ----------
-    store : Path
+    store : Store
     missing : iterable of (SolvableConfiguration, list of int)
         Blocks to do, by configuration.
     threads : int
@@ -44,8 +44,8 @@ class Queue:
         Seconds per realization, handed to the tasks.
     replace : bool
         Whether the blocks are there already and meant to be replaced.
-    stop : Path, optional
-        A file that ends tasks once it is there; see `pipeline.fanout.task.Task`.
+    stop : str
+        Name of what ends tasks once it is there; see `pipeline.fanout.task.Task`.
     ahead : callable, optional
         Gives a block that may be wanted later, for workers that would be idle.
 
@@ -58,13 +58,13 @@ class Queue:
 
     def __init__(
         self,
-        store: Path,
+        store: Store,
         missing: Iterable[tuple[SolvableConfiguration, list[int]]],
         threads: int,
         *,
         limit: float | None = None,
         replace: bool = False,
-        stop: Path | None = None,
+        stop: str = "",
         ahead: Callable[[], tuple[SolvableConfiguration, int] | None] = lambda: None,
     ) -> None:
         self._store, self.threads = store, max(threads, 1)
@@ -128,7 +128,7 @@ class Queue:
             return None
         label = max(open_labels, key=self._urgency)
         return Task(
-            self._store,
+            self._store.address,
             tuple(self._take(label, self._blocks_per_task(label))),
             limit=self._limit,
             replace=self._replace,
@@ -176,6 +176,6 @@ class Queue:
         """Hand out nothing more, and tell tasks on their way to begin no further block."""
         self._urgent.clear()
         self._left = dict.fromkeys(self._left, 0)
-        if self._stop is not None:
-            self._stop.touch()
-        return self._stop is not None
+        if self._stop:
+            self._store.objects.put(self._stop, b"")
+        return bool(self._stop)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pipeline.campaign.blocks import Block
 from pipeline.fanout.task import Task
 from pipeline.solving.outcome import ATTEMPTS, Failure
+from pipeline.store import Store
 from solvers import Status
 
 SAMPLE = 8
@@ -150,12 +151,12 @@ class Rescue:
     @staticmethod
     def _failure(task: Task, block: Block, why: str) -> Failure | None:
         """The way in which a worker died that was at that block; None where none was."""
-        path = task.marker(block)
+        name, objects = task.marker(block), Store(task.store).objects
         try:
-            text = path.read_text()
+            text = objects.get(name).decode(errors="replace")
         except FileNotFoundError:
             return None
-        path.unlink(missing_ok=True)
+        objects.delete(name)
         if not text or task.limit is None:  # the text may be of a run that had a limit
             return Failure(Status.KILLED_WORKER, why)
         where = next((line.strip() for line in text.splitlines() if "File" in line), "")

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -19,6 +18,7 @@ from pipeline.solving.outcome import ATTEMPTS, Failure, outcome, solve_block
 from pipeline.solving.rescoring import rescored
 from pipeline.solving.worker import VERSION
 from pipeline.store import Store
+from pipeline.store.naming import CAMPAIGN
 from solvers import kernels
 
 GRACE_SECONDS = 1.0
@@ -51,7 +51,8 @@ class Task:
 
     Attributes
     ----------
-    store : Path
+    store : str
+        Its address.
     blocks : tuple of Block
         At least one; they may be of several points of the grid.
     limit : float or None
@@ -63,19 +64,19 @@ class Task:
         is stored. Empty for a task that is meant.
     excluded : tuple of (int, Failure)
         Realizations of the one block not to touch, since they do.
-    stop : Path or None
-        A file; once it is there, no further block is begun.
+    stop : str
+        Name of an object of the store; once it is there, no further block is begun.
     version : str
         Of the kronsbl that made the task.
     """
 
-    store: Path
+    store: str
     blocks: tuple[Block, ...]
     limit: float | None = None
     replace: bool = False
     probe: tuple[int, ...] = ()
     excluded: tuple[tuple[int, Failure], ...] = ()
-    stop: Path | None = None
+    stop: str = ""
     version: str = VERSION
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -94,10 +95,10 @@ class Task:
         """Realizations per block; one solver's blocks are all of a size."""
         return self.blocks[0].configuration.batch
 
-    def marker(self, block: Block) -> Path:
-        """The file that is there while a worker solves that block, with a traceback if it hung."""
+    def marker(self, block: Block) -> str:
+        """Name of what is there while a worker solves that block, with a traceback if it hung."""
         part = f"-{self.probe[0]}-{self.probe[-1]}" if self.probe else ""
-        return self.store / "in_progress" / f"{block.key}{part}.txt"
+        return f"in_progress/{block.key}{part}.txt"
 
 
 def _unpacked(packed: bytes) -> Task:
@@ -105,14 +106,14 @@ def _unpacked(packed: bytes) -> Task:
 
 
 @contextlib.contextmanager
-def _accountable(task: Task, block: Block, rows: int) -> Iterator[None]:
+def _accountable(store: Store, task: Task, block: Block, rows: int) -> Iterator[None]:
     """Leave a file behind should this process die in here; end it when it takes too long.
 
     Solvers that watch their iterations are stopped in time by the clock; the deadline is for
     those that do not, or hang. The driver hears of a lost worker, and by the file tells who was
     at it from who only waited there.
     """
-    path = task.marker(block)
+    path = store.path / task.marker(block)  # a file, since native code writes the traceback
     path.parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(path.open("w"))
@@ -144,17 +145,17 @@ def run_task(task: Task) -> TaskResult:
             f"worker on {platform.node()} runs kronsbl {VERSION}, this is {task.version}: use the "
             "same environment on both sides"
         )
-    if not (task.store / "campaign.toml").exists():
-        raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     store = Store(task.store)
+    if CAMPAIGN not in store.objects:
+        raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     kernels.load()  # once per process; where they must be compiled, no clock should run
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
         [block] = task.blocks
-        with _accountable(task, block, len(task.probe)):
+        with _accountable(store, task, block, len(task.probe)):
             outcome(block.configuration, task.probe, task.limit)
     for block in () if task.probe else task.blocks:
-        if (task.stop is not None and task.stop.exists()) or (blocks and _leaving()):
+        if (task.stop and task.stop in store.objects) or (blocks and _leaving()):
             break
         # Shards and other runs may share the store: their block is as good as ours.
         if not task.replace and (known := store.crashed(block)) is not None:
@@ -162,7 +163,7 @@ def run_task(task: Task) -> TaskResult:
             continue
         data = None if task.replace else rescored(store, block)
         if data is None:
-            with _accountable(task, block, task.batch):
+            with _accountable(store, task, block, task.batch):
                 data = solve_block(block, task.limit, dict(task.excluded))
         store.write(block, data, replace=task.replace)
         blocks += 1

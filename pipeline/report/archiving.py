@@ -21,7 +21,7 @@ from pipeline.solving.verification import verify
 from pipeline.store import Store, files
 from pipeline.store.archive import BLOCK_SUMS, STORE, sum_line, write_archive
 
-KEPT = ("campaign.toml", "requests", "LATEST", "decisions", "failed", "timings")
+KEPT = ("campaign.toml", "requests", "LATEST", "decisions", "timings")
 """Parts of a store that are archived, beside its newest cube and its blocks."""
 
 
@@ -103,10 +103,12 @@ def _members(
         for path in [whole] if whole.is_file() else sorted(whole.rglob("*")):
             if path.is_file() and not files.is_temporary(path):
                 yield f"{STORE}/{path.relative_to(store.path)}", files.read_bytes(path)
+    for name in sorted(store.objects.list("failed/")):
+        yield f"{STORE}/{name}", store.objects.get(name)
     sums = []
     for name in names:
-        path = store.block_path(name)
-        member, data = f"{STORE}/{path.relative_to(store.path)}", files.read_bytes(path)
+        path = store.block_path(name)  # where it lies loose in the archive, also out of a pack
+        member, data = f"{STORE}/{path.relative_to(store.path)}", store.file(name).data
         if blocks:
             yield member, data
         else:

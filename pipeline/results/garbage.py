@@ -27,6 +27,7 @@ LEFT_BEHIND = re.compile(
     r"|\.(?:private|probe)-\w+(?:\.tmp)?"  # keys of a run; what its workers are to see
     r"|running/[^/]+-\d+\.(?:json|stop)"
     r"|in_progress/[0-9a-f]{32}(?:-\d+-\d+)?\.txt"
+    r"|packs/packing"  # the claim of a packer
 )
 """Names that killed processes of ours have left behind: nothing else is removed."""
 
@@ -58,7 +59,9 @@ def garbage(modified: Mapping[str, float], newest: int | None, now: float) -> li
 
 
 def collect_garbage(store: Store, *, dry_run: bool = False) -> dict[Path, int]:
-    """Remove old cubes, and what killed processes have left behind; see `garbage`.
+    """Remove old cubes, and what killed processes have left behind; pack the blocks.
+
+    See `garbage`, and `Store.tidy`.
 
     Parameters
     ----------
@@ -79,6 +82,8 @@ def collect_garbage(store: Store, *, dry_run: bool = False) -> dict[Path, int]:
             removed[path] = size_of(path)
             if not dry_run:
                 _remove(path)
+    if not dry_run:
+        store.tidy(merge=True)
     return removed
 
 

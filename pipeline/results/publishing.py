@@ -73,12 +73,18 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
     lazily opened dataset still reads from them.
     """
     store = Store.of(store)
+    published = _published(store, force)
+    store.tidy()  # last: who is told to end has the cube first
+    return published
+
+
+def _published(store: Store, force: bool) -> Published:
     builder = CubeBuilder(store, store.asked())
     current = latest(store)
     if current is not None and not force:
         about = zarr.open_group(current, mode="r").attrs
         if about.get("content") == builder.fingerprint():
-            return Published(current, int(str(about["missing"])), [])
+            return Published(current, int(str(about["missing"])), store.troubles())
     cubes = store.path / "cubes"
     cubes.mkdir(exist_ok=True)
     # Aside, under a name that no reader looks at: a killed publisher leaves nothing visible.
@@ -97,7 +103,7 @@ def publish(store: str | Path | Store, *, force: bool = False) -> Published:
         raise
     # Last, so that LATEST never names a cube that a power cut could take away.
     _name_newest(store)
-    return Published(path, builder.missing, store.set_aside(builder.damaged))
+    return Published(path, builder.missing, store.troubles() + store.set_aside(builder.damaged))
 
 
 def _name_newest(store: Store) -> None:

@@ -28,7 +28,7 @@ from pipeline.store.block_file import (
     read_estimates,
     read_text,
 )
-from pipeline.store.files import entries
+from pipeline.store.naming import ASIDE
 from solvers import Status
 
 TOLERANCE = 1e-8
@@ -121,9 +121,10 @@ def verify(
     store = Store.of(store)
     verdict = Verdict()
     if restore:
-        aside = entries(store.path / "damaged", "*.npz")
-        whole = [path for path in aside if not _what_is_wrong(path) and store.put_back(path)]
-        verdict.restored = [path.name for path in whole]
+        aside = sorted(name for name in store.objects.list(ASIDE) if name.endswith(".npz"))
+        names = [name.removeprefix(ASIDE).removesuffix(".npz") for name in aside]
+        whole = [n for n in names if not _what_is_wrong(store, n, ASIDE) and store.put_back(n)]
+        verdict.restored = [f"{name}.npz" for name in whole]
     _check_blocks(store, verdict, blocks, seed, store.allow_code(code), move_all)
     return verdict
 
@@ -137,7 +138,7 @@ def _verify_archive(path: Path, blocks: int, seed: int | None, code: Path | None
             return verdict
         store = Store.open(Path(folder, STORE))
         refused = "an archive's; name the folder of its code with --code"
-        if any(store.block_files()):
+        if store.names():
             refused = refused if code is None else store.allow_code(code)
             _check_blocks(store, verdict, blocks, seed, refused)
         else:
@@ -155,49 +156,48 @@ def _check_blocks(
 ) -> None:
     """Read all blocks, solve a sample of them again, and take decisions again."""
     good, damaged = [], dict[str, str]()
-    for entry in sorted(store.block_files(), key=lambda e: e.name):
-        path = Path(entry.path)
+    for name in sorted(store.names()):
         verdict.read += 1
-        if wrong := _what_is_wrong(path):
-            damaged[path.stem] = wrong
-        elif not path.stem.endswith(f".{ESTIMATES}"):
-            good.append(path)
-    verdict.damaged = store.set_aside(damaged, however_many=move_all)
-    for path in random.Random(seed).sample(good, min(blocks, len(good))):
-        _solve_again(path, verdict, refused)
+        if wrong := _what_is_wrong(store, name):
+            damaged[name] = wrong
+        elif not name.endswith(f".{ESTIMATES}"):
+            good.append(name)
+    verdict.damaged = store.troubles() + store.set_aside(damaged, however_many=move_all)
+    for name in random.Random(seed).sample(good, min(blocks, len(good))):
+        _solve_again(store, name, verdict, refused)
     if (asked := store.last_request()) is not None:
         verdict.differing += differing_decisions(store, asked)
 
 
-def _what_is_wrong(path: Path) -> str:
+def _what_is_wrong(store: Store, name: str, place: str = "") -> str:
     try:
-        _certify(path)
+        _certify(store, name, place)
     except DamagedBlock as error:
         return str(error)
     return ""
 
 
 @confirmed
-def _certify(path: Path) -> None:
+def _certify(store: Store, name: str, place: str) -> None:
     """Read a file and hold it against its name.
 
     Raises
     ------
-    DamagedBlock
+    DamagedBlock, FileNotFoundError
     """
-    key, _, score = path.stem.partition(".")
-    spec = read_text(path, "spec")
+    file, (key, _, score) = store.file(name, place), name.partition(".")
+    spec = read_text(file, "spec")
     if digest(spec) != key:
-        raise DamagedBlock(f"{path}: holds another block than its name says")
+        raise DamagedBlock(f"{file.where}: holds another block than its name says")
     batch = json.loads(spec)["configuration"]["batch"]
     if score == ESTIMATES:
-        rows = len(read_estimates(path).get("solved", ()))
+        rows = len(read_estimates(file).get("solved", ()))
     else:
-        rows = len(read_block(path).cells)
-        if score_digest(read_text(path, "scoring")) != score:
-            raise DamagedBlock(f"{path}: holds another scoring than its name says")
+        rows = len(read_block(file).cells)
+        if score_digest(read_text(file, "scoring")) != score:
+            raise DamagedBlock(f"{file.where}: holds another scoring than its name says")
     if rows != batch:
-        raise DamagedBlock(f"{path}: {rows} realizations, expected {batch}")
+        raise DamagedBlock(f"{file.where}: {rows} realizations, expected {batch}")
 
 
 def block_of(text: str, refused: str = "") -> Block:
@@ -214,20 +214,18 @@ def block_of(text: str, refused: str = "") -> Block:
     return Block(solvable(found, refused), tables["block"])
 
 
-def _solve_again(path: Path, verdict: Verdict, refused: str) -> None:
-    stored = read_block(path)
+def _solve_again(store: Store, name: str, verdict: Verdict, refused: str) -> None:
+    stored, what = read_block(file := store.file(name)), f"{name}.npz"
     if np.isin(stored.cells["status"], (Status.TIME_LIMIT, Status.KILLED_WORKER)).any():
-        verdict.skipped.append(
-            f"{path.name}: has realizations that ran over time or killed workers"
-        )
+        verdict.skipped.append(f"{what}: has realizations that ran over time or killed workers")
         return
     try:
-        block = block_of(read_text(path, "spec"), refused)
+        block = block_of(read_text(file, "spec"), refused)
     except (ValueError, TypeError) as error:
-        verdict.skipped.append(f"{path.name}: {error}")
+        verdict.skipped.append(f"{what}: {error}")
         return
-    if block.files[-1] != path.stem:
-        verdict.skipped.append(f"{path.name}: scored by another version of the scenario's score")
+    if block.files[-1] != name:
+        verdict.skipped.append(f"{what}: scored by another version of the scenario's score")
         return
     about = provenance.of_process()
     exact = all(stored.meta.get(name) == about[name] for name in provenance.SAME_MACHINE)
@@ -235,7 +233,7 @@ def _solve_again(path: Path, verdict: Verdict, refused: str) -> None:
     verdict.solved += 1
     verdict.exact += exact
     verdict.differing += [
-        f"{path.name} ({block.configuration.describe()}, block {block.index}): {text}"
+        f"{what} ({block.configuration.describe()}, block {block.index}): {text}"
         for text in differences(stored, again, exact=exact)
     ]
 

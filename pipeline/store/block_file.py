@@ -6,16 +6,15 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import in_one_line
-from pipeline.store.files import read_bytes
 from solvers import Status
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,7 +59,7 @@ class BlockData:
     meta: Mapping[str, Any]
     estimates: Mapping[str, NDArray[Any]] | None = None
 
-    @property
+    @functools.cached_property
     def crashed(self) -> int:
         """Cells whose status says that the solver crashed."""
         return int(np.isin(self.cells["status"], Status.values("crashed")).sum())
@@ -92,23 +91,36 @@ def _bytes(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(text.encode(), np.uint8)
 
 
-def read_text(path: Path, member: str) -> str:
+class StoredFile(NamedTuple):
+    """A file of a store, as it was read.
+
+    Attributes
+    ----------
+    where : str
+        For messages.
+    data : bytes
+    """
+
+    where: str
+    data: bytes
+
+
+def read_text(file: StoredFile, member: str) -> str:
     """A member that holds text: ``spec``, ``scoring`` or ``meta``.
 
     Raises
     ------
-    DamagedBlock, FileNotFoundError
+    DamagedBlock
     """
-    return _members(path, [member])[member].tobytes().decode(errors="replace")
+    return _members(file, [member])[member].tobytes().decode(errors="replace")
 
 
-def read_block(path: Path, spec: str | None = None) -> BlockData:
-    """Read one block file.
+def read_block(file: StoredFile, spec: str | None = None) -> BlockData:
+    """Result of a block, from its file.
 
     Parameters
     ----------
-    path
-        The file.
+    file
     spec
         What it must be the block of; not compared where None.
 
@@ -116,35 +128,30 @@ def read_block(path: Path, spec: str | None = None) -> BlockData:
     ------
     DamagedBlock
         Checksum, structure or spec is not as written.
-    FileNotFoundError
-        There is no such block.
     """
-    members = _members(path, ["cells", "spec", "meta"])
-    _compare(path, members["spec"], spec)
+    members = _members(file, ["cells", "spec", "meta"])
+    _compare(file, members["spec"], spec)
     cells = members["cells"]
     if not {"status", "runtime"} <= set(cells.dtype.names or ()):
-        raise DamagedBlock(f"{path}: holds no cells")
+        raise DamagedBlock(f"{file.where}: holds no cells")
     return BlockData(cells, json.loads(members["meta"].tobytes()))
 
 
-def read_estimates(path: Path, spec: str | None = None) -> dict[str, NDArray[Any]]:
+def read_estimates(file: StoredFile, spec: str | None = None) -> dict[str, NDArray[Any]]:
     """Read one file of estimates; see `read_block`."""
-    members = _members(path)
-    _compare(path, members.pop("spec", np.empty(0, np.uint8)), spec)
+    members = _members(file)
+    _compare(file, members.pop("spec", np.empty(0, np.uint8)), spec)
     return members
 
 
-def _compare(path: Path, found: NDArray[Any], spec: str | None) -> None:
+def _compare(file: StoredFile, found: NDArray[Any], spec: str | None) -> None:
     if spec is not None and found.tobytes().decode(errors="replace") != spec:
-        raise DamagedBlock(f"{path}: holds another block than its name says")
+        raise DamagedBlock(f"{file.where}: holds another block than its name says")
 
 
-def _members(path: Path, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
+def _members(file: StoredFile, names: list[str] | None = None) -> dict[str, NDArray[Any]]:
     """Members by name; all of them by default."""
-    try:
-        data = read_bytes(path)
-    except ValueError as error:
-        raise DamagedBlock(str(error)) from None
+    where, data = file
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if names is None:
@@ -153,7 +160,7 @@ def _members(path: Path, names: list[str] | None = None) -> dict[str, NDArray[An
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged archive makes its readers raise
-        raise DamagedBlock(f"{path}: {in_one_line(error)}") from error
+        raise DamagedBlock(f"{where}: {in_one_line(error)}") from error
 
 
 def _array(archive: zipfile.ZipFile, name: str, most: int) -> NDArray[Any]:
@@ -161,10 +168,19 @@ def _array(archive: zipfile.ZipFile, name: str, most: int) -> NDArray[Any]:
     about = archive.getinfo(name)
     if about.compress_type != zipfile.ZIP_STORED or about.file_size > most:
         raise zipfile.BadZipFile(f"{name} claims to be larger than the file")
-    # Read as a whole: zipfile compares the CRC only at the end of a member.
-    member = io.BytesIO(archive.read(name))
-    try:
-        return np.lib.format.read_array(member, allow_pickle=False)
-    except MemoryError:
-        bytearray(most)  # fails as well where memory has run out
-        raise zipfile.BadZipFile(f"{name} declares more than the file holds") from None
+    data = archive.read(name)  # as a whole: zipfile compares the CRC only at the end of a member
+    if data[6:8] != b"\1\0":  # of another version of the format, as with odd names of measures
+        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    start = 10 + int.from_bytes(data[8:10], "little")
+    shape, fortran, dtype = _described(data[:start])
+    # More than there is, objects and pickles cannot be had from a buffer.
+    found = np.frombuffer(data, dtype, math.prod(shape), start)
+    return found.reshape(shape, order="F" if fortran else "C").copy()
+
+
+@functools.lru_cache(maxsize=1024)  # blocks have few of them, and parsing them takes longest
+def _described(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array, from the header of its file."""
+    file = io.BytesIO(header)
+    np.lib.format.read_magic(file)
+    return np.lib.format.read_array_header_1_0(file)

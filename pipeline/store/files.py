@@ -96,32 +96,61 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _written_beside(path: Path, data: bytes) -> Path:
+    """A temporary file with these bytes, flushed; its folder is made where there is none."""
+    temporary = temporary_beside(path)
+    for more in (True, True, False):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_synced(temporary, data)
+        except FileNotFoundError:  # the folder was empty, and a packer has just removed it
+            if more:
+                continue
+            raise
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        break
+    return temporary
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write or replace a file: readers see the old or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as temporary:
-        # Before the rename: else a power cut could leave the new name with an empty file.
-        _write_synced(temporary, data)
-    sync(path.parent)  # the rename itself is on the disk only after this
+    # Flushed before the rename: else a power cut could leave the new name with an empty file.
+    temporary = _written_beside(path, data)
+    try:
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the name of a file on the disk, unless it is in a pack by now, and its folder gone."""
+    with contextlib.suppress(FileNotFoundError):
+        sync(path.parent)
 
 
 def create_durably(path: Path, data: bytes) -> bool:
     """Write a file that is not there yet; False where somebody else made it first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
+    temporary = _written_beside(path, data)
     try:
-        _write_synced(temporary, data)
-        try:
-            os.link(temporary, path)  # unlike a rename, fails where the name is taken
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            if path.exists():
-                return False
-            os.rename(temporary, path)
+        return take_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync(path.parent)
+
+
+def take_name(temporary: Path, path: Path) -> bool:
+    """Give a flushed file another name as well, or instead; False where that is taken."""
+    try:
+        os.link(temporary, path)  # unlike a rename, fails where the name is taken
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if path.exists():
+            return False
+        os.rename(temporary, path)
+    _sync_folder(path)
     return True
 
 

@@ -1,9 +1,10 @@
-"""The store: a folder of immutable block files, from which result cubes are built.
+"""The store: immutable block files, from which result cubes are built.
 
 <store>/campaign.toml                 frozen: what makes it this campaign and no other
 <store>/requests/0002.toml            what each run asked for, and what its code said of itself
 <store>/blocks/ab/<key>.<score>.npz   one file per block and scoring; exists <=> done
 <store>/blocks/ab/<key>.x.npz         its estimates, where the campaign keeps them
+<store>/packs/000001.pack             many of these files in one; see `pipeline.store.packs`
 <store>/failed/<key>.json             beside a block with failed cells: how many, and why
 <store>/cubes/000003.zarr, LATEST     a published cube, and the name of the newest
 """
@@ -12,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,27 +25,45 @@ from pipeline.campaign.definition import Campaign
 from pipeline.campaign.files import make_importable, runs_code, why_not_importable
 from pipeline.campaign.request import Request
 from pipeline.errors import InputError
-from pipeline.store import block_file, files
-from pipeline.store.block_file import BlockData, DamagedBlock, read_block
-
-FORMAT = 2
+from pipeline.store import block_file, files, naming
+from pipeline.store.block_file import BlockData, DamagedBlock, StoredFile, read_block
+from pipeline.store.naming import ASIDE, CAMPAIGN, block_name, mark_name
+from pipeline.store.objects import Objects
+from pipeline.store.packs import PackedFiles, objects_at
 
 DAMAGED_AT_ONCE = 0.01
 """Share of the files that are moved aside as damaged without being told to: where it is more, a
 disk or a file system is out of order, and files may read well again once that is mended."""
 
+LOOSE_FILES = 1000
+"""Where a store has more when it is published or swept, they are packed."""
+
+LOOSE_IN_A_RUN = 20_000
+"""Blocks after which a run packs what is loose."""
+
 
 class Store:
-    """A store on disk.
+    """A store.
 
     Parameters
     ----------
-    path
+    address
         Its folder; `create` makes one, `open` asks for one that is there.
+    objects
+        What is in it; by default the files in that folder.
+
+    Attributes
+    ----------
+    address : str
+        What tasks carry, for workers to find it.
+    objects : Objects
+    path : Path
+        Its folder, where cubes, logs and marks of processes lie beside the objects.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, address: str | Path, objects: Objects | None = None) -> None:
+        self.address, self.path = str(address), Path(address)
+        self.objects = objects_at(self.address) if objects is None else objects
 
     @classmethod
     def of(cls, store: str | Path | Self) -> Self:
@@ -62,13 +80,13 @@ class Store:
             There is none at `path`.
         """
         store = cls(path)
-        reason = _no_store(store.path)
-        if reason:
-            raise InputError(f"{path}: {reason}")
-        if store._identity().get("format") != FORMAT:
+        if CAMPAIGN not in store.objects or "format" not in store._identity():
+            raise InputError(f"{path}: {naming.why_no_store(store.path)}")
+        if store._identity().get("format") != naming.FORMAT:
             raise InputError(
                 f"{path}: store format {store._identity().get('format')}, this version reads "
-                f"{FORMAT}; read it with the kronsbl that made it, or compute it again elsewhere"
+                f"{naming.FORMAT}; read it with the kronsbl that made it, or compute it again "
+                "elsewhere"
             )
         return store
 
@@ -82,7 +100,7 @@ class Store:
             The folder cannot be written, or belongs to another campaign.
         """
         store = cls(path)
-        identity = identity_of(campaign)
+        identity = naming.identity_of(campaign)
         try:
             if store.path.exists() and not store.path.is_dir():
                 raise InputError(f"{path}: is a file; a store is a folder")
@@ -90,14 +108,13 @@ class Store:
             others = store.path.exists() and any(
                 not files.is_temporary(entry) for entry in store.path.iterdir()
             )
-            if not (store.path / "campaign.toml").exists():
+            if CAMPAIGN not in store.objects:
                 if others:
                     raise InputError(
                         f"{path}: a folder with other things in it; "
                         "take an empty or a new one as store"
                     )
-                data = tomli_w.dumps(identity).encode()
-                files.create_durably(store.path / "campaign.toml", data)
+                store.objects.create(CAMPAIGN, tomli_w.dumps(identity).encode())
         except OSError as error:
             raise InputError(f"{path}: cannot make a store there: {error.strerror}") from None
         store = cls.open(path)
@@ -111,18 +128,29 @@ class Store:
         return store
 
     def _identity(self) -> dict[str, Any]:
-        return _tables(self.path / "campaign.toml")
+        return self._tables(CAMPAIGN)
+
+    def _tables(self, name: str) -> dict[str, Any]:
+        """A TOML file of the store."""
+        try:
+            return tomllib.loads(self.objects.get(name).decode())
+        except ValueError as error:
+            raise InputError(f"{self.path / name}: cannot be read: {error}") from None
 
     # -- requests ---------------------------------------------------------------------------
 
-    def requests(self) -> list[Path]:
-        """The request files, oldest first."""
-        return files.numbered(self.path / "requests", ".toml")
+    def requests(self) -> list[str]:
+        """Names of the requests, oldest first: 9999 comes before 10000."""
+        found = [name for name in self.objects.list("requests/") if name.endswith(".toml")]
+        return sorted((name for name in found if naming.number_of(name) >= 0), key=naming.number_of)
+
+    def _request(self, name: str) -> Request:
+        return Request.from_tables(self._tables(name))
 
     def last_request(self) -> Request | None:
         """The newest request, or None in a new store."""
         found = self.requests()
-        return _request(found[-1]) if found else None
+        return self._request(found[-1]) if found else None
 
     def asked(self) -> Request:
         """The newest request.
@@ -186,13 +214,13 @@ class Store:
 
     def version_changes(self, now: Request) -> list[str]:
         """Sentences on versions that the store's requests had and `now` has not."""
-        earlier = [_request(path) for path in self.requests()]
+        earlier = [self._request(name) for name in self.requests()]
         found = (sentence for request in earlier for sentence in request.version_changes(now))
         return list(dict.fromkeys(found))
 
     def git_states(self) -> list[str]:
         """Commits of the source trees from which runs were started, oldest first."""
-        states = (_request(path).facts.get("git", "unknown") for path in self.requests())
+        states = (self._request(name).facts.get("git", "unknown") for name in self.requests())
         return list(dict.fromkeys(states))
 
     def add_request(self, request: Request) -> None:
@@ -205,30 +233,42 @@ class Store:
         ):
             return
         data = tomli_w.dumps(request.to_tables()).encode()
-        number = 1 + max((int(path.stem) for path in self.requests()), default=0)
-        while not files.create_durably(self.path / "requests" / f"{number:04}.toml", data):
+        number = 1 + max(map(naming.number_of, self.requests()), default=0)
+        while not self.objects.create(f"requests/{number:04}.toml", data):
             number += 1
 
     # -- blocks -----------------------------------------------------------------------------
 
     def block_path(self, name: str) -> Path:
-        """Path of the file of that name (``KEY.SCORE``, or ``KEY.x``), which need not be there."""
-        return self.path / "blocks" / name[:2] / f"{name}.npz"
-
-    def block_files(self) -> Iterator[os.DirEntry[str]]:
-        """Every file of blocks and of estimates, in no order."""
-        for shelf in files.entries(self.path / "blocks", "[0-9a-f][0-9a-f]"):
-            with os.scandir(shelf) as found:
-                blocks = [e for e in found if e.name.endswith(".npz") and e.name[0] != "."]
-            yield from blocks
+        """Path of the file of that name (``KEY.SCORE``, or ``KEY.x``) while it is loose."""
+        return self.path / block_name(name)
 
     def names(self) -> set[str]:
         """Names of all files of blocks and of estimates: the one listing that says what is done."""
-        return {entry.name[:-4] for entry in self.block_files()}
+        return {name[10:-4] for name in self.objects.list("blocks/") if name.endswith(".npz")}
+
+    def file(self, name: str, place: str = "") -> StoredFile:
+        """The file of that name (``KEY.SCORE``, or ``KEY.x``), wherever it lies.
+
+        Parameters
+        ----------
+        name
+        place
+            ``"damaged/"`` for one that was set aside.
+
+        Raises
+        ------
+        DamagedBlock, FileNotFoundError
+        """
+        where = f"{place}{name}.npz" if place else block_name(name)
+        try:
+            return StoredFile(str(self.path / where), self.objects.get(where))
+        except ValueError as error:
+            raise DamagedBlock(str(error)) from None
 
     def has(self, block: Block) -> bool:
         """True when all files of a block are there; see `Configuration.is_done`."""
-        return all(self.block_path(name).exists() for name in block.files)
+        return all(block_name(name) in self.objects for name in block.files)
 
     def write(self, block: Block, data: BlockData, *, replace: bool = False) -> None:
         """Store a block, unless it is there and not to be replaced."""
@@ -241,39 +281,42 @@ class Store:
             block.files[-1], block_file.pack(spec, {"cells": data.cells}, **texts), replace
         )
         if written and not data.crashed:
-            self._failure_mark(block.key).unlink(missing_ok=True)
+            self.objects.delete(mark_name(block.key))
 
     def _mark_failures(self, key: str, data: BlockData) -> None:
         if data.crashed:
             failures = {"cells": data.crashed, "messages": data.meta["failures"]}
-            files.write_durably(self._failure_mark(key), json.dumps(failures).encode())
+            self.objects.put(mark_name(key), json.dumps(failures).encode())
 
     def _write(self, name: str, data: bytes, replace: bool) -> bool:
-        path = self.block_path(name)
-        if path.exists() and not replace:
+        if block_name(name) in self.objects and not replace:
             return False
-        new_shelf = not path.parent.exists()
-        files.write_durably(path, data)
-        if new_shelf:
-            files.sync(path.parent.parent)
+        self.objects.put(block_name(name), data)
         return True
-
-    def _failure_mark(self, key: str) -> Path:
-        return self.path / "failed" / f"{key}.json"
 
     def crashed(self, block: Block) -> int | None:
         """Number of crashed cells of a block; None when the block is not done."""
         if not self.has(block):
             return None
         try:
-            return int(_mark(self._failure_mark(block.key))["cells"])
+            return int(self._failures(mark_name(block.key))["cells"])
         except FileNotFoundError:
             return 0
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
-        marks = files.entries(self.path / "failed", "[0-9a-f]*.json")
-        return {mark.stem: _mark(mark) for mark in marks}
+        marks = [name for name in self.objects.list("failed/") if name.endswith(".json")]
+        return {name[7:-5]: self._failures(name) for name in marks}
+
+    def _failures(self, name: str) -> dict[str, Any]:
+        """Content of a failure mark."""
+        try:
+            return {"cells": 0, "messages": {}, **json.loads(self.objects.get(name))}
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.path / name}: cannot be read: {error}; remove it together with "
+                f"{name[7:-5]}.*.npz, and the next run computes that block again"
+            ) from None
 
     def set_aside(self, damaged: Mapping[str, str], *, however_many: bool = False) -> list[str]:
         """Move damaged files away, so that their blocks count as not done.
@@ -300,101 +343,55 @@ class Store:
             )
             return [f"{what}; {left}" for what in damaged.values()]
         for name in damaged:
-            path = self.block_path(name)
-            target = self.path / "damaged" / path.name
-            target.parent.mkdir(exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(path, target)
+            with contextlib.suppress(FileNotFoundError, DamagedBlock):  # a link, or in a pack
+                self.objects.put(f"{ASIDE}{name}.npz", self.file(name).data)
             key, _, second = name.partition(".")
-            if second != ESTIMATES:
-                self._failure_mark(key).unlink(missing_ok=True)
+            self.objects.delete(
+                block_name(name), *([] if second == ESTIMATES else [mark_name(key)])
+            )
         return [f"{what}; moved aside, the next run computes it" for what in damaged.values()]
 
-    def put_back(self, path: Path) -> bool:
+    def put_back(self, name: str) -> bool:
         """Undo `set_aside` of a file that reads well; False where it was computed again since."""
-        target = self.block_path(path.stem)
-        if target.exists():
+        if block_name(name) in self.objects:
             return False
-        key, _, second = path.stem.partition(".")
+        file, (key, _, second) = self.file(name, ASIDE), name.partition(".")
         if second != ESTIMATES:
-            self._mark_failures(key, read_block(path))
-        target.parent.mkdir(exist_ok=True)
-        os.rename(path, target)
+            self._mark_failures(key, read_block(file))
+        self.objects.put(block_name(name), file.data)
+        self.objects.delete(f"{ASIDE}{name}.npz")
         return True
+
+    def tidy(self, *, merge: bool = False) -> None:
+        """Pack files where there are more than `LOOSE_FILES`, and merge small or damaged packs."""
+        if isinstance(self.objects, PackedFiles):
+            self.objects.pack(LOOSE_FILES + 1, merge=merge)
+
+    def troubles(self) -> list[str]:
+        """What is wrong with packs; blocks that were lost with them are not there."""
+        return [*self.objects.troubles()] if isinstance(self.objects, PackedFiles) else []
 
     @block_file.confirmed
     def read(self, configuration: Configuration, index: int) -> BlockData:
         """Read a block and make sure that it is that block; see `read_block`."""
-        path = self.block_path(configuration.files(index)[-1])
-        data = read_block(path, configuration.block_spec(index))
+        file = self.file(configuration.files(index)[-1])
+        data = read_block(file, configuration.block_spec(index))
         if len(data.cells) != configuration.batch:
             raise DamagedBlock(
-                f"{path}: {len(data.cells)} realizations, expected {configuration.batch}"
+                f"{file.where}: {len(data.cells)} realizations, expected {configuration.batch}"
             )
         return data
 
     def read_scored_otherwise(self, block: Block) -> BlockData | None:
         """A block and its estimates as they were scored before, or None where that is not kept."""
-        spec = block.configuration.block_spec(block.index)
-        path = self.block_path(f"{block.key}.{ESTIMATES}")
-        if not path.exists():  # the usual case, met before every solve: no listing for it
+        spec, kept = block.configuration.block_spec(block.index), f"{block.key}.{ESTIMATES}"
+        if block_name(kept) not in self.objects:  # the usual case, met before every solve
             return None
-        others = {*files.entries(path.parent, f"{block.key}.*.npz")} - {path}
-        for other in others:
+        for name in set(self.objects.list(block_name(f"{block.key}.")[:-4])) - {block_name(kept)}:
             try:
-                data = read_block(other, spec)
-                return BlockData(data.cells, data.meta, block_file.read_estimates(path, spec))
+                data = read_block(self.file(name[10:-4]), spec)
+                estimates = block_file.read_estimates(self.file(kept), spec)
+                return BlockData(data.cells, data.meta, estimates)
             except (DamagedBlock, FileNotFoundError):
                 continue  # solved again, which needs none of it
         return None
-
-
-def _no_store(path: Path) -> str:
-    """Say why there is no store at a path; nothing where there is one."""
-    if not path.exists():
-        return "no such store"
-    if not path.is_dir():
-        of_campaign = "; that of a campaign is results/NAME, or what --store said"
-        return f"a file, and a store is a folder{of_campaign if path.suffix == '.toml' else ''}"
-    identity = path / "campaign.toml"
-    if identity.is_file():
-        of_somebody = "format" not in _tables(identity)
-        return "not a kronsbl store (its campaign.toml is a campaign file)" if of_somebody else ""
-    stores = sorted(file.parent.name for file in path.glob("*/campaign.toml"))
-    inside = f"; there are stores in it: {', '.join(stores[:5])}" if stores else ""
-    return f"not a kronsbl store (it has no campaign.toml){inside}"
-
-
-def _request(path: Path) -> Request:
-    return Request.from_tables(_tables(path))
-
-
-def _tables(path: Path) -> dict[str, Any]:
-    """A TOML file of a store."""
-    try:
-        return tomllib.loads(files.read_bytes(path).decode())
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-
-
-def _mark(path: Path) -> dict[str, Any]:
-    """Content of a failure mark."""
-    try:
-        return {"cells": 0, "messages": {}, **json.loads(files.read_bytes(path))}
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: cannot be read: {error}; remove it together with {path.stem}.*.npz, "
-            "and the next run computes that block again"
-        ) from None
-
-
-def identity_of(campaign: Campaign) -> dict[str, Any]:
-    """The settings of a campaign that can never change within a store."""
-    header = campaign.campaign
-    return {
-        "format": FORMAT,
-        "name": header.name,
-        "scenario": campaign.scenario_use,
-        "seed": header.seed,
-        "batch": header.batch,
-    }

@@ -56,22 +56,22 @@ class Heartbeat:
 
     Attributes
     ----------
-    stop : Path
-        A file beside it; once it is there, workers begin no further block.
+    stop : str
+        Name of a file beside it; once it is there, workers begin no further block.
     """
 
     def __init__(self, store: Path) -> None:
         name, folder = f"{platform.node()}-{os.getpid()}", store / "running"
         folder.mkdir(exist_ok=True)
-        self.stop = (folder / f"{name}.stop").resolve()
+        self.stop, self._stop = f"running/{name}.stop", folder / f"{name}.stop"
         self._path, self._started = folder / f"{name}.json", time.time()
 
     def __enter__(self) -> Self:
-        self.stop.unlink(missing_ok=True)  # of a namesake that was killed
+        self._stop.unlink(missing_ok=True)  # of a namesake that was killed
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop.unlink(missing_ok=True)
+        self._stop.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
     def beat(self, counts: Mapping[str, Any]) -> None:

@@ -78,12 +78,12 @@ def state_of(store: Store) -> StoreState:
         No run has asked for anything yet.
     """
     asked = store.asked()
-    sizes = {entry.name[:-4]: entry.stat().st_size for entry in store.block_files()}
+    names = store.names()
     failures = store.failures()
     standings, number = standings_of(store, asked), len(asked.record["points"])
     wanted = [s.asked for s in standings] if standings else [asked.realizations] * number
     configurations = [
-        _state_of(configuration, wanted[at % number], sizes, failures)
+        _state_of(configuration, wanted[at % number], names, failures)
         for at, configuration in enumerate(asked.configurations)
     ]
     changes = list(asked.version_changes(asked.as_installed()))
@@ -98,8 +98,11 @@ def state_of(store: Store) -> StoreState:
         ],
         runs=live_runs(store.path),
         changes=changes,
-        blocks=sum(not name.endswith(f".{ESTIMATES}") for name in sizes),
-        bytes={"blocks": sum(sizes.values()), "cubes": size_of(store.path / "cubes")},
+        blocks=sum(not name.endswith(f".{ESTIMATES}") for name in names),
+        bytes={
+            "blocks": sum(size_of(store.path / folder) for folder in ("blocks", "packs")),
+            "cubes": size_of(store.path / "cubes"),
+        },
     )
 
 

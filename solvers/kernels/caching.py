@@ -47,7 +47,9 @@ def _mark() -> Path:
 
 @cache
 def processor() -> str:
-    """The model of this machine's processor."""
+    """The processor that is compiled for: Numba's own setting, or the model of this machine's."""
+    if chosen := os.environ.get("NUMBA_CPU_NAME"):
+        return chosen
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,0 +1,289 @@
+"""Local files of which the older lie in packs, since file systems count files as well as bytes.
+
+Whoever writes puts a file of its own, as ever. A packer copies such loose files into a pack, makes
+that durable, reads it back, and only then removes them. So what is loose is the newest, and
+readers look loose, into the packs, and loose again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import itertools
+import os
+import stat
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.campaign.blocks import canonical, digest
+from pipeline.store import files
+from pipeline.store.objects import LocalFiles
+from pipeline.store.pack_file import Pack, PackWriter, Place, hash_of, whole_records
+
+FOLDER, SUFFIX = "packs", ".pack"
+
+PACKED = ("blocks/", "failed/")
+"""Beginnings of the names of what may be packed."""
+
+GONE = ".gone"
+"""Ending of a loose file that says that an object, which is in a pack, is not there any more."""
+
+PACK_BYTES = 128 << 20
+
+CLAIM_SECONDS = 600.0
+"""Two packers at once do no harm but waste space; one that was killed is waited for so long."""
+
+
+class PackedFiles:
+    """Objects in a folder, loose or in packs.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._loose, self._path = LocalFiles(folder), LocalFiles(folder).path
+        self._packs = str(folder / FOLDER)
+        self._stamp: tuple[int, ...] = ()
+        self._known: dict[str, Pack] = {}
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def packs(self, *, anew: bool = False) -> Sequence[Pack]:
+        """The packs that are there, oldest first."""
+        try:
+            about = os.stat(self._packs)
+        except FileNotFoundError:
+            return []
+        stamp = (about.st_dev, about.st_ino, about.st_mtime_ns)
+        if anew or stamp != self._stamp:
+            found: dict[str, Pack] | None = None
+            while found is None:
+                with contextlib.suppress(FileNotFoundError):  # one was merged with others meanwhile
+                    found = self._opened()
+            self._stamp, self._known = stamp, found
+        return list(self._known.values())
+
+    def _opened(self) -> dict[str, Pack]:
+        found = {}
+        for path in files.numbered(self._path(FOLDER), SUFFIX):
+            about = path.lstat()
+            key = f"{path} {about.st_ino} {about.st_mtime_ns} {about.st_size}"
+            pack = self._known.get(key) or Pack(path, self._identity())
+            # Only what is so when read a second time is damage.
+            found[key] = Pack(path, self._identity()) if pack.trouble else pack
+        return found
+
+    def troubles(self) -> Sequence[str]:
+        """What is wrong with packs."""
+        return [pack.trouble for pack in self.packs(anew=True) if pack.trouble]
+
+    def _identity(self) -> bytes:
+        """What tells this store from others."""
+        tables = tomllib.loads(self._loose.get("campaign.toml").decode())
+        frozen = [tables.get(name) for name in ("name", "scenario", "seed", "batch")]
+        return digest(canonical(frozen)).encode()[:8]
+
+    def _newest(self, name: str, packs: Sequence[Pack]) -> tuple[Place, Pack] | None:
+        """The record of that name that counts, which may say that it is gone."""
+        number, newest = hash_of(name), None
+        for pack in packs:
+            place = pack.find(number)
+            if place is not None and (newest is None or place >= newest[0]):
+                newest = place, pack
+        return newest
+
+    def _packed(self, name: str) -> tuple[Place, Pack] | None:
+        """The record of an object that is there."""
+        found = self._newest(name, self.packs()) if name.startswith(PACKED) else None
+        gone = found is None or not found[0].size or name + GONE in self._loose
+        return None if gone else found
+
+    def get(self, name: str) -> bytes:
+        """See `Objects.get`."""
+        for anew in (False, True, True):
+            with contextlib.suppress(FileNotFoundError):
+                return self._loose.get(name)
+            self.packs(anew=anew)
+            if (found := self._packed(name)) is not None:
+                with contextlib.suppress(FileNotFoundError):  # merged with others meanwhile
+                    return found[1].get(name, found[0].start)
+        return self._loose.get(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._loose or self._packed(name) is not None
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """See `Objects.list`."""
+        loose, packed = set[str](), None
+        while packed is None:
+            loose = set(self._loose.list(prefix))  # first: what leaves is in a pack by then
+            with contextlib.suppress(FileNotFoundError):  # a pack, merged with others meanwhile
+                packed = self._names(prefix)
+        gone = {name.removesuffix(GONE) for name in loose if name.endswith(GONE)}
+        loose = {n for n in loose if not (n.endswith(GONE) or n.startswith(f"{FOLDER}/"))}
+        yield from loose
+        yield from packed - loose - gone
+
+    def _names(self, prefix: str) -> set[str]:
+        """Names of the objects in packs that begin so."""
+        found = set[str]()
+        packs = self.packs(anew=True) if prefix.startswith(PACKED) or not prefix else ()
+        for pack in packs:
+            found.update(pack.names())
+        for pack in packs:
+            if pack.says_gone:
+                newest = {name: self._newest(name, packs) for name in pack.names()}
+                found -= {name for name, at in newest.items() if at and not at[0].size}
+        return {name for name in found if name.startswith(prefix)}
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Objects.put`."""
+        self._loose.put(name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """See `Objects.create`."""
+        return self._packed(name) is None and self._loose.create(name, data)
+
+    def delete(self, *names: str) -> None:
+        """See `Objects.delete`."""
+        for name in names:
+            if self._packed(name) is not None:
+                self._loose.put(name + GONE, b"")
+            self._loose.delete(name)
+
+    def pack(self, least: int = 1, *, merge: bool = False) -> int:
+        """Pack what is loose, if that are so many files and nobody else does.
+
+        Parameters
+        ----------
+        least
+        merge
+            Also rewrite packs that are small, and what is whole in damaged ones.
+
+        Returns
+        -------
+        int
+            How many objects have been packed.
+        """
+        loose = [name for beginning in PACKED for name in self._loose.list(beginning)]
+        loose = loose if len(loose) >= least else []
+        every = [pack for pack in self.packs(anew=True) if not pack.foreign] if merge else []
+        old = [pack for pack in every if pack.trouble or pack.bytes < PACK_BYTES / 2]
+        old = old if len(old) > 1 or any(pack.trouble for pack in old) else []
+        count, seen = 0, dict[str, tuple[int, int]]()
+        with self._alone() if loose or old else contextlib.nullcontext(False) as alone:
+            rewritten = self._counting(old, gone=len(old) < len(every))
+            records = itertools.chain(rewritten, self._records(loose, seen))
+            for names in self._write(records) if alone else ():
+                unique = files.temporary_beside(self._path("packed")).name[1:]
+                for file in (file for name in names for file in (name + GONE, name)):
+                    if file in seen:
+                        self._remove(file, seen, unique)
+                count += len(names)
+            for pack in old if alone else ():
+                if pack.trouble:  # whoever can may look at what is left of it
+                    self._path("damaged").mkdir(exist_ok=True)
+                    os.replace(pack.path, self._path("damaged") / pack.path.name)
+                pack.path.unlink(missing_ok=True)
+        for shelf in self._path("blocks").glob("[0-9a-f]*") if count else ():
+            with contextlib.suppress(OSError):  # not empty
+                shelf.rmdir()
+        return count
+
+    def _records(
+        self, loose: Sequence[str], seen: dict[str, tuple[int, int]]
+    ) -> Iterator[tuple[str, int, bytes]]:
+        """Yield name, time and data of loose files, and note which files these were."""
+        listed, root, packs = set(loose), f"{self._path('')}/", self.packs(anew=True)
+        for name in dict.fromkeys(name.removesuffix(GONE) for name in loose):
+            data, written = b"", -1
+            with contextlib.suppress(FileNotFoundError):
+                for file in listed & {name, name + GONE}:
+                    about = os.lstat(root + file)
+                    written = max(written, about.st_mtime_ns)
+                    seen[file] = about.st_ino, about.st_mtime_ns
+                    if file == name and stat.S_ISREG(about.st_mode):
+                        with open(root + name, "rb", buffering=0) as opened:
+                            data = opened.read()
+                # What is loose is newer than what is packed, whatever the clocks of writers say.
+                before = found[0].time if (found := self._newest(name, packs)) else -1
+                if data or name not in listed:  # without bytes it is damaged, and says nothing
+                    yield name, max(written, before + 1), data
+
+    def _remove(self, name: str, seen: dict[str, tuple[int, int]], unique: str) -> None:
+        """Remove a loose file, unless it has been replaced since it was read."""
+        path = f"{self._path('')}/{name}"
+        # Looked at under a name that nobody writes to, since another may replace it any time.
+        aside = f"{path[: path.rindex('/')]}/.{unique}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, aside)
+            about = os.lstat(aside)
+            if (about.st_ino, about.st_mtime_ns) != seen[name]:
+                files.take_name(Path(aside), Path(path))
+            os.unlink(aside)
+
+    def _write(self, records: Iterable[tuple[str, int, bytes]]) -> Iterator[Sequence[str]]:
+        """Write packs; yield the names in each once it is durable, read back, and has its name."""
+        waiting, full = iter(records), True
+        while full:
+            temporary = files.temporary_beside(self._path(f"{FOLDER}/new{SUFFIX}"))
+            try:
+                with temporary.open("xb", buffering=1 << 20) as file:
+                    writer, full = PackWriter(file, self._identity()), False
+                    for record in waiting:
+                        writer.add(*record)
+                        if full := writer.bytes >= PACK_BYTES:
+                            break
+                    writer.finish()
+                    file.flush()
+                    os.fsync(file.fileno())
+                if not writer.names:
+                    return
+                with temporary.open("rb") as file:
+                    if [r.name for _, r in whole_records(file)] != [*writer.names, ""]:
+                        raise OSError(errno.EIO, "a pack does not read as it was written")
+                there = files.numbered(self._path(FOLDER), SUFFIX)
+                number = 1 + max((int(path.stem) for path in there), default=0)
+                while not files.take_name(temporary, self._path(f"{FOLDER}/{number:06}{SUFFIX}")):
+                    number += 1
+            finally:
+                temporary.unlink(missing_ok=True)
+            yield writer.names
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other process is packing now."""
+        claim = self._path(FOLDER) / "packing"
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - claim.lstat().st_mtime > CLAIM_SECONDS:
+                claim.unlink()
+        mine = files.create_durably(claim, b"")
+        try:
+            yield mine
+        finally:
+            if mine:
+                claim.unlink(missing_ok=True)
+
+    def _counting(self, packs: Sequence[Pack], gone: bool) -> Iterator[tuple[str, int, bytes]]:
+        """Yield the records of packs that count; those that say gone where others are left."""
+        for pack in packs:
+            for name, place in zip(pack.names(), pack.places(), strict=True):
+                if self._newest(name, self.packs()) == (place, pack) and (place.size or gone):
+                    try:
+                        yield name, place.time, pack.get(name, place.start)
+                    except ValueError as error:
+                        pack.trouble = str(error)
+
+
+@functools.lru_cache(maxsize=64)  # a worker's tasks would read the indices of packs anew
+def objects_at(address: str) -> PackedFiles:
+    """The objects of the store at an address, which is a folder."""
+    return PackedFiles(Path(address))
