@@ -5,14 +5,17 @@ Eqs. `eq:momentum` to `eq:leap-guard` of docs/numbers.md.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers.kron import normalize, split
+from solvers.arrays import Array, full, namespace, take, zeros
+from solvers.kron import normalize
 from solvers.options import option
-from solvers.problem import Array
 
 SETTLED = 0.05
 """Relative change of γ from which on steps are extrapolated: which minimum is reached is decided in
@@ -51,7 +54,7 @@ class Point(NamedTuple):
 
     def take(self, rows: Array) -> Point:
         """Those of some rows (indices)."""
-        return Point(tuple(g[rows] for g in self.gamma), self.noise_var[rows])
+        return Point(tuple(take(g, rows) for g in self.gamma), take(self.noise_var, rows))
 
 
 class Memory(NamedTuple):
@@ -76,20 +79,20 @@ class Memory(NamedTuple):
     refused: Array
 
     @classmethod
-    def of(cls, batch: int) -> Memory:
-        """Before the first iteration."""
-        count = np.zeros(batch, int)
-        return cls((), np.full(batch, np.inf), count, count, count)
+    def of(cls, batch: int, other: Array) -> Memory:
+        """Before the first iteration, where another array is."""
+        count = zeros(other, (batch,), namespace(other).int64)
+        return cls((), full(other, (batch,), np.inf), count, count, count)
 
     def take(self, rows: Array) -> Memory:
         """That of some rows (indices)."""
         history = tuple(point.take(rows) for point in self.history)
-        return Memory(history, *(part[rows] for part in self[1:]))
+        return Memory(history, *(take(part, rows) for part in self[1:]))
 
     def judged(
         self, history: tuple[Point, ...], cost: Array, leapt: Array, settled: Array
     ) -> tuple[Memory, Array]:
-        """The memory to go on with, and which rows (indices) must not keep their leap.
+        """The memory to go on with, and which rows (a mask) must not keep their leap.
 
         Parameters
         ----------
@@ -100,15 +103,16 @@ class Memory(NamedTuple):
         leapt, settled : bool arrays, (B,)
             Rows that were extrapolated, and rows that may be from now on.
         """
-        refused = leapt & ~(cost <= self.cost + SLACK * np.abs(self.cost))
+        xp = namespace(cost)
+        refused = leapt & ~(cost <= self.cost + SLACK * xp.abs(self.cost))
         memory = Memory(
             history,
-            cost.copy(),
-            np.where(settled & ~refused, self.age + 1, 0),
-            self.accepted + (leapt & ~refused),
-            self.refused + refused,
+            xp.asarray(cost, copy=True),
+            xp.where(settled & ~refused, self.age + 1, 0),
+            self.accepted + xp.astype(leapt & ~refused, xp.int64),
+            self.refused + xp.astype(refused, xp.int64),
         )
-        return memory, np.flatnonzero(refused)
+        return memory, refused
 
 
 def leap(kind: str, points: tuple[Point, ...], age: Array) -> tuple[Point, Array]:
@@ -131,15 +135,17 @@ def leap(kind: str, points: tuple[Point, ...], age: Array) -> tuple[Point, Array
     """
     size, further = {"momentum": (2, _momentum), "squarem": (3, _squarem)}[kind]
     step = points[-1]
-    if len(points) < size or not age.any():
-        return step, np.zeros(len(age), bool)
+    xp = namespace(age)
+    if len(points) < size or not bool(xp.any(age > 0)):
+        return step, zeros(age, age.shape, xp.bool)
     joined = [_joined(point) for point in points[-size:]]
-    in_use = np.all([values > 0 for values in joined], axis=0)
-    logs = [np.log(np.where(in_use, values, 1.0)) for values in joined]
-    by = further(logs, age)
-    leapt = (by != 0).any(axis=1)
-    far = joined[-1] * np.exp(by)
-    gamma = normalize(split(far[:, :-1], step.gamma))
+    in_use = functools.reduce(operator.and_, [values > 0 for values in joined])
+    logs = [xp.log(xp.where(in_use, values, 1.0)) for values in joined]
+    by = further(logs, xp.astype(age, xp.float64))
+    leapt = xp.any(by != 0, axis=1)
+    far = joined[-1] * xp.exp(by)
+    ends = itertools.accumulate((g.shape[1] for g in step.gamma), initial=0)
+    gamma = normalize([far[:, begin:end] for begin, end in itertools.pairwise(ends)])
     return Point(gamma, far[:, -1]), leapt
 
 
@@ -150,11 +156,11 @@ def _momentum(logs: list[Array], age: Array) -> Array:
 
 def _squarem(logs: list[Array], age: Array) -> Array:
     """Varadhan and Roland's squared extrapolation, whose bound on the length grows with age."""
-    step, bend = logs[1] - logs[0], logs[2] - 2.0 * logs[1] + logs[0]
-    step2, bend2 = np.vecdot(step, step), np.vecdot(bend, bend)
-    length = np.sqrt(np.divide(step2, bend2, out=np.ones(len(age)), where=bend2 > 0))
-    bound = np.minimum(4.0 ** np.minimum(age // 2, 8), LONGEST)
-    length = np.where(age > 0, np.clip(length, 1.0, bound), 1.0)[:, None]
+    xp, step, bend = namespace(age), logs[1] - logs[0], logs[2] - 2.0 * logs[1] + logs[0]
+    step2, bend2 = xp.vecdot(step, step), xp.vecdot(bend, bend)
+    length = xp.sqrt(xp.where(bend2 > 0, step2 / xp.where(bend2 > 0, bend2, 1.0), 1.0))
+    bound = xp.minimum(4.0 ** xp.minimum(age // 2, 8.0), LONGEST)
+    length = xp.where(age > 0, xp.clip(length, 1.0, bound), 1.0)[:, None]
     return 2.0 * (length - 1.0) * step + (length**2 - 1.0) * bend
 
 
@@ -167,4 +173,5 @@ def remembered(kind: str, points: tuple[Point, ...], now: Point) -> tuple[Point,
 
 def _joined(point: Point) -> Array:
     """Factors of γ, normalised alike, and σ² as one vector for each row, (B, Σn + 1)."""
-    return np.concatenate([*normalize(point.gamma), point.noise_var[:, None]], axis=1)
+    parts = [*normalize(point.gamma), point.noise_var[:, None]]
+    return namespace(parts[0]).concat(parts, axis=1)

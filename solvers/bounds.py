@@ -6,6 +6,9 @@ C_i on the support: O(ΣM_iK_i²) operations for K_i atoms, never a matrix of Π
 
 from __future__ import annotations
 
+import math
+import operator
+import sys
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,15 +16,16 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
+from solvers import arrays
+from solvers.arrays import Array, namespace, take
 from solvers.core import Solver
 from solvers.estimate import Estimate
-from solvers.kron import abs2, eigh, outer, total
+from solvers.kron import abs2, outer, total
+from solvers.operations import eigh
 from solvers.options import option
-from solvers.problem import Array, Problem
+from solvers.problem import Problem
 
-EPSILON = float(np.finfo(float).eps)
+EPSILON = sys.float_info.epsilon
 
 
 class Mode(NamedTuple):
@@ -56,14 +60,15 @@ def modes_of(problem: Problem, marginals: list[Array]) -> list[Mode]:
     """
     forms, gains, modes = problem.error_forms or (), problem.true_gains, []
     for i, (a, variance) in enumerate(zip(problem.factors, marginals, strict=True)):
-        used = variance > 0
-        index = np.argsort(~used, axis=1, kind="stable")[:, : max(int(used.sum(axis=1).max()), 1)]
-        used = np.take_along_axis(used, index, axis=1)
+        xp, used = namespace(variance), namespace(variance).astype(variance > 0, variance.dtype)
+        most = max(int(xp.max(xp.count_nonzero(used, axis=1))), 1)
+        index = xp.argsort(-used, axis=1, stable=True)[:, :most]
+        used = arrays.gather(used, index, 1)
         mode = Mode(
             _gram(a, index, used),
-            np.stack([_gram(_or_identity(f.factors[i], a), index, used) for f in forms]),
-            np.take_along_axis(variance, index, axis=1),
-            None if gains is None else np.take_along_axis(gains[i], index, axis=1) * used,
+            xp.stack([_gram(_or_identity(f.factors[i], a), index, used) for f in forms]),
+            arrays.gather(variance, index, 1),
+            None if gains is None else arrays.gather(gains[i], index, 1) * used,
         )
         modes.append(mode)
     return modes
@@ -75,45 +80,44 @@ def flat_mode(problem: Problem) -> Mode:
     Entries of the Gram matrix of a Kronecker product are products of entries of Gram matrices.
     """
     assert problem.true_variance is not None
-    [variance] = problem.true_variance
-    places, forms = np.nonzero(variance), problem.error_forms or ()
+    xp, variance = namespace(problem.y), problem.true_variance[0, ...]
+    places, forms = xp.nonzero(variance), problem.error_forms or ()
 
     def gram(factors: Any) -> Array:
         parts = zip(factors, problem.factors, places, strict=True)
-        columns = (_gram(_or_identity(c, a), at[None], np.ones((1, 1))) for c, a, at in parts)
-        return reduce(np.multiply, columns)
+        every = arrays.full(problem.y, (1, 1), 1.0)
+        grams = (_gram(_or_identity(c, a), at[None, :], every) for c, a, at in parts)
+        return reduce(operator.mul, grams)
 
-    error = np.stack([gram(form.factors) for form in forms])
-    return Mode(gram(problem.factors), error, variance[places][None])
+    error = xp.stack([gram(form.factors) for form in forms])
+    return Mode(gram(problem.factors), error, variance[variance != 0][None, :])
 
 
 def _or_identity(factor: Array | None, like: Array) -> Array:
-    return np.eye(like.shape[-1]) if factor is None else factor
+    return arrays.eye(like, like.shape[-1]) if factor is None else factor
 
 
 def _gram(factor: Array, index: Array, used: Array) -> Array:
     """Gram matrices (B, K, K) of columns `index` (B, K), 0 for those that are not `used`."""
-    if factor.ndim == 2:
-        columns = factor.T[index]
-    else:
-        columns = factor.swapaxes(1, 2)[np.arange(len(index))[:, None], index]
-    columns = columns * used[..., None]
-    return columns.conj() @ columns.swapaxes(1, 2)
+    atoms = arrays.columns(factor, index).mT * used[..., None]
+    return arrays.conj(atoms) @ atoms.mT
 
 
 def spectrum(gram: Array, error: Array) -> tuple[Array, Array]:
     """Eigenvalues p (B, K) of Gram matrices V diag(p) Vᴴ, and the diagonals of VᴴEV, (Q, B, K)."""
     p, v = eigh(gram)
-    d = (v.conj() * (error @ v)).sum(axis=-2).real
+    xp = namespace(p)
+    d = arrays.real(xp.sum(arrays.conj(v) * xp.matmul(error, v), axis=-2))
     # What rounding leaves of nothing would be divided by nothing.
-    p = np.where(p > p.shape[1] * EPSILON * p.max(axis=1, keepdims=True), p, 0.0)
-    return p, np.where(d > d.shape[-1] * EPSILON * d.max(axis=-1, keepdims=True), d, 0.0)
+    p = xp.where(p > p.shape[1] * EPSILON * xp.max(p, axis=1, keepdims=True), p, 0.0)
+    return p, xp.where(d > d.shape[-1] * EPSILON * xp.max(d, axis=-1, keepdims=True), d, 0.0)
 
 
 def inverse_traces(mode: Mode) -> Array:
     """tr(C (AᴴA)⁻¹ Cᴴ), (Q, B); infinite where C sees what A does not."""
     p, d = spectrum(mode.gram, mode.error)
-    return np.divide(d, p, out=np.zeros_like(d), where=d > 0).sum(axis=-1)
+    xp = namespace(d)
+    return xp.sum(xp.where(d > 0, d / p, 0.0), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class Bound(Solver):
     """
 
     family: ClassVar[str] = "bounds"
+    any_array: ClassVar[bool] = True
     kind = "bound"
     requires = ("noise_var", "true_variance", "error_forms")
     diagnostics: ClassVar = MappingProxyType({"nmse": ("1", "bound on the mean squared error")})
@@ -133,25 +138,27 @@ class Bound(Solver):
     )
 
     def _solve(self, problem: Problem, **_: Any) -> Estimate:
-        nmse = np.empty(problem.batch)
+        xp, found = namespace(problem.y), []
         for rows, modes in self._parts(problem):
             assert problem.noise_var is not None
-            errors = self._errors(modes, problem.noise_var[rows])
-            weights = [form.weight[rows] for form in problem.error_forms or ()]
-            nmse[rows] = np.sum(weights * errors, axis=0)
-        return Estimate(None, diagnostics={"nmse": nmse})
+            errors = self._errors(modes, take(problem.noise_var, rows))
+            weights = xp.stack([take(form.weight, rows) for form in problem.error_forms or ()])
+            nmse = xp.sum(weights * errors, axis=0)
+            found.append((rows, Estimate(None, diagnostics={"nmse": nmse})))
+        return Estimate.joined(found)
 
     def _parts(self, problem: Problem) -> Iterator[tuple[Array, list[Mode]]]:
         """Indices of realizations, and their factors."""
         assert problem.true_variance is not None
         sums = _marginals(problem.true_variance)
-        product = np.isclose(outer(sums), problem.true_variance, rtol=1e-10, atol=0)
-        is_product = product.reshape(problem.batch, -1).all(axis=1)
-        rows = np.flatnonzero(is_product)
-        if rows.size:
-            yield rows, modes_of(problem.take(rows), [s[rows] for s in sums])
-        for row in np.flatnonzero(~is_product)[:, None]:
-            yield row, [flat_mode(problem.take(row))]
+        xp, true = namespace(problem.y), problem.true_variance
+        is_product = xp.all(arrays.flat(xp.abs(outer(sums) - true) <= 1e-10 * true), axis=1)
+        rows = arrays.where_true(is_product)
+        if rows.shape[0]:
+            yield rows, modes_of(problem.take(rows), [take(s, rows) for s in sums])
+        others = arrays.where_true(~is_product)
+        for i in range(others.shape[0]):
+            yield others[i : i + 1], [flat_mode(problem.take(others[i : i + 1]))]
 
     @abstractmethod
     def _errors(self, modes: list[Mode], noise_var: Array) -> Array:
@@ -160,10 +167,11 @@ class Bound(Solver):
 
 def _marginals(variance: Array) -> list[Array]:
     """Vectors (B, N_i) whose Kronecker product a tensor (B, N_1, …, N_I) is, if it is one."""
-    axes = range(1, variance.ndim)
-    sums = [variance.sum(axis=tuple(j for j in axes if j != i)) for i in axes]
+    xp, axes = namespace(variance), range(1, variance.ndim)
+    others = [tuple(j for j in axes if j != i) for i in axes]
+    sums = [xp.sum(variance, axis=o) if o else variance for o in others]
     whole = total(variance)
-    share = np.where(whole > 0, whole, 1.0) ** (1 / len(sums) - 1)
+    share = xp.where(whole > 0, whole, 1.0) ** (1 / len(sums) - 1)
     return [s * share[:, None] for s in sums]
 
 
@@ -183,7 +191,7 @@ class CRB(Bound):
     source: ClassVar[str] = "Cramér–Rao bound, true support"
 
     def _errors(self, modes: list[Mode], noise_var: Array) -> Array:
-        return noise_var * np.prod([inverse_traces(mode) for mode in modes], axis=0)
+        return noise_var * math.prod(inverse_traces(mode) for mode in modes)
 
 
 @dataclass(frozen=True)
@@ -201,17 +209,18 @@ class BayesianCRB(Bound):
     source: ClassVar[str] = "Bayesian Cramér–Rao bound, true prior variances"
 
     def _errors(self, modes: list[Mode], noise_var: Array) -> Array:
-        roots = [np.sqrt(mode.variance) for mode in modes]
+        xp = namespace(noise_var)
+        roots = [xp.sqrt(mode.variance) for mode in modes]
         weights = [root[:, :, None] * root[:, None, :] for root in roots]
         spectra = [
             spectrum(weight * mode.gram, weight * mode.error)
             for weight, mode in zip(weights, modes, strict=True)
         ]
         seen = outer([p for p, _ in spectra])
-        noise = noise_var.reshape(-1, *[1] * len(modes))
-        unsure = np.divide(noise, noise + seen, out=np.ones_like(seen), where=noise + seen > 0)
-        by_form = zip(*(d for _, d in spectra), strict=True)
-        return np.stack([total(outer(d) * unsure) for d in by_form])
+        noise = arrays.wide(noise_var, seen.ndim)
+        unsure = xp.where(noise + seen > 0, noise / (noise + seen), 1.0)
+        terms = range(spectra[0][1].shape[0])
+        return xp.stack([total(outer([d[q, ...] for _, d in spectra]) * unsure) for q in terms])
 
 
 @dataclass(frozen=True)
@@ -232,10 +241,10 @@ class ProductCRB(Bound):
 
     def _parts(self, problem: Problem) -> Iterator[tuple[Array, list[Mode]]]:
         gains = problem.true_gains or ()
-        yield np.arange(problem.batch), modes_of(problem, [abs2(g) for g in gains])
+        yield arrays.arange(problem.y, problem.batch), modes_of(problem, [abs2(g) for g in gains])
 
     def _errors(self, modes: list[Mode], noise_var: Array) -> Array:
-        radial, tangent = np.array(1.0), np.array(0.0)
+        radial, tangent = 1.0 + 0.0 * noise_var, 0.0 * noise_var
         for mode in modes:
             assert mode.gains is not None
             # What the error is where only the length of x_i is free.
@@ -247,5 +256,6 @@ class ProductCRB(Bound):
 
 def quadratic(matrices: Array, x: Array) -> Array:
     """XᴴEx of matrices (…, B, K, K) and vectors (B, K), (…, B)."""
-    found: Array = np.einsum("bk,...bkl,bl->...b", x.conj(), matrices, x).real
-    return found
+    xp = namespace(x)
+    image = xp.matmul(matrices, x[..., None])[..., 0]
+    return arrays.real(xp.sum(arrays.conj(x) * image, axis=-1))

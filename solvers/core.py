@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solvers import arrays
+from solvers.arrays import flat, full, namespace, take, where_true, zeros
 from solvers.estimate import Estimate, IterationState, Watch
 from solvers.judging import judged
 from solvers.options import check_options, option, published
@@ -39,15 +42,18 @@ class Start(NamedTuple):
         """Spread what a caller gave over the batch; ValueError where it does not fit."""
         gamma, noise_var = (None, None) if initial is None else initial
         if noise_var is not None:
-            noise_var = np.broadcast_to(np.asarray(noise_var, float), (problem.batch,))
+            noise_var = arrays.given(noise_var, problem.y)
+            noise_var = namespace(noise_var).broadcast_to(noise_var, (problem.batch,))
         return cls(None if gamma is None else broadcast_gamma(gamma, problem), noise_var)
 
     def take(self, rows: Array) -> Start:
         """The start of the realizations `rows` (indices)."""
         gamma = self.gamma
-        if gamma is not None:
-            gamma = tuple(g[rows] for g in gamma) if isinstance(gamma, tuple) else gamma[rows]
-        return Start(gamma, None if self.noise_var is None else self.noise_var[rows])
+        if isinstance(gamma, tuple):
+            gamma = tuple(take(g, rows) for g in gamma)
+        elif gamma is not None:
+            gamma = take(gamma, rows)
+        return Start(gamma, None if self.noise_var is None else take(self.noise_var, rows))
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class Solver(ABC):
 
     family: ClassVar[str] = "other"
     """What it is listed with: solvers that go about it in the same way, in a word or three."""
+
+    any_array: ClassVar[bool] = False
+    """Whether it runs on arrays of any library, being written in the array API standard; the others
+    run on those of numpy."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published()
     """Named settings: the options that each stands for, unless they are stated."""
@@ -127,6 +137,8 @@ class Solver(ABC):
         for name in self.requires:
             if getattr(problem, name) is None:
                 return f"{type(self).__name__} requires a problem with {name}"
+        if not self.any_array and namespace(problem.y) is not np:
+            return f"{type(self).__name__} runs on numpy's arrays only"
         return None
 
     def check(self, problem: Problem) -> None:
@@ -196,12 +208,13 @@ class Solver(ABC):
 
     def _solve_nonzero(self, problem: Problem, initial: Start, watch: Watch) -> Estimate:
         """Solve what has a signal; oracles and bounds take everything."""
-        zero = (problem.y == 0).reshape(problem.batch, -1).all(axis=1)
-        if self.kind != "estimator" or not zero.any():
+        xp = namespace(problem.y)
+        zero = xp.all(flat(problem.y == 0), axis=1)
+        if self.kind != "estimator" or not bool(xp.any(zero)):
             return self._solve_in_units(problem, initial, watch)
-        if zero.all():
+        if bool(xp.all(zero)):
             return self._without_signal(problem)
-        rows, rest = np.flatnonzero(~zero), np.flatnonzero(zero)
+        rows, rest = where_true(~zero), where_true(zero)
         part = self._solve_in_units(problem.take(rows), initial.take(rows), _of_part(watch, rows))
         return Estimate.joined([(rows, part), (rest, self._without_signal(problem.take(rest)))])
 
@@ -212,7 +225,7 @@ class Solver(ABC):
         parts = []
         for rows, units in DataUnits.of(problem):
             own, start = watch, initial
-            if len(rows) < problem.batch:
+            if rows.shape[0] < problem.batch:
                 own, start = _of_part(watch, rows), initial.take(rows)
             if own is not _nobody_watches:
                 own = self._watched_from(units, own)
@@ -224,10 +237,11 @@ class Solver(ABC):
 
     def _watched_from(self, units: DataUnits, watch: Watch) -> Watch:
         """A watch of what goes on in data units, that tells `watch` in those of the caller."""
-        size = units.problem.y[0].size
+        size = math.prod(units.problem.measurements)
 
         def cost(value: Array, exponent: Array) -> Array:
-            return self.cost_as_given(value, exponent * np.log(2.0), size)
+            log_scale = arrays.like(exponent * np.log(2.0), value)
+            return self.cost_as_given(value, log_scale, size)
 
         def tell(iteration: int, rows: Array, state: IterationState) -> None:
             watch(iteration, rows, units.seen(state, rows, cost))
@@ -275,8 +289,10 @@ class Solver(ABC):
     def _without_signal(self, problem: Problem) -> Estimate:
         """The estimate where y = 0."""
         return Estimate(
-            np.zeros((problem.batch, *problem.dims), problem.y.dtype),
-            diagnostics={name: np.full(problem.batch, np.nan) for name in self.diagnostics},
+            zeros(problem.y, (problem.batch, *problem.dims), problem.y.dtype),
+            diagnostics={
+                name: full(problem.y, (problem.batch,), np.nan) for name in self.diagnostics
+            },
         )
 
 
@@ -284,7 +300,7 @@ def _of_part(watch: Watch, rows: Array) -> Watch:
     """A watch of some of the realizations, that tells `watch` of them by their own indices."""
 
     def tell(iteration: int, of_part: Array, state: IterationState) -> None:
-        watch(iteration, rows[of_part], state)
+        watch(iteration, take(rows, of_part), state)
 
     return watch if watch is _nobody_watches else tell
 

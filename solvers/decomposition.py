@@ -7,6 +7,7 @@ product, none of this means anything.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from solvers.arrays import Array, conj, flat, full, namespace, reshape, wide, zeros
 from solvers.core import Solver
 from solvers.em import initial_gamma
 from solvers.estimate import Estimate, Watch, ticking, told_at_the_end
 from solvers.greedy import OMP
 from solvers.judging import combined
-from solvers.kron import abs2, adjoint, eigh, outer, total
+from solvers.kron import abs2, adjoint, outer, total
 from solvers.l1 import Lasso
 from solvers.msbl import MSBL
 from solvers.noise import NoiseOption
+from solvers.operations import eigh
 from solvers.options import option, published
-from solvers.problem import Array, Problem
+from solvers.problem import Problem
 
 SPAWC = 10**-0.33
 """Noise variance that the authors' first code starts from, whatever the factor."""
@@ -48,21 +51,23 @@ def decompose(y: Array) -> tuple[list[Array], Array, Array]:
     array, (B,)
         Largest ratio of a second singular value to its first: 0 where y is such a product.
     """
-    largest_entry = np.abs(y).reshape(len(y), -1).max(axis=1)  # so that no square overflows
-    rest = y / largest_entry.reshape(-1, *[1] * (y.ndim - 1))
-    vectors, misfit = [], np.zeros(len(y))
+    xp, batch = namespace(y), y.shape[0]
+    largest_entry = xp.max(flat(xp.abs(y)), axis=1)  # so that no square overflows
+    rest = y / wide(largest_entry, y.ndim)
+    vectors, misfit = [], zeros(y, (batch,))
     for mode in range(1, y.ndim - 1):
-        unfolded = rest.reshape(len(y), y.shape[mode], -1)
+        unfolded = reshape(rest, batch, y.shape[mode], -1)
         values, found = eigh(unfolded @ adjoint(unfolded))
-        order = np.argsort(values, axis=1)
-        first = np.take_along_axis(found, order[:, None, -1:], axis=2)[:, :, 0]
-        rest = (first.conj()[:, None, :] @ unfolded)[:, 0]
+        order = xp.argsort(values, axis=1)
+        first = xp.take_along_axis(found, order[:, None, -1:], axis=2)[:, :, 0]
+        rest = (conj(first)[:, None, :] @ unfolded)[:, 0, :]
         if values.shape[1] > 1:
-            second, largest = np.take_along_axis(values, order[:, -2:], axis=1).T
-            misfit = np.maximum(misfit, np.sqrt(np.maximum(second, 0.0) / largest))
+            largest = xp.take_along_axis(values, order[:, -2:], axis=1)
+            ratio = xp.maximum(largest[:, 0], 0.0) / largest[:, 1]
+            misfit = xp.maximum(misfit, xp.sqrt(ratio))
         vectors.append(first)
-    last = rest.reshape(len(y), -1)
-    size = np.sqrt(total(abs2(last)))
+    last = flat(rest)
+    size = xp.sqrt(total(abs2(last)))
     return [*vectors, last / size[:, None]], size * largest_entry, misfit
 
 
@@ -106,7 +111,7 @@ class Decomposed(Solver):
         shares = [None if noise_var is None else noise_var / size / size] * len(vectors)
         if self.scaling == "none":
             vectors[-1], shares[-1] = vectors[-1] * size[:, None], noise_var
-            left_over = np.ones(len(size))
+            left_over = 0.0 * size + 1.0
         parts = [
             self.of_factor(Problem(y, (a,), s), i, ticking(watch))
             for i, (y, a, s) in enumerate(zip(vectors, problem.factors, shares, strict=True))
@@ -116,12 +121,12 @@ class Decomposed(Solver):
 
 def _product(parts: list[Estimate], size: Array, misfit: Array) -> Estimate:
     """The estimate of x = size · x_1 ⊗ … ⊗ x_I from those of its vectors, taken as independent."""
-    means = [part.x for part in parts if part.x is not None]
+    xp, means = namespace(size), [part.x for part in parts if part.x is not None]
     means[-1] = means[-1] * size[:, None]
     found = Estimate(
         outer(means),
         combined([part.status for part in parts]),
-        np.max([part.iterations for part in parts], axis=0),
+        functools.reduce(xp.maximum, [part.iterations for part in parts]),
         diagnostics={"misfit": misfit},
     )
     variances = [part.variance for part in parts if part.variance is not None]
@@ -130,9 +135,9 @@ def _product(parts: list[Estimate], size: Array, misfit: Array) -> Estimate:
     variances[-1] = variances[-1] * size[:, None] ** 2
     squares = [abs2(mean) for mean in means]
     moments = [s + v for s, v in zip(squares, variances, strict=True)]
-    gamma = [np.asarray(part.gamma[0]) for part in parts if part.gamma is not None]
+    gamma = [part.gamma[0] for part in parts if isinstance(part.gamma, tuple)]
     gamma[-1] = gamma[-1] * size[:, None] ** 2
-    variance = np.maximum(outer(moments) - outer(squares), 0.0)
+    variance = xp.maximum(outer(moments) - outer(squares), 0.0)
     noise_var = parts[-1].noise_var
     return dataclasses.replace(
         found,
@@ -173,6 +178,7 @@ class DKroSBL(Decomposed, NoiseOption):
     initial_gamma: float = initial_gamma(100.0)
 
     version: ClassVar[int] = 2
+    any_array: ClassVar[bool] = True
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
         prune=1e-4,
@@ -197,8 +203,8 @@ class DKroSBL(Decomposed, NoiseOption):
         asked = self.initial_noise
         value = asked[factor] if isinstance(asked, tuple) else asked
         if value == "journal":
-            return 0.1 * np.sqrt(total(abs2(y))) / y.shape[1]
-        return np.full(len(y), SPAWC if value == "spawc" else value)
+            return 0.1 * namespace(y).sqrt(total(abs2(y))) / y.shape[1]
+        return full(y, y.shape[:1], SPAWC if value == "spawc" else float(value))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from solvers.kron import adjoint, eigh, kron_apply, outer
+from solvers.kron import adjoint, kron_apply, outer
+from solvers.operations import eigh
 from solvers.problem import Array, Problem
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
+from solvers import arrays
 from solvers.acceleration import (
     LEAPS,
     SETTLED,
@@ -19,10 +19,12 @@ from solvers.acceleration import (
     leap,
     remembered,
 )
+from solvers.arrays import namespace, take
 from solvers.core import Start
 from solvers.estimate import Estimate, IterationState, Watch
-from solvers.kron import abs2, distance2, norm2, normalize, prune, total
+from solvers.kron import abs2, norm2, normalize, total
 from solvers.noise import NoiseOption, first_noise_var, fitted_noise_var, noise_floor
+from solvers.operations import distance2, prune
 from solvers.options import option, published
 from solvers.posterior import Model, MStep, Posterior
 from solvers.problem import Array, Gamma, Problem, broadcast_gamma
@@ -55,7 +57,8 @@ class _State(NamedTuple):
     def take(self, rows: Array) -> _State:
         """The state of some of them (indices)."""
         memory = None if self.memory is None else self.memory.take(rows)
-        taken: Any = [self.posterior.take(rows), *(values[rows] for values in self[1:-1]), memory]
+        parts = (take(values, rows) for values in self[1:-1])
+        taken: Any = [self.posterior.take(rows), *parts, memory]
         return _State(*taken)
 
 
@@ -128,44 +131,49 @@ class EMSolver(NoiseOption):
             before = state
             state, ends = self._step(problem, state, last=iteration == self.max_iterations)
             lost = self._lost(before, state)
-            if lost.size:
-                ended.append((state.rows[lost], self._last_good(before.take(lost), iteration - 1)))
-                going = np.setdiff1d(np.arange(len(ends)), lost)
-                state, ends = state.take(going), ends[going]
-                if not going.size:
+            xp = namespace(ends)
+            if bool(xp.any(lost)):
+                over = before.take(arrays.where_true(lost))
+                ended.append((over.rows, self._last_good(over, iteration - 1)))
+                going = arrays.where_true(~lost)
+                state, ends = state.take(going), take(ends, going)
+                if not going.shape[0]:
                     break
             watch(iteration, state.rows, _seen(state))
-            if ends.any():
-                over = state.take(np.flatnonzero(ends))
+            if bool(xp.any(ends)):
+                over = state.take(arrays.where_true(ends))
                 ended.append((over.rows, self._result(over, iteration)))
-                if ends.all():
+                if bool(xp.all(ends)):
                     break
-                state = state.take(np.flatnonzero(~ends))
+                state = state.take(arrays.where_true(~ends))
         return Estimate.joined(ended)
 
     def _begin(self, problem: Problem, initial: Start) -> _State:
         """The E-step at the hyperparameters to start from."""
         gamma, noise_var = initial
+        xp, y, shape = namespace(problem.y), problem.y, (problem.batch,)
         model = self.model(problem)
         factors = model.gamma_factors(self._first_gamma(problem) if gamma is None else gamma)
         if self.noise == "known":
             noise_var = problem.noise_var
         elif noise_var is None:
             noise_var = first_noise_var(problem.y, self.scaling)
-        elif not (np.isfinite(noise_var) & (noise_var > 0)).all():
+        elif not bool(xp.all(xp.isfinite(noise_var) & (noise_var > 0))):
             raise ValueError("the initial noise variance must be positive and finite")
         assert noise_var is not None
-        posterior, removed = self._e_step(model, factors, noise_var, np.ones(problem.batch, bool))
+        posterior, removed = self._e_step(
+            model, factors, noise_var, arrays.full(y, shape, True, xp.bool)
+        )
         return _State(
-            rows=np.arange(problem.batch),
+            rows=arrays.arange(y, problem.batch),
             posterior=posterior,
             norm2=norm2(factors),
             removed=removed,
-            change=np.full(problem.batch, np.inf),
-            broken=np.zeros(problem.batch, bool),
-            inner_iterations=np.zeros(problem.batch, int),
-            inner_capped=np.zeros(problem.batch, bool),
-            memory=None if self.acceleration == "none" else Memory.of(problem.batch),
+            change=arrays.full(y, shape, math.inf),
+            broken=arrays.zeros(y, shape, xp.bool),
+            inner_iterations=arrays.zeros(y, shape, xp.int64),
+            inner_capped=arrays.zeros(y, shape, xp.bool),
+            memory=None if self.acceleration == "none" else Memory.of(problem.batch, y),
         )
 
     def _first_gamma(self, problem: Problem) -> Gamma:
@@ -202,20 +210,20 @@ class EMSolver(NoiseOption):
         array of bool
             Which of its rows end with it.
         """
-        before = state.posterior
+        before, xp = state.posterior, namespace(state.rows)
         update = self.maximize(before)
         noise_var = before.noise_var
         if self.noise == "estimate":
-            y = problem.y[state.rows]
-            noise_var = np.maximum(fitted_noise_var(before, y), noise_floor(y, self.scaling))
+            y = take(problem.y, state.rows)
+            noise_var = xp.maximum(fitted_noise_var(before, y), noise_floor(y, self.scaling))
         gamma, noise_var, size, broken = _without_overflow(update.gamma, noise_var)
         # Measured against γ before pruning, whose pruned part is missing from `before.gamma`.
         change = _relative(distance2(gamma, before.gamma) + state.removed, state.norm2)
         settling = self._settling(before.noise_var, noise_var)
-        change = np.maximum(change, settling)
+        change = xp.maximum(change, settling)
         ends = broken | last
         if self.stops_on == "gamma":
-            ends |= change <= self.tolerance
+            ends = ends | (change <= self.tolerance)
         after = state._replace(
             change=change,
             broken=broken,
@@ -228,8 +236,8 @@ class EMSolver(NoiseOption):
         posterior, removed = self._e_step(before.model, gamma, noise_var, ~ends)
         if self.stops_on == "mean":
             change = _relative(total(abs2(posterior.mean - before.mean)), total(abs2(before.mean)))
-            change = np.maximum(change, settling)
-            ends |= change <= self.tolerance
+            change = xp.maximum(change, settling)
+            ends = ends | (change <= self.tolerance)
         return after._replace(posterior=posterior, norm2=size, removed=removed, change=change), ends
 
     def _accelerated(self, state: _State, memory: Memory, step: Point, ends: Array) -> _State:
@@ -248,36 +256,38 @@ class EMSolver(NoiseOption):
         """
         model, settled = state.posterior.model, ~ends & (state.change <= SETTLED)
         points = (*memory.history, step)
-        far, leapt = leap(self.acceleration, points, np.where(settled, memory.age, 0))
+        xp = namespace(ends)
+        far, leapt = leap(self.acceleration, points, xp.where(settled, memory.age, 0))
         noise_var = step.noise_var
         if self.noise == "estimate":
-            noise_var = np.maximum(far.noise_var, noise_floor(model.y, self.scaling))
+            noise_var = xp.maximum(far.noise_var, noise_floor(model.y, self.scaling))
         gamma, _ = self._pruned(model, normalize(step.gamma), ~ends)
-        if leapt.any():
+        if bool(xp.any(leapt)):
             # A leap makes small what is on its way down, and pruning that followed it would drop
             # atoms that plain EM keeps: they stay where the plain step led, if they stay there.
             by_leap, _ = self._pruned(model, far.gamma, ~ends)
-            gamma = tuple(np.where(f > 0, f, g) for f, g in zip(by_leap, gamma, strict=True))
+            gamma = tuple(xp.where(f > 0, f, g) for f, g in zip(by_leap, gamma, strict=True))
         model, gamma, *kept = model.compact(gamma, *(point.gamma for point in points))
         posterior = model.posterior(gamma, noise_var)
         *history, step = map(Point, kept, (point.noise_var for point in points))
         points = remembered(self.acceleration, (*history, step), Point(gamma, noise_var))
         # Before rows have settled nothing leaps, and no cost is needed.
-        cost = posterior.cost if (settled | leapt).any() else memory.cost
+        cost = posterior.cost if bool(xp.any(settled | leapt)) else memory.cost
         memory, refused = memory.judged(points, cost, leapt, settled)
-        if refused.size:
-            plain = step.take(refused)
+        if bool(xp.any(refused)):
+            rows = arrays.where_true(refused)
+            plain = step.take(rows)
             used = [
-                np.where(g[refused] > 0, new, 0.0)
+                xp.where(take(g, rows) > 0, new, 0.0)
                 for g, new in zip(gamma, plain.gamma, strict=True)
             ]
-            again = model.take(refused).posterior(tuple(used), plain.noise_var)
+            again = model.take(rows).posterior(tuple(used), plain.noise_var)
             memory.cost[refused] = again.cost
             posterior.put(refused, again)
         return state._replace(
             posterior=posterior,
             norm2=norm2(posterior.gamma),
-            removed=np.zeros(len(ends)),
+            removed=arrays.zeros(ends, ends.shape),
             memory=memory,
         )
 
@@ -288,43 +298,50 @@ class EMSolver(NoiseOption):
         a factor in each iteration, while γ has long settled at high SNR.
         """
         if self.scaling == "none" or self.noise == "known":
-            return np.zeros(len(before))
-        return np.abs(after - before) / before
+            return arrays.zeros(before, before.shape)
+        return namespace(before).abs(after - before) / before
 
     def _lost(self, before: _State, after: _State) -> Array:
-        """Rows (places) whose E-step rounding errors have broken, the one before being good."""
+        """Rows whose E-step rounding errors have broken, the one before being good, (b,)."""
         if self.scaling == "none":
-            return np.empty(0, int)
-        return np.flatnonzero(before.posterior.finite & ~(after.posterior.finite | after.broken))
+            return arrays.zeros(after.broken, after.broken.shape, namespace(after.broken).bool)
+        return before.posterior.finite & ~(after.posterior.finite | after.broken)
 
     def _last_good(self, state: _State, iteration: int) -> Estimate:
         """The estimate of rows that double precision takes no further."""
         estimate = self._result(state, iteration)
         return dataclasses.replace(
-            estimate, status=np.full(len(state.rows), Status.PRECISION_LIMIT)
+            estimate, status=0 * estimate.status + int(Status.PRECISION_LIMIT)
         )
 
     def _result(self, state: _State, iteration: int) -> Estimate:
         """The estimate of rows that have ended."""
         posterior = state.posterior
         x = posterior.model.expand(posterior.mean)
-        status = np.where(state.change <= self.tolerance, Status.CONVERGED, Status.MAX_ITERATIONS)
+        xp, status = (
+            namespace(x),
+            arrays.full(x, x.shape[:1], int(Status.MAX_ITERATIONS), namespace(x).int64),
+        )
+        status = xp.where(state.change <= self.tolerance, int(Status.CONVERGED), status)
         if self.scaling == "data" and self.noise == "estimate":
             # A fit that leaves no residual: its noise variance is what rounding makes of 0.
             at_floor = posterior.noise_var <= noise_floor(posterior.model.y, self.scaling)
-            status[at_floor & (status == Status.CONVERGED)] = Status.PRECISION_LIMIT
-        diverged = state.broken | ~np.isfinite(total(abs2(x)))
-        status[diverged], x[diverged] = Status.DIVERGED, np.nan
+            limited = at_floor & (status == int(Status.CONVERGED))
+            status = xp.where(limited, int(Status.PRECISION_LIMIT), status)
+        diverged = state.broken | ~xp.isfinite(total(abs2(x)))
+        if bool(xp.any(diverged)):
+            status = xp.where(diverged, int(Status.DIVERGED), status)
+            x = xp.where(arrays.wide(diverged, x.ndim), math.nan, x)
         return Estimate(
             x=x,
             status=status,
-            iterations=np.full(len(x), iteration),
+            iterations=arrays.full(x, x.shape[:1], iteration, xp.int64),
             inner_iterations=state.inner_iterations,
             inner_capped=state.inner_capped,
             variance=posterior.model.expand(posterior.variance),
             gamma=posterior.model.expand_gamma(posterior.gamma),
             noise_var=posterior.noise_var if self.noise == "estimate" else None,
-            diagnostics=_leaps(state.memory, len(x)),
+            diagnostics=_leaps(state.memory or Memory.of(x.shape[0], x)),
         )
 
     def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
@@ -334,20 +351,18 @@ class EMSolver(NoiseOption):
     def _without_signal(self, problem: Problem) -> Estimate:
         # The evidence of y = 0 is largest at γ = 0.
         gamma = broadcast_gamma(self.start(problem), problem)
+        y, batch = problem.y, problem.batch
         return Estimate(
-            x=np.zeros((problem.batch, *problem.dims), problem.y.dtype),
-            variance=np.zeros((problem.batch, *problem.dims)),
-            gamma=tuple(map(np.zeros_like, gamma))
-            if isinstance(gamma, tuple)
-            else np.zeros_like(gamma),
-            noise_var=np.zeros(problem.batch) if self.noise == "estimate" else None,
-            diagnostics=_leaps(None, problem.batch),
+            x=arrays.zeros(y, (batch, *problem.dims), y.dtype),
+            variance=arrays.zeros(y, (batch, *problem.dims)),
+            gamma=tuple(0.0 * g for g in gamma) if isinstance(gamma, tuple) else 0.0 * gamma,
+            noise_var=arrays.zeros(y, (batch,)) if self.noise == "estimate" else None,
+            diagnostics=_leaps(Memory.of(batch, y)),
         )
 
 
-def _leaps(memory: Memory | None, batch: int) -> Mapping[str, Array]:
+def _leaps(memory: Memory) -> Mapping[str, Array]:
     """Diagnostics of how EM was accelerated."""
-    memory = memory or Memory.of(batch)
     return dict(zip(LEAPS, (memory.accepted, memory.refused), strict=True))
 
 
@@ -368,13 +383,15 @@ def _without_overflow(
 ) -> tuple[tuple[Array, ...], Array, Array, Array]:
     """γ and noise variance with harmless numbers in rows that overflowed; ‖γ‖² and those rows."""
     size = norm2(gamma)
-    broken = ~np.isfinite(size + noise_var)
-    if broken.any():
-        gamma = tuple(np.where(broken[:, None], 0.0, g) for g in gamma)
-        size, noise_var = np.where(broken, 0.0, size), np.where(broken, 1.0, noise_var)
+    xp = namespace(size)
+    broken = ~xp.isfinite(size + noise_var)
+    if bool(xp.any(broken)):
+        gamma = tuple(xp.where(broken[:, None], 0.0, g) for g in gamma)
+        size, noise_var = xp.where(broken, 0.0, size), xp.where(broken, 1.0, noise_var)
     return gamma, noise_var, size, broken
 
 
 def _relative(difference2: Array, reference2: Array) -> Array:
     """√(difference² / reference²), where 0/0 is no change."""
-    return np.sqrt(difference2 / np.where(reference2 > 0, reference2, 1.0))
+    xp = namespace(reference2)
+    return xp.sqrt(difference2 / xp.where(reference2 > 0, reference2, 1.0))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.problem import Array, Gamma
+from solvers.arrays import Array, flat, full, host, is_array, namespace, take, where_true, zeros
+from solvers.problem import Gamma
 from solvers.status import Status
 
 _FILLED_IN: Any = None  # by Estimate.__post_init__
@@ -17,7 +18,7 @@ _FILLED_IN: Any = None  # by Estimate.__post_init__
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The result of a solver for a `Problem`.
+    """The result of a solver for a `Problem`, in arrays of the library that the problem is in.
 
     Only `x` has to be given: what a solver does not have is filled in.
 
@@ -56,18 +57,23 @@ class Estimate:
 
     def __post_init__(self) -> None:
         given = (self.x, self.status, self.noise_var, *self.diagnostics.values())
-        batch = next((len(value) for value in given if value is not None), 0)
+        some: Any = next((value for value in given if value is not None), ())
+        some = some if is_array(some) else np.empty(len(some))
+        xp, batch = namespace(some), some.shape[0]
         if self.status is None:
-            object.__setattr__(self, "status", self._status_of_x(batch))
-        for name, kind in (("iterations", int), ("inner_iterations", int), ("inner_capped", bool)):
+            object.__setattr__(self, "status", self._status_of_x(some))
+        kinds = {"iterations": xp.int64, "inner_iterations": xp.int64, "inner_capped": xp.bool}
+        for name, kind in kinds.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, np.zeros(batch, kind))
+                object.__setattr__(self, name, zeros(some, (batch,), kind))
 
-    def _status_of_x(self, batch: int) -> Array:
+    def _status_of_x(self, some: Array) -> Array:
+        xp = namespace(some)
+        status = full(some, some.shape[:1], int(Status.BOUND), xp.int64)
         if self.x is None:
-            return np.full(batch, Status.BOUND)
-        finite = np.isfinite(self.x).reshape(batch, -1).all(axis=1)
-        return np.where(finite, Status.CONVERGED, Status.DIVERGED)
+            return status
+        finite = xp.all(flat(xp.isfinite(self.x)), axis=1)
+        return xp.where(finite, 0 * status + int(Status.CONVERGED), int(Status.DIVERGED))
 
     def take(self, rows: Array) -> Estimate:
         """The estimate of the realizations `rows` (indices)."""
@@ -77,7 +83,7 @@ class Estimate:
                 return tuple(map(pick, value))
             if isinstance(value, Mapping):
                 return {name: pick(part) for name, part in value.items()}
-            return None if value is None else value[rows]
+            return None if value is None else take(value, rows)
 
         return Estimate(**{f.name: pick(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
@@ -92,7 +98,8 @@ class Estimate:
             those of the whole batch. What some parts have and others have not becomes 0 there,
             and diagnostics NaN.
         """
-        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        xp = namespace(parts[0][0])
+        order = xp.argsort(xp.concat([rows for rows, _ in parts]))
 
         def join(values: Sequence[Any], missing: float = 0) -> Any:
             known = next((value for value in values if value is not None), None)
@@ -102,10 +109,10 @@ class Estimate:
                 by_factor = zip(*(v or [None] * len(known) for v in values), strict=True)
                 return tuple(map(join, by_factor))
             filled = [
-                np.full((len(rows), *known.shape[1:]), missing) if value is None else value
+                full(known, (rows.shape[0], *known.shape[1:]), missing) if value is None else value
                 for (rows, _), value in zip(parts, values, strict=True)
             ]
-            return np.concatenate(filled)[order]
+            return take(xp.concat(filled, axis=0), order)
 
         estimates = [estimate for _, estimate in parts]
         names = [f.name for f in dataclasses.fields(cls) if f.name != "diagnostics"]
@@ -203,8 +210,9 @@ def ticking(watch: Watch) -> Watch:
 
 def told_at_the_end(watch: Watch, estimate: Estimate) -> Estimate:
     """An estimate whose x `watch` has been told, as that of its last iteration."""
-    for last in np.unique(estimate.iterations[estimate.iterations > 0]):
-        rows = np.flatnonzero(estimate.iterations == last)
-        x = None if estimate.x is None else estimate.x[rows]
+    iterations = host(estimate.iterations)
+    for last in np.unique(iterations[iterations > 0]):
+        rows = where_true(estimate.iterations == int(last))
+        x = None if estimate.x is None else take(estimate.x, rows)
         watch(int(last), rows, IterationState(x=x))
     return estimate

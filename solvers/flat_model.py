@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from solvers import kernels
-from solvers.kron import abs2, adjoint, join, kron_apply, outer, total
+from solvers import arrays
+from solvers.arrays import Array, flat, namespace, reshape, take
+from solvers.kron import abs2, adjoint, kron_apply, outer, total
 from solvers.kron_model import KronModel
-from solvers.lapack import invert, invert_root, times
-from solvers.problem import Array, Gamma, Problem
+from solvers.operations import solve_systems
+from solvers.operations.terms import Parts
+from solvers.problem import Gamma, Problem
 from solvers.units import atom_shares, data_unit
-
-PORTION_ENTRIES = 2**20
-"""Bound, in entries, on the n×n matrices that are held in memory at once."""
 
 WORTH_COMPACTING = 0.8
 """The working set shrinks when no more than this share of it is in use."""
@@ -36,179 +35,61 @@ def _pairs(factor: Array, first: bool) -> Array:
     """
     m = factor.shape[-2]
     row, column = np.tril_indices(m) if first else np.indices((m, m)).reshape(2, -1)
-    return factor[..., row, :] * factor[..., column, :].conj()
+    axis = factor.ndim - 2
+    return take(factor, row, axis) * arrays.conj(take(factor, column, axis))
 
 
 def _grams(problem: Problem) -> Array:
     grams = [adjoint(a) @ a for a in problem.factors]
-    rows = max(1 if g.ndim == 2 else len(g) for g in grams)
-    flat = [g.reshape(1 if g.ndim == 2 else len(g), -1) for g in grams]
-    wide = [np.broadcast_to(g, (rows, g.shape[1])) for g in flat]
-    return join(wide, problem.y.dtype)
-
-
-def gram(pairs: Sequence[Array], gamma: Array, measurements: Sequence[int]) -> Array:
-    """Lower triangle of A diag(γ) Aᴴ for A = A_1 ⊗ … ⊗ A_I.
-
-    Parameters
-    ----------
-    pairs : sequence of arrays (M_i (M_i + 1) / 2 for the first, M_i² for the others; N_i)
-        The `_pairs` of each factor.
-    gamma : array (N_1, …, N_I)
-    measurements : sequence of M_i
-
-    Returns
-    -------
-    array, (ΠM, ΠM)
-        What is above the diagonal means nothing.
-    """
-    first, *rest = measurements
-    row, column = np.tril_indices(first)
-    product = kron_apply(pairs, gamma[None])[0]
-    product = product.reshape(row.size, *(m for m in rest for _ in range(2)))
-    order = [0, *range(1, 2 * len(rest), 2), *range(2, 2 * len(rest) + 1, 2)]
-    size = math.prod(rest)
-    matrix = np.empty((first, size, first, size), product.dtype)
-    matrix[row, :, column] = product.transpose(order).reshape(row.size, size, size)
-    return matrix.reshape(first * size, first * size)
-
-
-def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequence[int]) -> Array:
-    """diag(Aᴴ W A) of a Hermitian W, the adjoint of `gram`.
-
-    Parameters
-    ----------
-    pairs, measurements
-        As for `gram`.
-    matrix : array (ΠM, ΠM)
-        W, of which the lower triangle is read.
-
-    Returns
-    -------
-    array, (N_1, …, N_I)
-    """
-    first, *rest = measurements
-    row, column = np.tril_indices(first)
-    size = math.prod(rest)
-    blocks = matrix.reshape(first, size, first, size)[row, :, column]
-    # Every entry below the diagonal counts for two, so the diagonal for half.
-    middle = np.tril(blocks[row == column])
-    np.einsum("kii->ki", middle)[:] *= 0.5
-    blocks[row == column] = middle
-    blocks = blocks.reshape(row.size, *rest, *rest)
-    order = [0, *(axis for i in range(len(rest)) for axis in (1 + i, 1 + len(rest) + i))]
-    tensor = blocks.transpose(order).reshape(1, row.size, *(m * m for m in rest))
-    return 2.0 * kron_apply([adjoint(r) for r in pairs], tensor)[0].real
-
-
-class Parts(NamedTuple):
-    """Posterior of some realizations, over the atoms of the model."""
-
-    mean: Array  # (b, n)
-    variance: Array  # (b, n)
-    effective_parameters: Any  # Σ_n (1 − Σ_nn/γ_n)
-    logdet: Any  # of σ²I + AΓAᴴ
-    penalty: Any  # ‖Γ^-½ μ‖²
+    xp, rows = namespace(problem.y), max(1 if g.ndim == 2 else g.shape[0] for g in grams)
+    wide = [flat(g[None, ...] if g.ndim == 2 else g) for g in grams]
+    wide = [xp.broadcast_to(g, (rows, g.shape[1])) for g in wide]
+    return xp.concat([xp.astype(g, problem.y.dtype) for g in wide], axis=1)
 
 
 def _by_factors(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     """Posterior of rows with a constant γ, as at the start, which is a Kronecker product."""
-    batch = len(gamma)
-    factors = tuple(np.ones((batch, n)) for n in model.dims)
-    factors[0][:] = gamma[:, :1]
+    first, *rest = (arrays.full(gamma, (gamma.shape[0], n), 1.0) for n in model.dims)
+    factors = (gamma[:, :1] * first, *rest)
     found = KronModel(Problem(model.y, tuple(model.factors))).posterior(factors, noise_var)
     penalty = total(abs2(found.mean)) / gamma[:, 0]
     return Parts(
-        found.mean.reshape(batch, -1),
-        found.variance.reshape(batch, -1),
+        flat(found.mean),
+        flat(found.variance),
         found.effective_parameters,
         found.cost - found.residual / noise_var - penalty,
         penalty,
     )
 
 
-def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
-    """Posterior of one row by the M×M matrix K = σ²I + AΓAᴴ.
-
-    μ = ΓAᴴK⁻¹y and Σ_nn = γ − γ² (AᴴK⁻¹A)_nn.
-    """
-    y, m = model.y.reshape(-1), model.y.shape[1:]
-    pairs = [p if p.ndim == 2 else p[0] for p in model.pairs]
-    matrix = gram(pairs, model.expand(gamma)[0], m)
-    matrix[np.diag_indices(y.size)] += noise_var[0]
-    logdet = invert(matrix)  # K until here, K⁻¹ from here on
-    weighted = times(matrix, y)
-    adjoints = [adjoint(a) for a in model.factors]
-    correlation = model.select(kron_apply(adjoints, weighted.reshape(1, *m)))
-    explained = gamma * model.select(quadratic_forms(pairs, matrix, m)[None])
-    return Parts(
-        gamma * correlation,
-        np.clip(gamma - gamma * explained, 0.0, gamma),
-        explained.sum(),
-        logdet,
-        (gamma * abs2(correlation)).sum(),
-    )
-
-
-def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
-    """Posterior of rows by the n×n matrix S = σ²I + Γ^½AᴴAΓ^½ of the n atoms that each has in use.
-
-    μ = Γ^½ S⁻¹ Γ^½ Aᴴy and Σ_nn = σ² γ (S⁻¹)_nn.
-    """
-    row, atom = np.nonzero(gamma)
-    counts = np.bincount(row, minlength=len(gamma))
-    index = atom if model.index is None else model.index[row, atom]
-    positions = np.array(np.unravel_index(index, model.dims))
-    root = np.sqrt(gamma[row, atom])
-    systems = kernels.assemble(
-        model.grams, np.array(model.dims), positions, counts, root, noise_var
-    )
-    for n, end in zip(counts, np.cumsum(counts**2), strict=True):
-        if n:
-            invert_root(systems[end - n * n : end].reshape(n, n))
-    target = root * model.correlation[row, atom]
-    weights, diagonal, logdet = kernels.finish(systems, counts, target)
-    freedom = noise_var[row] * diagonal
-    mean, variance = np.zeros_like(model.correlation), np.zeros(gamma.shape)
-    mean[row, atom], variance[row, atom] = root * weights, root**2 * freedom
-    effective_parameters = counts - np.bincount(row, freedom, minlength=len(gamma))
-    penalty = np.bincount(row, abs2(weights), minlength=len(gamma))
-    logdet += (model.y[0].size - counts) * np.log(noise_var)
-    return Parts(mean, variance, effective_parameters, logdet, penalty)
-
-
-def _portions(counts: Array) -> list[Array]:
-    """Rows in portions whose n×n matrices fit into memory together."""
-    portion = np.cumsum(counts**2) // PORTION_ENTRIES
-    return np.split(np.arange(len(counts)), np.flatnonzero(np.diff(portion)) + 1)
-
-
 class FlatPosterior:
     """Posterior of a batch; γ is one factor (B, n), over the atoms of the model."""
 
-    _arrays = ("noise_var", "mean", "variance", "effective_parameters", "_logdet", "_penalty")
+    _parts = ("mean", "variance", "effective_parameters", "_logdet", "_penalty")
+    _arrays = ("noise_var", *_parts)
 
     def __init__(self, model: FlatModel, gamma: tuple[Array, ...], noise_var: Array) -> None:
         self.model, self.gamma, self.noise_var = model, gamma, noise_var
-        [flat] = gamma
-        counts = np.count_nonzero(flat, axis=1)
-        same = (counts == math.prod(model.dims)) & (flat == flat[:, :1]).all(axis=1)
-        few = np.flatnonzero(~same & (counts < model.y[0].size))
-        many = np.flatnonzero(~same & (counts >= model.y[0].size))
-        self.mean, self.variance = np.empty_like(model.correlation), np.empty(flat.shape)
-        self.effective_parameters, self._logdet, self._penalty = np.empty((3, len(flat)))
-        self._fill(np.flatnonzero(same), _by_factors)
-        for rows in _portions(counts[few]):
-            self._fill(few[rows], _over_atoms)
-        for b in many:
-            self._fill(np.array([b]), _over_measurements)
+        [every] = gamma
+        xp, batch = namespace(every), every.shape[0]
+        counts = xp.count_nonzero(every, axis=1)
+        same = (counts == math.prod(model.dims)) & xp.all(every == every[:, :1], axis=1)
+        self.mean = arrays.zeros(every, every.shape, model.correlation.dtype)
+        self.variance = arrays.zeros(every, every.shape)
+        self.effective_parameters, self._logdet, self._penalty = (
+            arrays.zeros(every, (batch,)) for _ in range(3)
+        )
+        self._fill(same, _by_factors)
+        self._fill(~same, solve_systems)
 
-    def _fill(self, rows: Array, solve: Callable[[FlatModel, Array, Array], Parts]) -> None:
-        if rows.size:
-            parts = solve(self.model.take(rows), self.gamma[0][rows], self.noise_var[rows])
-            self.mean[rows], self.variance[rows] = parts.mean, parts.variance
-            self.effective_parameters[rows] = parts.effective_parameters
-            self._logdet[rows], self._penalty[rows] = parts.logdet, parts.penalty
+    def _fill(self, where: Array, solve: Callable[[FlatModel, Array, Array], Parts]) -> None:
+        rows = arrays.where_true(where)
+        if rows.shape[0]:
+            some = self.model, self.gamma[0], self.noise_var
+            if rows.shape[0] < where.shape[0]:
+                some = some[0].take(rows), take(some[1], rows), take(some[2], rows)
+            for name, part in zip(self._parts, solve(*some), strict=True):
+                getattr(self, name)[where] = part
 
     @property
     def moment(self) -> Array:
@@ -218,7 +99,7 @@ class FlatPosterior:
     @property
     def finite(self) -> Array:
         """Whether the mean is finite, (B,)."""
-        return np.isfinite(self.mean.sum(axis=1))
+        return namespace(self.mean).isfinite(total(self.mean))
 
     @cached_property
     def residual(self) -> Array:
@@ -234,13 +115,13 @@ class FlatPosterior:
     def take(self, rows: Array) -> FlatPosterior:
         """The posterior of the realizations `rows` (indices or a mask)."""
         new = FlatPosterior.__new__(FlatPosterior)
-        new.model, new.gamma = self.model.take(rows), (self.gamma[0][rows],)
+        new.model, new.gamma = self.model.take(rows), (take(self.gamma[0], rows),)
         for name in self._arrays:
-            setattr(new, name, getattr(self, name)[rows])
+            setattr(new, name, take(getattr(self, name), rows))
         return new
 
     def put(self, rows: Array, other: FlatPosterior) -> None:
-        """Replace that of the realizations `rows` (indices), in place."""
+        """Replace that of the realizations `rows` (a mask), in place."""
         self.gamma[0][rows] = other.gamma[0]
         for name in self._arrays:
             getattr(self, name)[rows] = getattr(other, name)
@@ -275,33 +156,38 @@ class FlatModel:
     """
 
     def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
-        self.unit = data_unit(problem) if data_units else np.ones(problem.batch)
+        self.unit = (
+            data_unit(problem) if data_units else arrays.full(problem.y, (problem.batch,), 1.0)
+        )
         self.atom_weights: tuple[Array, ...] | None = None
         if data_units:
-            self.atom_weights = (outer(atom_shares(problem)).reshape(problem.batch, -1),)
+            self.atom_weights = (flat(outer(atom_shares(problem))),)
         self.y, self.dims, self.factors = problem.y, problem.dims, list(problem.factors)
         self.pairs = [_pairs(a, first=i == 0) for i, a in enumerate(problem.factors)]
         self.grams = _grams(problem)
         self.index: Array | None = None
         adjoints = [adjoint(a) for a in problem.factors]
-        self.correlation = kron_apply(adjoints, problem.y).reshape(problem.batch, -1)
+        self.correlation = flat(kron_apply(adjoints, problem.y))
 
     def gamma_factors(self, gamma: Gamma) -> tuple[Array, ...]:
         """Hyperparameters over all atoms as this model's single factor of ΠN entries."""
         if isinstance(gamma, tuple):
             raise ValueError("gamma must be one array over all entries of x, not a tuple")
-        return (gamma.reshape(len(gamma), -1),)
+        return (flat(gamma),)
 
     def take(self, rows: Array) -> FlatModel:
         """The model of the realizations `rows` (indices or a mask)."""
         new = copy.copy(self)
         for name in ("factors", "pairs"):
-            setattr(new, name, [a if a.ndim == 2 else a[rows] for a in getattr(self, name)])
-        new.grams = self.grams if len(self.grams) == 1 else self.grams[rows]
-        new.y, new.index = self.y[rows], None if self.index is None else self.index[rows]
-        new.correlation, new.unit = self.correlation[rows], self.unit[rows]
+            setattr(new, name, [a if a.ndim == 2 else take(a, rows) for a in getattr(self, name)])
+        new.grams = self.grams if self.grams.shape[0] == 1 else take(self.grams, rows)
+        new.y, new.index = (
+            take(self.y, rows),
+            None if self.index is None else take(self.index, rows),
+        )
+        new.correlation, new.unit = take(self.correlation, rows), take(self.unit, rows)
         if self.atom_weights is not None:
-            new.atom_weights = (self.atom_weights[0][rows],)
+            new.atom_weights = (take(self.atom_weights[0], rows),)
         return new
 
     def compact(self, gamma: tuple[Array, ...], *others: tuple[Array, ...]) -> tuple[Any, ...]:
@@ -309,17 +195,18 @@ class FlatModel:
 
         Only where a good part of the atoms has gone.
         """
-        [flat] = gamma
-        width = max(int(np.count_nonzero(flat, axis=1).max()), 1)
-        if width > WORTH_COMPACTING * flat.shape[1]:
+        [every] = gamma
+        xp = namespace(every)
+        width = max(int(xp.max(xp.count_nonzero(every, axis=1))), 1)
+        if width > WORTH_COMPACTING * every.shape[1]:
             return self, gamma, *others
-        keep = np.argsort(flat == 0, axis=1, kind="stable")[:, :width]
+        keep = xp.argsort(xp.astype(every == 0, xp.int8), axis=1, stable=True)[:, :width]
         new = copy.copy(self)
-        new.index = keep if self.index is None else np.take_along_axis(self.index, keep, axis=1)
-        new.correlation = np.take_along_axis(self.correlation, keep, axis=1)
+        new.index = keep if self.index is None else arrays.gather(self.index, keep, 1)
+        new.correlation = arrays.gather(self.correlation, keep, 1)
         if self.atom_weights is not None:
-            new.atom_weights = (np.take_along_axis(self.atom_weights[0], keep, axis=1),)
-        return new, *((np.take_along_axis(g, keep, axis=1),) for [g] in (gamma, *others))
+            new.atom_weights = (arrays.gather(self.atom_weights[0], keep, 1),)
+        return new, *((arrays.gather(g, keep, 1),) for [g] in (gamma, *others))
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> FlatPosterior:
         """The E-step."""
@@ -327,16 +214,14 @@ class FlatModel:
 
     def select(self, x: Array) -> Array:
         """(B, N_1, …, N_I) as (B, n), only the atoms in use."""
-        flat = x.reshape(len(x), -1)
-        return flat if self.index is None else np.take_along_axis(flat, self.index, axis=1)
+        every = flat(x)
+        return every if self.index is None else arrays.gather(every, self.index, 1)
 
     def expand(self, x: Array) -> Array:
         """(B, n) as (B, N_1, …, N_I), 0 elsewhere."""
         if self.index is not None:
-            full = np.zeros((len(x), math.prod(self.dims)), x.dtype)
-            np.put_along_axis(full, self.index, x, axis=1)
-            x = full
-        return x.reshape(len(x), *self.dims)
+            x = arrays.scatter(x, self.index, math.prod(self.dims), 1)
+        return reshape(x, x.shape[0], *self.dims)
 
     def expand_gamma(self, gamma: tuple[Array, ...]) -> Gamma:
         """(B, n) as (B, N_1, …, N_I), 0 elsewhere."""

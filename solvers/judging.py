@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from solvers.arrays import host, is_complex, is_numeric, like, namespace, take, where_true, zeros
 from solvers.estimate import Estimate
 from solvers.kron import abs2, kron_apply, total
 from solvers.problem import Array, Problem
@@ -36,8 +40,9 @@ def combined(statuses: Sequence[Array]) -> Array:
     """
     rank = np.zeros(max(FROM_GOOD_TO_BAD) + 1, int)
     rank[list(FROM_GOOD_TO_BAD)] = range(len(FROM_GOOD_TO_BAD))
-    worst = np.max([rank[status] for status in statuses], axis=0)
-    return np.array(FROM_GOOD_TO_BAD)[np.maximum(worst, rank[Status.CONVERGED])]
+    worst = np.max([rank[host(status)] for status in statuses], axis=0)
+    found = np.array(FROM_GOOD_TO_BAD)[np.maximum(worst, rank[Status.CONVERGED])]
+    return like(found, statuses[0])
 
 
 def judged(
@@ -65,13 +70,14 @@ def judged(
     if not _fits(estimate, problem):
         return estimate
     assert estimate.x is not None
-    status = estimate.status
-    if unresolved is not None and unresolved.any() and "noise_var" in solver.requires:
-        limited = unresolved & (status == Status.CONVERGED)
-        status = np.where(limited, Status.PRECISION_LIMIT, status)
+    status, xp = estimate.status, namespace(estimate.status)
+    if unresolved is not None and bool(xp.any(unresolved)) and "noise_var" in solver.requires:
+        limited = unresolved & (status == int(Status.CONVERGED))
+        status = xp.where(limited, int(Status.PRECISION_LIMIT), status)
     if solver.kind == "estimator" and problem.noise_var is not None:
-        collapsed = _collapsed(problem, estimate.x) & np.isin(status, Status.values("finished"))
-        status = np.where(collapsed, Status.COLLAPSED, status)
+        finished = [status == value for value in Status.values("finished")]
+        collapsed = _collapsed(problem, estimate.x) & functools.reduce(operator.or_, finished)
+        status = xp.where(collapsed, int(Status.COLLAPSED), status)
     return estimate if status is estimate.status else dataclasses.replace(estimate, status=status)
 
 
@@ -79,24 +85,19 @@ def _fits(estimate: Any, problem: Problem) -> bool:
     """Whether there is an x and a status of the right shape to look at."""
     if not isinstance(estimate, Estimate):
         return False
-    x, status = estimate.x, estimate.status
-    return (
-        isinstance(x, np.ndarray)
-        and x.dtype.kind in "fciu"
-        and x.shape == (problem.batch, *problem.dims)
-        and isinstance(status, np.ndarray)
-        and status.dtype.kind in "iu"
-        and status.shape == (problem.batch,)
-    )
+    whole = (problem.batch, *problem.dims)
+    return is_numeric(estimate.x, whole) and is_numeric(estimate.status, whole[:1], "integral")
 
 
 def _collapsed(problem: Problem, x: Array) -> Array:
-    size, kinds = problem.y[0].size, 1.0 if np.iscomplexobj(problem.y) else 2.0
+    size, kinds = math.prod(problem.measurements), 1.0 if is_complex(problem.y) else 2.0
     power = total(abs2(problem.y))
-    collapsed = power > problem.noise_var * (size + 5.0 * np.sqrt(kinds * size))
-    rows = np.flatnonzero(collapsed)
-    if rows.size:
-        factors = [a if a.ndim == 2 else a[rows] for a in problem.factors]
-        explained = total(abs2(kron_apply(factors, x[rows])))
-        collapsed[rows] = explained <= NEXT_TO_NOTHING * power[rows]
+    assert problem.noise_var is not None
+    collapsed = zeros(power, power.shape, namespace(power).bool)
+    signal = power > problem.noise_var * (size + 5.0 * math.sqrt(kinds * size))
+    rows = where_true(signal)
+    if rows.shape[0]:
+        factors = [a if a.ndim == 2 else take(a, rows) for a in problem.factors]
+        explained = total(abs2(kron_apply(factors, take(x, rows))))
+        collapsed[signal] = explained <= NEXT_TO_NOTHING * take(power, rows)
     return collapsed

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+import sys
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from solvers import kernels
-from solvers.kron import (
-    abs2,
-    adjoint,
-    eigh,
-    join,
-    kron_apply,
-    mode_product,
-    normalize,
-    outer,
-    sizes,
-    split,
-    total,
-)
-from solvers.problem import Array, Gamma, Problem
+from solvers import arrays
+from solvers.arrays import Array, namespace, take
+from solvers.kron import abs2, adjoint, kron_apply, mode_product, normalize, outer, total
+from solvers.operations import alternate, eigh, second_moments, shrink
+from solvers.operations.terms import Spread
+from solvers.problem import Gamma, Problem
 from solvers.units import atom_weights, data_unit
 
-EPSILON = np.finfo(float).eps
+EPSILON = sys.float_info.epsilon
 
 
 class KronPosterior:
@@ -51,25 +41,24 @@ class KronPosterior:
     """
 
     def __init__(self, model: KronModel, gamma: tuple[Array, ...], noise_var: Array) -> None:
-        self.model, self.gamma, self.noise_var = model, gamma, np.array(noise_var)
+        self.model, self.gamma, self.noise_var = model, gamma, arrays.copied(noise_var)
         modes = [model.spectrum(i, g) for i, g in enumerate(gamma)]
         self._p = [p for p, _, _ in modes]
         self._w = [w for _, w, _ in modes]
         rotated = kron_apply([left for _, _, left in modes], model.data)
-        d, shrunk = kernels.shrink(*_parts(self._p), self.noise_var, _flat(rotated))
-        self._d, self._shrunk = d.reshape(rotated.shape), shrunk.reshape(rotated.shape)
+        self._d, self._shrunk = shrink(self._p, self.noise_var, rotated)
 
     def take(self, rows: Array) -> KronPosterior:
         """The posterior of the realizations `rows` (indices), to be evaluated anew."""
         new = KronPosterior.__new__(KronPosterior)
-        new.model, new.noise_var = self.model.take(rows), self.noise_var[rows]
-        new.gamma = tuple(g[rows] for g in self.gamma)
-        new._p, new._w = [p[rows] for p in self._p], [w[rows] for w in self._w]
-        new._shrunk, new._d = self._shrunk[rows], self._d[rows]
+        new.model, new.noise_var = self.model.take(rows), take(self.noise_var, rows)
+        new.gamma = tuple(take(g, rows) for g in self.gamma)
+        new._p, new._w = [take(p, rows) for p in self._p], [take(w, rows) for w in self._w]
+        new._shrunk, new._d = take(self._shrunk, rows), take(self._d, rows)
         return new
 
     def put(self, rows: Array, other: KronPosterior) -> None:
-        """Replace that of the realizations `rows` (indices), in place."""
+        """Replace that of the realizations `rows` (a mask), in place."""
         for mine, theirs in zip(self._arrays(), other._arrays(), strict=True):
             mine[rows] = theirs
         for name in ("_weighted", "variance", "moment", "residual", "effective_parameters", "cost"):
@@ -105,38 +94,23 @@ class KronPosterior:
         if all(self.model.small):
             return self._weighted
         # Rounding may leave it a little below 0.
-        return np.abs(outer(self.gamma) - self._weighted)
+        return namespace(self._weighted).abs(outer(self.gamma) - self._weighted)
 
     @cached_property
     def moment(self) -> Array:
         """Posterior second moments Λ = |μ|² + diag(Σ), (B, n_1, …, n_I)."""
-        gamma = [np.zeros_like(g) for g in self.gamma] if all(self.model.small) else self.gamma
-        mean, weighted = _flat(self.mean), _flat(self._weighted)
-        moment = kernels.second_moments(mean, *_parts(gamma), weighted)
-        return moment.reshape(self.mean.shape)
+        gamma = [0.0 * g for g in self.gamma] if all(self.model.small) else self.gamma
+        return second_moments(self.mean, gamma, self._weighted)
 
     def sweep(self) -> tuple[Array, ...]:
-        """Factors of γ after one sweep of alternating minimisation; see `kernels.sweep`.
-
-        It needs sums over Λ only, so the tensor of the variances is not formed.
-        """
-        weights = [_flat(weight) for weight in self._weights()]
-        dims = sizes(self.gamma)
-        joined = kernels.sweep(
-            _flat(abs2(self.mean)),
-            _flat(self._d),
-            join(weights),
-            not all(self.model.small),
-            join(self.gamma),
-            dims,
-            sizes(self._p),
-        )
-        return split(joined, self.gamma)
+        """Factors of γ after one sweep of alternating minimisation; see `operations.alternate`."""
+        spread = Spread(self._d, self._weights(), explained=not all(self.model.small))
+        return alternate(abs2(self.mean), self.gamma, spread=spread)[0]
 
     @property
     def finite(self) -> Array:
         """Whether the mean is finite, (B,)."""
-        return np.isfinite(_flat(self.mean).sum(axis=1))
+        return namespace(self.mean).isfinite(total(self.mean))
 
     @cached_property
     def residual(self) -> Array:
@@ -151,11 +125,12 @@ class KronPosterior:
     @cached_property
     def cost(self) -> Array:
         """SBL cost log|σ²I + AΓAᴴ| + yᴴ(σ²I + AΓAᴴ)⁻¹y, (B,)."""
-        m = float(np.prod(self.model.measurements))
-        logdet = total(-np.log(self._d)) + (m - self._d[0].size) * np.log(self.noise_var)
+        xp, m = namespace(self._d), math.prod(self.model.measurements)
+        rest = float(m - math.prod(self._d.shape[1:]))
+        logdet = total(-xp.log(self._d)) + rest * xp.log(self.noise_var)
         small = zip(self._p, self.model.small, strict=True)
         # What the prior pays for μ, ‖Γ^-½ μ‖², without a division by γ.
-        prior = outer([np.ones_like(p) if is_small else p for p, is_small in small])
+        prior = outer([xp.ones_like(p) if is_small else p for p, is_small in small])
         penalty = total(prior * abs2(self._shrunk))
         return logdet + self.residual / self.noise_var + penalty
 
@@ -188,21 +163,22 @@ class KronModel:
 
     def __init__(self, problem: Problem, *, data_units: bool = False) -> None:
         self.dims, self.measurements = problem.dims, problem.measurements
-        self.unit = data_unit(problem) if data_units else np.ones(problem.batch)
+        unit = data_unit(problem) if data_units else arrays.full(problem.y, (problem.batch,), 1.0)
+        self.unit = unit
         self.atom_weights = atom_weights(problem) if data_units else None
         self.factors = list(problem.factors)
         self.index: list[Array | None] = [None] * len(self.factors)
         self.data = problem.y
         self.small = [False] * len(self.factors)
         self._grams: list[Array | None] = [None] * len(self.factors)
-        self._all_y, self._rows = problem.y, np.arange(problem.batch)
+        self._all_y, self._rows = problem.y, arrays.arange(problem.y, problem.batch)
         for mode in range(len(self.factors)):
             self._choose_side(mode)
 
     @cached_property
     def y(self) -> Array:
         """Measurements, (B, M_1, …, M_I); gathered only for those who ask."""
-        return self._all_y[self._rows]
+        return take(self._all_y, self._rows)
 
     def gamma_factors(self, gamma: Gamma) -> tuple[Array, ...]:
         """Hyperparameters over all atoms as this model's tuple of factors."""
@@ -213,28 +189,31 @@ class KronModel:
     def take(self, rows: Array) -> KronModel:
         """The model of the realizations `rows` (indices or a mask)."""
         new = self._copy()
-        new._rows, new.data = self._rows[rows], self.data[rows]
-        new.factors = [a if a.ndim == 2 else a[rows] for a in self.factors]
-        new._grams = [g if g is None or g.ndim == 2 else g[rows] for g in self._grams]
-        new.index = [None if index is None else index[rows] for index in self.index]
-        new.unit = self.unit[rows]
+        new._rows, new.data = take(self._rows, rows), take(self.data, rows)
+        new.factors = [a if a.ndim == 2 else take(a, rows) for a in self.factors]
+        new._grams = [g if g is None or g.ndim == 2 else take(g, rows) for g in self._grams]
+        new.index = [None if index is None else take(index, rows) for index in self.index]
+        new.unit = take(self.unit, rows)
         if self.atom_weights is not None:
-            new.atom_weights = tuple(weight[rows] for weight in self.atom_weights)
+            new.atom_weights = tuple(take(weight, rows) for weight in self.atom_weights)
         new.__dict__.pop("y", None)
         return new
 
     def compact(self, gamma: tuple[Array, ...], *others: tuple[Array, ...]) -> tuple[Any, ...]:
         """The model without atoms that no realization uses any more, and γ of those that stay."""
         new, results = self, [list(g) for g in (gamma, *others)]
-        most = kernels.most_used(join(gamma), sizes(gamma))
-        for mode, (g, used) in enumerate(zip(gamma, most, strict=True)):
-            count = max(int(used), 1)
+        xp = namespace(gamma[0])
+        if bool(xp.all(xp.concat(gamma, axis=1) != 0)):
+            return self, gamma, *others
+        for mode, g in enumerate(gamma):
+            count = max(int(xp.max(xp.count_nonzero(g, axis=1))), 1)
             if count < g.shape[1]:
-                keep = np.argsort(g == 0, axis=1, kind="stable")[:, :count]
+                idle = xp.astype(g == 0, xp.int8)
+                keep = xp.argsort(idle, axis=1, stable=True)[:, :count]
                 new = self._copy() if new is self else new
                 new._select(mode, keep)
                 for result in results:
-                    result[mode] = np.take_along_axis(result[mode], keep, axis=1)
+                    result[mode] = xp.take_along_axis(result[mode], keep, axis=1)
         return new, *map(tuple, results)
 
     def _copy(self) -> KronModel:
@@ -252,45 +231,35 @@ class KronModel:
 
     def _select(self, mode: int, keep: Array) -> None:
         """Keep the atoms `keep` (B, n) of one mode, positions among the present ones."""
-        rows = np.arange(len(keep))[:, None]
-        factor, gram, index = self.factors[mode], self._grams[mode], self.index[mode]
-        columns = factor.T[keep] if factor.ndim == 2 else factor.swapaxes(1, 2)[rows, keep]
-        self.factors[mode] = np.ascontiguousarray(columns.swapaxes(1, 2))
-        self.index[mode] = keep if index is None else index[rows, keep]
+        gram, index = self._grams[mode], self.index[mode]
+        self.factors[mode] = arrays.contiguous(arrays.columns(self.factors[mode], keep))
+        self.index[mode] = keep if index is None else arrays.gather(index, keep, 1)
         if self.atom_weights is not None:
             weights = list(self.atom_weights)
-            weights[mode] = weights[mode][rows, keep]
+            weights[mode] = arrays.gather(weights[mode], keep, 1)
             self.atom_weights = tuple(weights)
         if gram is not None:
-            pair = (keep[:, :, None], keep[:, None, :])
-            self._grams[mode] = gram[pair] if gram.ndim == 2 else gram[rows[:, :, None], *pair]
-            along = _along(keep, mode, self.data.ndim)
-            self.data = np.take_along_axis(self.data, along, axis=mode + 1)
+            self._grams[mode] = arrays.gather(arrays.columns(gram, keep), keep, 1)
+            self.data = arrays.gather(self.data, keep, mode + 1)
         self._choose_side(mode)
 
     def expand(self, x: Array) -> Array:
         """A tensor over the atoms in use, (B, n_1, …, n_I), as one over all, 0 elsewhere."""
         for mode, index in enumerate(self.index):
             if index is not None:
-                shape = (*x.shape[: mode + 1], self.dims[mode], *x.shape[mode + 2 :])
-                full = np.zeros(shape, x.dtype)
-                np.put_along_axis(full, _along(index, mode, x.ndim), x, axis=mode + 1)
-                x = full
+                x = arrays.scatter(x, index, self.dims[mode], mode + 1)
         return x
 
     def expand_gamma(self, gamma: tuple[Array, ...]) -> Gamma:
         """Factors of γ over all atoms."""
-        full = [np.zeros((len(g), n)) for g, n in zip(gamma, self.dims, strict=True)]
-        for target, g, index in zip(full, gamma, self.index, strict=True):
-            if index is None:
-                target[:] = g
-            else:
-                np.put_along_axis(target, index, g, axis=1)
-        return tuple(full)
+        return tuple(
+            arrays.copied(g) if index is None else arrays.scatter(g, index, n, 1)
+            for g, index, n in zip(gamma, self.index, self.dims, strict=True)
+        )
 
     def spectrum(self, mode: int, gamma: Array) -> tuple[Array, Array, Array]:
         """Eigenvalues p (B, r), W (B, n, r) and the rotation of the data (B, r, d) of one mode."""
-        gram = self._grams[mode]
+        xp, gram = namespace(gamma), self._grams[mode]
         if gram is None:
             scaled = self.factors[mode] * gamma[:, None, :]
             p, u = eigh(scaled @ adjoint(self.factors[mode]))
@@ -298,31 +267,16 @@ class KronModel:
             w = adjoint(left @ scaled)
             if self.atom_weights is not None:
                 # Where p is 0, so is W; what rounding leaves of it would be divided by σ².
-                nothing = p <= p.shape[1] * EPSILON * p.max(axis=1, keepdims=True)
-                p, w = np.where(nothing, 0.0, p), np.where(nothing[:, None], 0.0, w)
+                nothing = p <= p.shape[1] * EPSILON * xp.max(p, axis=1, keepdims=True)
+                p, w = xp.where(nothing, 0.0, p), xp.where(nothing[:, None, :], 0.0, w)
         else:
-            root = np.sqrt(gamma)
+            root = xp.sqrt(gamma)
             p, v = eigh(root[:, :, None] * gram * root[:, None, :])
             w = root[:, :, None] * v
             left = adjoint(w)
         # Rounding leaves tiny negative eigenvalues where the matrix is singular.
-        return np.maximum(p, 0.0), w, left
+        return xp.maximum(p, 0.0), w, left
 
     def posterior(self, gamma: tuple[Array, ...], noise_var: Array) -> KronPosterior:
         """The posterior at γ (factors over the atoms in use) and the noise variance, (B,)."""
         return KronPosterior(self, gamma, noise_var)
-
-
-def _flat(tensor: Array) -> Array:
-    return tensor.reshape(len(tensor), -1)
-
-
-def _parts(vectors: Sequence[Array]) -> tuple[Array, Array]:
-    """An outer product as that of all modes but the last, (B, a), and the last, (B, n)."""
-    *lead, last = vectors
-    return _flat(outer(lead)) if lead else np.ones((len(last), 1)), last
-
-
-def _along(index: Array, mode: int, ndim: int) -> Array:
-    """Positions (B, n) along one mode, shaped to broadcast against a tensor of `ndim` axes."""
-    return index.reshape(len(index), *[1] * mode, -1, *[1] * (ndim - mode - 2))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
-
-from solvers import kernels
 from solvers.acceleration import acceleration
+from solvers.arrays import Array, full, reshape
 from solvers.em import EMSolver, initial_gamma
-from solvers.kron import join, leading_vectors, sizes, split
 from solvers.kron_model import KronModel, KronPosterior
+from solvers.operations import alternate, leading_vectors
+from solvers.operations.terms import Coupling
 from solvers.options import option, per_factor, published
 from solvers.posterior import MStep, Posterior
-from solvers.problem import Array, Gamma, Problem
+from solvers.problem import Gamma, Problem
 
 
 @dataclass(frozen=True)
@@ -47,83 +46,11 @@ class KroneckerSBL(EMSolver):
 
     def start(self, problem: Problem) -> Gamma:
         """γ = 1."""
-        return tuple(np.ones(n) for n in problem.dims)
+        return tuple(full(problem.y, (n,), 1.0) for n in problem.dims)
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
         """The options `prune` and `prune_absolute`, spelt out per factor."""
         return per_factor(self.prune, factors), per_factor(self.prune_absolute, factors)
-
-
-class Coupling(NamedTuple):
-    """Constraint of PC-KroSBL: a coupled factor of γ equals C g + floor with g ≥ 0.
-
-    C is tridiagonal, 1 on the diagonal and β beside it, restricted to the atoms in use, so that
-    atoms lend variance to their neighbours.
-    """
-
-    positions: tuple[Array, ...]
-    """Positions of the atoms along their modes, (B, n_i)."""
-
-    betas: tuple[float, ...]
-    """β per factor; NaN for those that are free."""
-
-    floor: float
-
-
-def alternate(
-    moment: Array,
-    gamma: tuple[Array, ...],
-    *,
-    tolerance: float,
-    relative: bool,
-    max_iterations: int,
-    coupling: Coupling | None = None,
-    unit: Array | None = None,
-) -> MStep:
-    """Sweep over the factors until γ stands still, each row for as long as it needs.
-
-    Each factor in turn gets its exact minimiser of Σ log γ + Λ/γ, the others held at their newest
-    values: γ_i ← (1/Π_{j≠i} n_j) Σ_{other indices} Λ / Π_{j≠i} γ_j, Eq. `eq:am-step` of
-    docs/numbers.md; with a coupling, the vector nearest to that which keeps it.
-
-    Parameters
-    ----------
-    moment : array, (B, n_1, …, n_I)
-        Posterior second moments Λ, 0 at atoms out of use.
-    gamma : sequence of arrays (B, n_i)
-        Where to start; 0 at atoms out of use.
-    tolerance
-        Bound on ‖γ' − γ‖, or where `relative` on ‖γ' − γ‖/‖γ‖, of the whole γ: Eq. `eq:am-stop` of
-        docs/numbers.md.
-    relative
-        Whether the tolerance is relative.
-    max_iterations
-        Cap on the sweeps. (Departure from the authors' code, which has none and may spin.)
-    coupling
-        A constraint on the factors.
-    unit : array, (B,), optional
-        What an absolute tolerance, and the floor of a coupled last factor, are multiples of. By
-        default 1.
-    """
-    dims = sizes(gamma)
-    if coupling is None:
-        positions, betas, floor = np.empty((0, 0), int), np.full(len(dims), np.nan), 0.0
-    else:
-        positions = join(coupling.positions, int)
-        betas, floor = np.array(coupling.betas), coupling.floor
-    new, sweeps, capped = kernels.alternate_rows(
-        moment.reshape(len(moment), -1),
-        join(gamma),
-        dims,
-        tolerance,
-        relative,
-        max_iterations,
-        positions,
-        betas,
-        floor,
-        np.ones(len(moment)) if unit is None else unit,
-    )
-    return MStep(split(new, gamma), sweeps, capped)
 
 
 @dataclass(frozen=True)
@@ -149,7 +76,7 @@ class AlternatingSBL(KroneckerSBL):
 
     def maximize(self, posterior: Posterior) -> MStep:
         """Alternating minimisation."""
-        return alternate(
+        found = alternate(
             posterior.moment,
             posterior.gamma,
             tolerance=self.inner_tolerance,
@@ -158,6 +85,7 @@ class AlternatingSBL(KroneckerSBL):
             coupling=self.coupling(posterior),
             unit=posterior.model.unit,
         )
+        return MStep(*found)
 
 
 @dataclass(frozen=True)
@@ -171,6 +99,7 @@ class AMKroSBL(AlternatingSBL):
     Departures: eigenvectors come from `eigh`, and the inner loop has a cap.
     """
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, AM-KroSBL"
 
 
@@ -188,6 +117,7 @@ class KSBL(KroneckerSBL):
 
     acceleration: str = acceleration("momentum")
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "the Kronecker SBL that He and Joseph, arXiv 2307.14719, compare with"
 
     def maximize(self, posterior: Posterior) -> MStep:
@@ -221,6 +151,7 @@ class SVDKroSBL(KroneckerSBL):
     initial_gamma: float = initial_gamma(100.0)
 
     no_descent: ClassVar[str] = "a rank-one approximation of the second moments is no such step"
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "He and Joseph, arXiv 2307.14719, SVD-KroSBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(KroneckerSBL, prune=1e-3)
 
@@ -229,9 +160,9 @@ class SVDKroSBL(KroneckerSBL):
         rest = posterior.moment
         gamma: list[Array] = []
         for _ in posterior.gamma[:-1]:
-            unfolded = rest.reshape(*rest.shape[:2], -1)
-            left = leading_vectors(unfolded @ unfolded.swapaxes(1, 2))
+            unfolded = reshape(rest, *rest.shape[:2], -1)
+            left = leading_vectors(unfolded @ unfolded.mT)
             # Λ ≥ 0, so its leading pair is non-negative (Perron and Frobenius).
-            rest = (left[:, None, :] @ unfolded).reshape(len(rest), *rest.shape[2:])
+            rest = reshape(left[:, None, :] @ unfolded, rest.shape[0], *rest.shape[2:])
             gamma.append(left)
         return MStep((*gamma, rest))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.problem import Array
+from solvers.arrays import Array
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
+from solvers.arrays import Array, eye, namespace, reshape
 from solvers.core import Solver
 from solvers.em import initial_gamma
 from solvers.estimate import Estimate, Watch, ticking, told_at_the_end
@@ -17,7 +18,7 @@ from solvers.kron_sbl import KroneckerSBL
 from solvers.noise import first_noise_var
 from solvers.options import option, per_factor, published
 from solvers.posterior import MStep, Posterior
-from solvers.problem import Array, Problem
+from solvers.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class MSBL(KroneckerSBL):
     name of its own.
     """
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "Wipf and Rao, IEEE TSP 55(7), 2007"
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
@@ -46,7 +48,9 @@ class MSBL(KroneckerSBL):
         """γ becomes the second moments, averaged over the snapshots."""
         moment = posterior.moment
         over = tuple(range(2, moment.ndim))
-        return MStep((moment.mean(axis=over), *(np.ones_like(g) for g in posterior.gamma[1:])))
+        xp = namespace(moment)
+        rows = xp.mean(moment, axis=over) if over else moment
+        return MStep((rows, *(xp.ones_like(g) for g in posterior.gamma[1:])))
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Multistage(Solver):
 
     version: ClassVar[int] = 2
 
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "He and Joseph, arXiv 2409.08699"
     family: ClassVar[str] = "Kronecker SBL"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(
@@ -91,20 +96,22 @@ class Multistage(Solver):
         modes = list(range(len(problem.dims)))
         if self.order == "determined":
             modes.sort(key=lambda i: -problem.measurements[i] / problem.dims[i])
-        x, stages, gamma = problem.y, [], [np.empty(0)] * len(modes)
+        xp = namespace(problem.y)
+        x, stages, gamma = problem.y, [], [problem.y] * len(modes)
         for mode in modes:
             x, stage = _stage(solver, problem.factors[mode], x, mode, ticking(watch))
             assert isinstance(stage.gamma, tuple)
             along = stage.gamma[0] * stage.gamma[1][:, :1]
-            mean = along.mean(axis=1, keepdims=True)
+            mean = xp.mean(along, axis=1, keepdims=True)
             # Of all but the last stage the shape is kept: the product has then the power of x.
-            gamma[mode] = along if mode == modes[-1] else along / np.where(mean > 0, mean, 1.0)
+            gamma[mode] = along if mode == modes[-1] else along / xp.where(mean > 0, mean, 1.0)
             stages.append(stage)
+        used = [xp.astype(g > 0, xp.float64) for g in gamma]
         found = Estimate(
             # What a stage has dropped comes back from the rotations of others as rounding.
-            np.where(outer([g > 0 for g in gamma]), x, 0.0),
+            xp.where(outer(used) > 0, x, 0.0),
             combined([stage.status for stage in stages]),
-            np.max([stage.iterations for stage in stages], axis=0),
+            functools.reduce(xp.maximum, [stage.iterations for stage in stages]),
             gamma=tuple(gamma),
         )
         return told_at_the_end(watch, found)
@@ -114,14 +121,15 @@ def _stage(
     solver: MSBL, factor: Array, x: Array, mode: int, watch: Watch
 ) -> tuple[Array, Estimate]:
     """Replace the measurements along one mode of a tensor by the entries that explain them."""
-    moved = np.moveaxis(x, mode + 1, 1)
-    snapshots = moved.reshape(len(x), moved.shape[1], -1)
+    xp = namespace(x)
+    moved = xp.moveaxis(x, mode + 1, 1)
+    snapshots = reshape(moved, x.shape[0], moved.shape[1], -1)
     # Y = Rᴴ Qᴴ: EM sees YYᴴ/L only, which is that of as many columns of Rᴴ, suitably scaled.
-    q, r = np.linalg.qr(adjoint(snapshots))
-    scale = np.sqrt(r.shape[1] / snapshots.shape[2])
-    few = Problem(adjoint(r) * scale, (factor, np.eye(r.shape[1])))
+    q, r = xp.linalg.qr(adjoint(snapshots))
+    scale = math.sqrt(r.shape[1] / snapshots.shape[2])
+    few = Problem(adjoint(r) * scale, (factor, eye(x, r.shape[1])))
     start = first_noise_var(snapshots, solver.scaling)
     stage = solver.solve(few, initial=(None, start), watch=watch)
     assert stage.x is not None
     found = (stage.x / scale) @ adjoint(q)
-    return np.moveaxis(found.reshape(len(x), -1, *moved.shape[2:]), 1, mode + 1), stage
+    return xp.moveaxis(reshape(found, x.shape[0], -1, *moved.shape[2:]), 1, mode + 1), stage

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass
 
-import numpy as np
-
+from solvers.arrays import flat, namespace
 from solvers.core import Solver
 from solvers.kron import abs2, total
 from solvers.options import option
@@ -34,10 +35,15 @@ class NoiseOption(Solver):
 def first_noise_var(y: Array, scaling: str) -> Array:
     """An estimate to start from: all of y is noise, or Eq. `eq:noise-start` as published, (B,)."""
     if scaling == "data":
-        return np.maximum(total(abs2(y)) / y[0].size, noise_floor(y, scaling))
-    flat = y.reshape(len(y), -1)
-    spread = total(abs2(flat - flat.mean(axis=1, keepdims=True)))
-    return 0.1 * spread / max(flat.shape[1] - 1, 1) + noise_floor(y, scaling)
+        return namespace(y).maximum(total(abs2(y)) / _size(y), noise_floor(y, scaling))
+    every = flat(y)
+    spread = total(abs2(every - namespace(y).mean(every, axis=1, keepdims=True)))
+    return 0.1 * spread / max(every.shape[1] - 1, 1) + noise_floor(y, scaling)
+
+
+def _size(y: Array) -> int:
+    """Measurements of a realization."""
+    return math.prod(y.shape[1:])
 
 
 def noise_floor(y: Array, scaling: str) -> Array:
@@ -46,13 +52,13 @@ def noise_floor(y: Array, scaling: str) -> Array:
     Departure from the paper: an estimated variance stays above the rounding of y, since a fit
     without residual would drive it to 0 and the posterior's D = 1/(σ² + p) to infinity.
     """
-    mean_power = total(abs2(y)) / y[0].size
+    mean_power = total(abs2(y)) / _size(y)
     if scaling == "data":
         return RESOLVED * mean_power
-    return np.finfo(float).eps ** 2 * mean_power + np.finfo(float).tiny
+    return sys.float_info.epsilon**2 * mean_power + sys.float_info.min
 
 
 def fitted_noise_var(posterior: Posterior, y: Array) -> Array:
     """The noise variance that EM's M-step gives: Eq. `eq:noise-step` of docs/numbers.md."""
     fitted = posterior.residual + posterior.noise_var * posterior.effective_parameters
-    return fitted / y[0].size
+    return fitted / _size(y)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
+from solvers import arrays
+from solvers.arrays import Array, namespace, take
 from solvers.core import Solver
 from solvers.estimate import Estimate
 from solvers.flat_model import FlatModel
-from solvers.kron import kron_apply
-from solvers.problem import Array, Problem
+from solvers.kron import kron_apply, outer
+from solvers.problem import Problem
+
+CUTOFF = 1e-15
+"""Share of the largest singular value up to which others count as 0."""
 
 
 @dataclass(frozen=True)
@@ -31,33 +35,56 @@ class OracleLS(Solver):
     kind = "oracle"
     source: ClassVar[str] = "least squares on the true support"
     family: ClassVar[str] = "oracles"
+    any_array: ClassVar[bool] = True
     requires = ("true_variance",)
 
     def _solve(self, problem: Problem, **_: Any) -> Estimate:
         assert problem.true_variance is not None
-        x = np.zeros((problem.batch, *problem.dims), problem.y.dtype)
-        for row, support in enumerate(problem.true_variance > 0):
-            factors = [a if a.ndim == 2 else a[row] for a in problem.factors]
-            least_squares_on(factors, problem.y[row], support, x[row])
-        return Estimate(x, iterations=np.ones(problem.batch, int))
+        support = problem.true_variance > 0
+        xp, axes = namespace(support), range(1, support.ndim)
+        others = [tuple(j for j in axes if j != i) for i in axes]
+        marginals = [xp.any(support, axis=o) if o else support for o in others]
+        marginals = [xp.astype(m, xp.float64) for m in marginals]
+        is_product = xp.all(arrays.flat((outer(marginals) > 0) == support), axis=1)
+        x = arrays.zeros(problem.y, support.shape, problem.y.dtype)
+        if bool(xp.any(is_product)):
+            rows = arrays.where_true(is_product)
+            x[is_product] = _on_products(problem.take(rows), [take(m, rows) for m in marginals])
+        others_rows = arrays.where_true(~is_product)
+        for i in range(others_rows.shape[0]):
+            row = others_rows[i : i + 1]
+            x[arrays.arange(x, problem.batch) == row] = _on_any(
+                problem.take(row), take(support, row)
+            )
+        return Estimate(x, iterations=arrays.arange(x, problem.batch) * 0 + 1)
 
 
-def least_squares_on(factors: list[Array], y: Array, support: Array, out: Array) -> None:
-    """Write the least-norm least-squares solution with the given support (N_1, …, N_I) to `out`."""
-    if not support.any():
-        return
-    axes = range(support.ndim)
-    marginal = [support.any(axis=tuple(j for j in axes if j != i)) for i in axes]
-    chosen = [a[:, m] for a, m in zip(factors, marginal, strict=True)]
-    block = np.ix_(*marginal)
-    if support[block].all():  # a Kronecker product of supports
-        out[block] = kron_apply([np.linalg.pinv(a) for a in chosen], y[None])[0]
-        return
-    where = np.nonzero(support)
-    atoms = np.ones((1, len(where[0])), y.dtype)
-    for factor, positions in zip(factors, where, strict=True):
-        atoms = (atoms[:, None, :] * factor[None, :, positions]).reshape(-1, len(positions))
-    out[where] = np.linalg.lstsq(atoms, y.reshape(-1), rcond=None)[0]
+def _on_products(problem: Problem, marginals: list[Array]) -> Array:
+    """Least-norm least-squares solutions where the support is a Kronecker product of supports."""
+    xp, places, inverses = namespace(problem.y), [], []
+    for factor, used in zip(problem.factors, marginals, strict=True):
+        most = max(int(xp.max(xp.count_nonzero(used, axis=1))), 1)
+        place = xp.argsort(-used, axis=1, stable=True)[:, :most]
+        chosen = arrays.columns(factor, place) * arrays.gather(used, place, 1)[:, None, :]
+        inverses.append(xp.linalg.pinv(chosen, rtol=CUTOFF))
+        places.append(place)
+    x = kron_apply(inverses, problem.y)
+    for axis, (place, n) in enumerate(zip(places, problem.dims, strict=True), start=1):
+        x = arrays.scatter(x, place, n, axis)
+    return x
+
+
+def _on_any(problem: Problem, support: Array) -> Array:
+    """The least-norm least-squares solution of one realization, whatever its support."""
+    xp, (_, *places) = namespace(problem.y), namespace(problem.y).nonzero(support)
+    atoms = arrays.full(problem.y, (1, places[0].shape[0]), 1.0)
+    for factor, place in zip(problem.factors, places, strict=True):
+        own = arrays.columns(factor, place[None, :])[0, ...]
+        atoms = arrays.reshape(atoms[:, None, :] * own[None, :, :], -1, place.shape[0])
+    inverse = xp.linalg.pinv(atoms, rtol=max(atoms.shape) * sys.float_info.epsilon)
+    x = arrays.zeros(problem.y, support.shape, problem.y.dtype)
+    x[support] = xp.matmul(inverse, arrays.reshape(problem.y, -1, 1))[:, 0]
+    return x
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,7 @@ class OracleLMMSE(Solver):
     kind = "oracle"
     source: ClassVar[str] = "posterior mean under the true prior"
     family: ClassVar[str] = "oracles"
+    any_array: ClassVar[bool] = True
     requires = ("noise_var", "true_variance")
 
     def _solve(self, problem: Problem, **_: Any) -> Estimate:
@@ -85,7 +113,7 @@ class OracleLMMSE(Solver):
         posterior = model.posterior(gamma, problem.noise_var)
         return Estimate(
             x=model.expand(posterior.mean),
-            iterations=np.ones(problem.batch, int),
+            iterations=arrays.arange(problem.y, problem.batch) * 0 + 1,
             variance=model.expand(posterior.variance),
             gamma=problem.true_variance,
         )

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from solvers.arrays import namespace, zeros
 from solvers.kron_model import KronModel
-from solvers.kron_sbl import AlternatingSBL, Coupling
+from solvers.kron_sbl import AlternatingSBL
+from solvers.operations.terms import Coupling
 from solvers.options import option, published
 from solvers.posterior import MStep, Posterior
 from solvers.problem import Array, Gamma, Problem
@@ -131,6 +133,7 @@ class PCSBL(FlatSBL):
     b: float = option(1e-4, "rate of the Gamma prior of α", above=0.0)
     eta: float = option(0.9, "weight of a neighbour", at_least=0.0)
 
+    any_array: ClassVar[bool] = True
     stops_on: ClassVar[str] = "mean"
     no_descent: ClassVar[str] = "precisions that lean on their neighbours' are updated otherwise"
     source: ClassVar[str] = "Fang et al., IEEE TSP 63(2), 2015"
@@ -140,11 +143,12 @@ class PCSBL(FlatSBL):
         """New precisions from the second moments of each entry and its neighbours."""
         unit = posterior.model.unit[:, None]  # of which b and the 1e10 are meant
         expected = self._with_neighbours(posterior.moment / unit)
-        alpha = (self.a + 0.5) / (0.5 * expected + self.b)
-        alpha = np.where(alpha > 1e3 * alpha.min(axis=1, keepdims=True), 1e10, alpha)
+        alpha, xp = (self.a + 0.5) / (0.5 * expected + self.b), namespace(unit)
+        alpha = xp.where(alpha > 1e3 * xp.min(alpha, axis=1, keepdims=True), 1e10, alpha)
         return MStep((unit / self._with_neighbours(alpha),))
 
     def _with_neighbours(self, v: Array) -> Array:
         """v_n + η (v_{n−1} + v_{n+1}), with nothing beyond the ends."""
-        padded = np.pad(v, ((0, 0), (1, 1)))
+        nothing = zeros(v, (v.shape[0], 1))
+        padded = namespace(v).concat([nothing, v, nothing], axis=1)
         return v + self.eta * (padded[:, :-2] + padded[:, 2:])

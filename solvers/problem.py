@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[Any]
+from solvers import arrays
+from solvers.arrays import Array as Array
+from solvers.arrays import is_array, is_complex, namespace, take
+
 Gamma = tuple[Array, ...] | Array
 """Hyperparameters: the factors of a Kronecker product, or the whole."""
 
@@ -34,20 +37,34 @@ class ErrorForm(NamedTuple):
 
     def take(self, rows: Array) -> ErrorForm:
         """The term of the realizations `rows` (indices, a slice or a mask)."""
-        factors = (c if c is None or c.ndim == 2 else c[rows] for c in self.factors)
-        return ErrorForm(tuple(factors), self.weight[rows])
+        factors = (c if c is None or c.ndim == 2 else take(c, rows) for c in self.factors)
+        return ErrorForm(tuple(factors), take(self.weight, rows))
 
 
-def _numeric(name: str, value: ArrayLike) -> Array:
-    """`value` as an array of float64 or complex128, or a ValueError that names it."""
+def _numeric(name: str, value: ArrayLike, beside: Array | None = None) -> Array:
+    """`value` as an array of float64 or complex128, or a ValueError that names it.
+
+    Of the library and on the device of the array `beside`, which numbers without a library are
+    brought to.
+    """
     if np.ma.is_masked(value):
         raise ValueError(f"{name} is masked in places: a masked entry is no measurement")
-    array = np.asarray(value)
-    if array.dtype.kind not in "fciu":
+    foreign: Any = value
+    array = foreign if is_array(value) and namespace(value) is not np else np.asarray(value)
+    if beside is not None and not is_array(value):
+        array = arrays.like(array, beside)
+    xp = namespace(array)
+    if beside is not None and (xp is not namespace(beside) or array.device != beside.device):
+        raise ValueError(
+            f"{name} must come from the library and lie on the device of y: "
+            f"expected {type(beside).__module__} on {beside.device}, "
+            f"got {type(array).__module__} on {array.device}"
+        )
+    if not xp.isdtype(array.dtype, "numeric"):
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
-    if not np.isfinite(array).all():
+    if not bool(xp.all(xp.isfinite(array))):
         raise ValueError(f"{name} holds NaN or infinite values; drop those realizations first")
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+    return xp.astype(array, xp.complex128 if is_complex(array) else xp.float64, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +96,8 @@ class Problem:
     Notes
     -----
     Everything is kept in double precision. One complex array makes the whole problem complex.
+    Arrays may come from any library that keeps to the array API standard, all from one: it does
+    the work, where they are, and estimates are arrays of it.
     """
 
     y: Array
@@ -92,25 +111,28 @@ class Problem:
         y = _numeric("y", self.y)
         if y.ndim < 2 or 0 in y.shape:
             raise ValueError(
-                f"y must have shape (batch, M_1, …, M_I) without empty axes, got {y.shape}; "
+                f"y must have shape (batch, M_1, …, M_I) without empty axes, got {tuple(y.shape)}; "
                 "a single realization needs a leading axis of length 1"
             )
-        factors = tuple(_numeric(f"factors[{i}]", a) for i, a in enumerate(self.factors))
+        factors = tuple(_numeric(f"factors[{i}]", a, y) for i, a in enumerate(self.factors))
         if len(factors) != y.ndim - 1:
-            raise ValueError(f"y of shape {y.shape} needs {y.ndim - 1} factors, got {len(factors)}")
+            raise ValueError(
+                f"y of shape {tuple(y.shape)} needs {y.ndim - 1} factors, got {len(factors)}"
+            )
         for i, factor in enumerate(factors):
             rows = y.shape[i + 1]
-            if factor.shape[:-1] not in ((rows,), (y.shape[0], rows)) or factor.shape[-1] == 0:
+            shape = tuple(factor.shape)
+            if shape[:-1] not in ((rows,), (y.shape[0], rows)) or shape[-1] == 0:
                 raise ValueError(
                     f"factors[{i}] must have shape ({rows}, N) or ({y.shape[0]}, {rows}, N) "
-                    f"to go with y of shape {y.shape}, got {factor.shape}"
+                    f"to go with y of shape {tuple(y.shape)}, got {shape}"
                 )
-        if any(np.iscomplexobj(a) for a in (y, *factors)):
-            y = y.astype(np.complex128, copy=False)
+        if any(is_complex(a) for a in (y, *factors)):
+            y = namespace(y).astype(y, namespace(y).complex128, copy=False)
         object.__setattr__(self, "y", y)
         object.__setattr__(self, "factors", factors)
         if self.noise_var is not None:
-            self._set_variance("noise_var", self.noise_var, y.shape[:1])
+            self._set_variance("noise_var", self.noise_var, tuple(y.shape[:1]))
         if self.true_variance is not None:
             self._set_variance("true_variance", self.true_variance, (y.shape[0], *self.dims))
         self._check_truth()
@@ -119,12 +141,12 @@ class Problem:
         """Raise a ValueError where gains or error forms do not fit the dictionary."""
         batch, dims = self.batch, self.dims
         if self.true_gains is not None:
-            shapes, wanted = [g.shape for g in self.true_gains], [(batch, n) for n in dims]
+            shapes, wanted = [tuple(g.shape) for g in self.true_gains], [(batch, n) for n in dims]
             if shapes != wanted:
                 raise ValueError(f"true_gains must have shapes {wanted}, got {shapes}")
         for form in self.error_forms or ():
-            given = [None if c is None else c.shape for c in form.factors]
-            fits = form.weight.shape == (batch,) and len(given) == len(dims)
+            given = [None if c is None else tuple(c.shape) for c in form.factors]
+            fits = tuple(form.weight.shape) == (batch,) and len(given) == len(dims)
             if not fits or not all(
                 s is None or (len(s) > 1 and s in ((s[-2], n), (batch, s[-2], n)))
                 for s, n in zip(given, dims, strict=True)
@@ -136,11 +158,13 @@ class Problem:
                 )
 
     def _set_variance(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> None:
-        array = _numeric(name, value)
-        if array.shape != shape or array.dtype.kind == "c" or (array < 0).any():
+        array = _numeric(name, value, self.y)
+        xp = namespace(array)
+        if tuple(array.shape) != shape or is_complex(array) or bool(xp.any(array < 0)):
+            least = np.min(arrays.host(arrays.real(array)), initial=np.inf)
             raise ValueError(
                 f"{name} must be real, non-negative and of shape {shape}, got {array.dtype} "
-                f"of shape {array.shape} with minimum {np.min(array.real, initial=np.inf)}"
+                f"of shape {tuple(array.shape)} with minimum {least}"
             )
         object.__setattr__(self, name, array)
 
@@ -157,22 +181,22 @@ class Problem:
     @property
     def measurements(self) -> tuple[int, ...]:
         """Measurements per factor, (M_1, …, M_I)."""
-        return self.y.shape[1:]
+        return tuple(self.y.shape[1:])
 
     def take(self, rows: Array) -> Problem:
         """The problem of the realizations `rows` (indices, a slice or a mask)."""
 
         def pick(array: Array | None) -> Array | None:
-            return None if array is None else array[rows]
+            return None if array is None else take(array, rows)
 
-        factors = tuple(a if a.ndim == 2 else a[rows] for a in self.factors)
+        factors = tuple(a if a.ndim == 2 else take(a, rows) for a in self.factors)
         gains, forms = self.true_gains, self.error_forms
         return Problem(
-            self.y[rows],
+            take(self.y, rows),
             factors,
             pick(self.noise_var),
             pick(self.true_variance),
-            None if gains is None else [g[rows] for g in gains],
+            None if gains is None else [take(g, rows) for g in gains],
             None if forms is None else [form.take(rows) for form in forms],
         )
 
@@ -211,14 +235,16 @@ def broadcast_gamma(gamma: Gamma, problem: Problem) -> Gamma:
     """
 
     def one(value: ArrayLike, shape: tuple[int, ...], name: str) -> Array:
-        array = np.asarray(value, float)
-        if array.shape not in (shape, (problem.batch, *shape)):
+        array = arrays.given(value, problem.y)
+        if tuple(array.shape) not in (shape, (problem.batch, *shape)):
             raise ValueError(
-                f"{name} must have shape {shape} or {(problem.batch, *shape)}, got {array.shape}"
+                f"{name} must have shape {shape} or {(problem.batch, *shape)}, "
+                f"got {tuple(array.shape)}"
             )
-        if not (np.isfinite(array) & (array >= 0)).all():
+        xp = namespace(array)
+        if not bool(xp.all(xp.isfinite(array) & (array >= 0))):
             raise ValueError(f"{name} must be finite and non-negative")
-        return np.broadcast_to(array, (problem.batch, *shape)).copy()
+        return arrays.copied(xp.broadcast_to(array, (problem.batch, *shape)))
 
     if isinstance(gamma, tuple | list):
         if len(gamma) != len(problem.dims):

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from solvers.acceleration import acceleration
+from solvers.arrays import full
 from solvers.em import EMSolver
 from solvers.flat_model import FlatModel
 from solvers.options import option, published
@@ -28,7 +27,7 @@ class FlatSBL(EMSolver):
 
     def start(self, problem: Problem) -> Gamma:
         """γ = 1."""
-        return np.ones(problem.dims)
+        return full(problem.y, problem.dims, 1.0)
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
         """Bounds of 0: nothing is pruned."""
@@ -53,6 +52,7 @@ class ClassicSBL(FlatSBL):
     acceleration: str = acceleration("momentum")
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = published(FlatSBL, prune=1e-3)
+    any_array: ClassVar[bool] = True
     source: ClassVar[str] = "Tipping, JMLR 1, 2001; Wipf and Rao, IEEE TSP 52(8), 2004"
 
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:

@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solvers.arrays import Array, given, host, namespace
 from solvers.estimate import IterationState
 from solvers.flat_model import FlatModel
 from solvers.kron import abs2, total
 from solvers.kron_model import KronModel
-from solvers.problem import Array, Gamma, Problem, broadcast_gamma
+from solvers.problem import Gamma, Problem, broadcast_gamma
 
 
 class Trace:
@@ -50,20 +51,20 @@ class Trace:
         if truth is not None:
             if nmse is not None:
                 raise ValueError("give the truth or a way to the NMSE, not both")
-            true = np.asarray(truth)
+            true = np.asarray(host(truth))
             nmse, batch = partial(_nmse, true), len(true)
         self._nmse, self._batch = nmse, batch
         self._kept: list[tuple[int, Array, dict[str, Array | None]]] = []
 
     def __call__(self, iteration: int, rows: Array, state: IterationState) -> None:
         """Keep one iteration."""
-        x = state.x if self._nmse is not None else None
+        x, at = host(state.x) if self._nmse is not None else None, np.array(host(rows))
         kept = {
-            "cost": state.cost,
-            "change": state.change,
-            "nmse": None if self._nmse is None or x is None else self._nmse(rows, x),
+            "cost": host(state.cost),
+            "change": host(state.change),
+            "nmse": None if self._nmse is None or x is None else self._nmse(at, x),
         }
-        self._kept.append((iteration, np.array(rows), kept))
+        self._kept.append((iteration, at, kept))
 
     def _table(self, name: str) -> Array:
         batch = self._batch
@@ -121,8 +122,9 @@ def cost(problem: Problem, gamma: Gamma, noise_var: ArrayLike) -> Array:
         Shapes do not fit, or a variance is negative.
     """
     gamma = broadcast_gamma(gamma, problem)
-    sigma2 = np.broadcast_to(np.asarray(noise_var, float), (problem.batch,))
-    if not (sigma2 > 0).all():
+    xp, sigma2 = namespace(problem.y), given(noise_var, problem.y)
+    sigma2 = xp.broadcast_to(sigma2, (problem.batch,))
+    if not bool(xp.all(sigma2 > 0)):
         raise ValueError("noise_var must be positive")
     model = KronModel(problem) if isinstance(gamma, tuple) else FlatModel(problem)
     return model.posterior(model.gamma_factors(gamma), sigma2).cost

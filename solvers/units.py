@@ -7,12 +7,16 @@ that nothing is rounded on the way there or back.
 from __future__ import annotations
 
 import dataclasses
+import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from solvers import arrays
+from solvers.arrays import namespace, take
 from solvers.estimate import Estimate, IterationState
 from solvers.kron import abs2, outer, total
 from solvers.problem import Array, Gamma, Problem
@@ -23,7 +27,7 @@ RESOLVED = 1e-14
 
 def atom_norms2(factor: Array) -> Array:
     """Squared norms of the atoms of a factor, (N,) or (B, N)."""
-    return abs2(factor).sum(axis=-2)
+    return namespace(factor).sum(abs2(factor), axis=-2)
 
 
 ALIKE = 0.25
@@ -39,15 +43,16 @@ def atom_shares(problem: Problem) -> tuple[Array, ...]:
     shares = []
     for factor in problem.factors:
         norms2 = atom_norms2(factor)
-        largest = norms2.max(axis=-1, keepdims=True)
-        share = np.divide(norms2, largest, out=np.ones_like(norms2), where=largest > 0)
-        shares.append(np.broadcast_to(share, (problem.batch, share.shape[-1])))
+        xp = namespace(norms2)
+        largest = xp.max(norms2, axis=-1, keepdims=True)
+        share = xp.where(largest > 0, norms2 / xp.where(largest > 0, largest, 1.0), 1.0)
+        shares.append(xp.broadcast_to(share, (problem.batch, share.shape[-1])))
     return tuple(shares)
 
 
 def atom_weights(problem: Problem) -> tuple[Array, ...]:
     """What factors of γ are pruned by, (B, N_i): the power of weak atoms, 1 for the others."""
-    return tuple(np.minimum(share / ALIKE, 1.0) for share in atom_shares(problem))
+    return tuple(namespace(share).minimum(share / ALIKE, 1.0) for share in atom_shares(problem))
 
 
 def data_unit(problem: Problem) -> Array:
@@ -64,12 +69,13 @@ def with_power(gamma: Gamma, problem: Problem, share: float) -> Gamma:
     problem
     share
     """
-    norms2 = [np.broadcast_to(n, (problem.batch, n.shape[-1])) for n in _norms2(problem)]
+    xp = namespace(problem.y)
+    norms2 = [xp.broadcast_to(n, (problem.batch, n.shape[-1])) for n in _norms2(problem)]
     target = share * total(abs2(problem.y))
     if not isinstance(gamma, tuple):
         scale = _or_one(target, total(gamma * outer(norms2)))
-        return gamma * scale.reshape(-1, *[1] * (gamma.ndim - 1))
-    explained = np.prod([np.vecdot(g, n) for g, n in zip(gamma, norms2, strict=True)], axis=0)
+        return gamma * arrays.wide(scale, gamma.ndim)
+    explained = math.prod(xp.vecdot(g, n) for g, n in zip(gamma, norms2, strict=True))
     return (*gamma[:-1], gamma[-1] * _or_one(target, explained)[:, None])
 
 
@@ -78,34 +84,37 @@ def _norms2(problem: Problem) -> list[Array]:
 
 
 def _frobenius2(problem: Problem) -> Array:
-    product = np.ones(problem.batch)
+    product = arrays.full(problem.y, (problem.batch,), 1.0)
     for norms2 in _norms2(problem):
-        product = product * norms2.sum(axis=-1)
+        product = product * namespace(norms2).sum(norms2, axis=-1)
     return product
 
 
 def _or_one(numerator: Array, denominator: Array) -> Array:
     """Their quotient; 1 where there is nothing to be divided by or divided."""
-    good = (denominator > 0) & (numerator > 0)
-    return np.divide(numerator, denominator, out=np.ones(len(numerator)), where=good)
+    xp, good = namespace(numerator), (denominator > 0) & (numerator > 0)
+    return xp.where(good, numerator / xp.where(good, denominator, 1.0), 1.0)
 
 
 def _times_power(x: Array, exponent: Array) -> Array:
-    """X · 2^exponent, in two steps, since 2^1100 is too large where 2^-1100 · 2^1100 is not."""
+    """X · 2^exponent, in two steps, since 2^1100 is too large where 2^-1100 · 2^1100 is not.
+
+    Exponents are always numpy's: the standard has no way to take a number apart.
+    """
     exponent = exponent.reshape(*exponent.shape, *[1] * (x.ndim - exponent.ndim))
     half = exponent // 2
-    return x * np.ldexp(1.0, half) * np.ldexp(1.0, exponent - half)
+    return x * arrays.like(np.ldexp(1.0, half), x) * arrays.like(np.ldexp(1.0, exponent - half), x)
 
 
 def _normalized(x: Array) -> tuple[Array, Array]:
     """Arrays (B, …) times the power of two that brings their norms nearest to 1; the exponents."""
-    axes = tuple(range(1, x.ndim))
-    largest = np.abs(x.real).max(axis=axes)
-    if np.iscomplexobj(x):
-        largest = np.maximum(largest, np.abs(x.imag).max(axis=axes))
-    exponent = np.frexp(largest)[1].astype(np.int64)
+    xp, axes = namespace(x), tuple(range(1, x.ndim))
+    largest = xp.max(xp.abs(arrays.real(x)), axis=axes)
+    if arrays.is_complex(x):
+        largest = xp.maximum(largest, xp.max(xp.abs(xp.imag(x)), axis=axes))
+    exponent = np.frexp(arrays.host(largest))[1].astype(np.int64)
     x = _times_power(x, -exponent)
-    norm2 = total(abs2(x))
+    norm2 = arrays.host(total(abs2(x)))
     rest = np.rint(0.5 * np.log2(np.where(norm2 > 0, norm2, 1.0))).astype(np.int64)
     return _times_power(x, -rest), exponent + rest
 
@@ -125,7 +134,7 @@ class DataUnits:
         Atoms per factor with them.
     in_use : tuple of index arrays, or None
         Positions of the atoms that are not idle, of each factor; None if that is all of them.
-    y_exponent, x_exponent : int arrays, (B,)
+    y_exponent, x_exponent : int arrays of numpy, (B,)
         y and x in the caller's units are 2 to these times those in data units.
     given_variance : array, (B, N_1, …, N_I), or None
         What a solver that was told the prior variances was told, in the caller's units.
@@ -154,22 +163,23 @@ class DataUnits:
         y, y_exponent = _normalized(problem.y)
         factors, x_exponent = [], y_exponent
         for factor in problem.factors:
-            scaled, exponent = _normalized(factor[None] if factor.ndim == 2 else factor)
-            factors.append(scaled[0] if factor.ndim == 2 else scaled)
+            scaled, exponent = _normalized(factor[None, ...] if factor.ndim == 2 else factor)
+            factors.append(scaled[0, ...] if factor.ndim == 2 else scaled)
             x_exponent = x_exponent - exponent
         scaled_problem, unresolved = _rescaled(problem, y, factors, y_exponent, x_exponent)
         found = []
         for rows, in_use in _by_idle_atoms(scaled_problem):
-            part = scaled_problem if len(rows) == problem.batch else scaled_problem.take(rows)
-            given = problem.true_variance
+            whole = rows.shape[0] == problem.batch
+            part = scaled_problem if whole else scaled_problem.take(rows)
+            given, at = problem.true_variance, arrays.host(rows)
             units = cls(
                 problem=part if in_use is None else _without_idle(part, in_use),
                 dims=problem.dims,
                 in_use=in_use,
-                y_exponent=y_exponent[rows],
-                x_exponent=x_exponent[rows],
-                given_variance=None if given is None else given[rows],
-                unresolved=unresolved[rows],
+                y_exponent=y_exponent[at],
+                x_exponent=x_exponent[at],
+                given_variance=None if given is None else take(given, rows),
+                unresolved=take(unresolved, rows),
             )
             found.append((rows, units))
         return found
@@ -182,10 +192,10 @@ class DataUnits:
             noise_var = _times_power(noise_var, -2 * self.y_exponent)
         if isinstance(gamma, tuple):
             if self.in_use is not None:
-                gamma = tuple(g[:, at] for g, at in zip(gamma, self.in_use, strict=True))
+                gamma = tuple(take(g, at, 1) for g, at in zip(gamma, self.in_use, strict=True))
             return (*gamma[:-1], _times_power(gamma[-1], -2 * self.x_exponent)), noise_var
         if gamma is not None:
-            gamma = _times_power(self._used(gamma), -2 * self.x_exponent)
+            gamma = _times_power(_block(gamma, self.in_use or ()), -2 * self.x_exponent)
         return gamma, noise_var
 
     def leave(self, estimate: Estimate) -> Estimate:
@@ -220,7 +230,7 @@ class DataUnits:
 
         def own_cost() -> Any:
             found = state.cost
-            return None if found is None else cost(found, self.y_exponent[rows])
+            return None if found is None else cost(found, self.y_exponent[arrays.host(rows)])
 
         def change() -> Any:
             return state.change
@@ -233,62 +243,60 @@ class DataUnits:
             change=change,
         )
 
-    def _used(self, x: Array) -> Array:
-        """A tensor over all atoms without the idle ones."""
-        if self.in_use is None:
-            return x
-        used: Array = x[np.ix_(np.arange(len(x)), *self.in_use)]
-        return used
+    def _all(self, x: Array) -> Array:
+        """A tensor over the atoms in use as one over all, 0 elsewhere."""
+        for axis, at in enumerate(self.in_use or (), start=1):
+            x = _widened(x, at, self.dims[axis - 1], axis)
+        return x
 
     # A solver may return anything. What has not the shape or type that it ought to have stays as
     # it is, for whoever checks estimates to find.
 
     def _tensor(self, x: Any, power: int, rows: Any) -> Any:
-        exponent = self.x_exponent[rows]
-        if not _is_array(x, (len(exponent), *self.problem.dims)):
+        exponent = self.x_exponent[arrays.host(rows)]
+        if not arrays.is_numeric(x, (len(exponent), *self.problem.dims)):
             return x
-        x = _times_power(x, power * exponent)
-        if self.in_use is None:
-            return x
-        full = np.zeros((len(x), *self.dims), x.dtype)
-        full[np.ix_(np.arange(len(x)), *self.in_use)] = x
-        return full
+        return self._all(_times_power(x, power * exponent))
 
     def _gamma(self, gamma: Any, rows: Any) -> Any:
         if not isinstance(gamma, tuple):
             return self._tensor(gamma, 2, rows)
-        exponent = self.x_exponent[rows]
+        exponent = self.x_exponent[arrays.host(rows)]
         shapes = [(len(exponent), n) for n in self.problem.dims]
-        if len(gamma) != len(shapes) or not all(map(_is_array, gamma, shapes)):
+        if len(gamma) != len(shapes) or not all(map(arrays.is_numeric, gamma, shapes)):
             return gamma
         gamma = (*gamma[:-1], _times_power(gamma[-1], 2 * exponent))
         if self.in_use is None:
             return gamma
-        full = tuple(np.zeros((len(exponent), n)) for n in self.dims)
-        for target, g, at in zip(full, gamma, self.in_use, strict=True):
-            target[:, at] = g
-        return full
+        parts = zip(gamma, self.in_use, self.dims, strict=True)
+        return tuple(_widened(g, at, n, 1) for g, at, n in parts)
 
     def _noise_var(self, noise_var: Any, rows: Any) -> Any:
-        exponent = self.y_exponent[rows]
-        return (
-            _times_power(noise_var, 2 * exponent)
-            if _is_array(noise_var, exponent.shape)
-            else noise_var
-        )
+        exponent = self.y_exponent[arrays.host(rows)]
+        fits = arrays.is_numeric(noise_var, exponent.shape)
+        return _times_power(noise_var, 2 * exponent) if fits else noise_var
 
     def _with_given(self, value: Any) -> Any:
         given = self.given_variance
-        if self.in_use is None or given is None or not _is_array(value, given.shape):
+        if self.in_use is None or given is None or not arrays.is_numeric(value, tuple(given.shape)):
             return value
-        full = given.astype(value.dtype)
-        used = np.ix_(np.arange(len(full)), *self.in_use)
-        full[used] = value[used]
-        return full
+        used = self._all(arrays.full(given, (given.shape[0], *self.problem.dims), 1.0)) > 0
+        return namespace(value).where(used, value, given)
 
 
-def _is_array(value: Any, shape: tuple[int, ...]) -> bool:
-    return isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in "fciu"
+def _block(x: Array, in_use: Sequence[Array]) -> Array:
+    """A tensor over all atoms without the idle ones."""
+    for axis, at in enumerate(in_use, start=1):
+        x = take(x, at, axis)
+    return x
+
+
+def _widened(x: Array, at: Array, size: int, axis: int) -> Array:
+    """A tensor whose entries along an axis go to these places among so many, 0 elsewhere."""
+    nothing = arrays.zeros(x, (*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
+    place = np.full(size, len(at))
+    place[at] = np.arange(len(at))
+    return take(namespace(x).concat([x, nothing], axis=axis), place, axis)
 
 
 def _rescaled(
@@ -296,17 +304,18 @@ def _rescaled(
 ) -> tuple[Problem, Array]:
     """The problem in data units, and where its noise is less than double precision resolves."""
     noise_var, true_variance = problem.noise_var, problem.true_variance
-    unresolved = np.zeros(problem.batch, bool)
+    xp = namespace(y)
+    unresolved = arrays.zeros(y, (problem.batch,), xp.bool)
     if noise_var is not None:
         # More noise than a float holds is infinitely more than the signal in any case.
-        noise_var = np.minimum(_times_power(noise_var, -2 * y_exponent), np.finfo(float).max)
-        power = total(abs2(y)) / y[0].size
-        least = RESOLVED * np.where(power > 0, power, 1.0)
+        noise_var = xp.minimum(_times_power(noise_var, -2 * y_exponent), sys.float_info.max)
+        power = total(abs2(y)) / math.prod(problem.measurements)
+        least = RESOLVED * xp.where(power > 0, power, 1.0)
         unresolved = noise_var < least
-        noise_var = np.maximum(noise_var, least)
+        noise_var = xp.maximum(noise_var, least)
     if true_variance is not None:
         true_variance = _times_power(true_variance, -2 * x_exponent)
-        true_variance = np.minimum(true_variance, np.finfo(float).max)
+        true_variance = xp.minimum(true_variance, sys.float_info.max)
     gains, forms = problem.true_gains, problem.error_forms
     if gains is not None:
         gains = [*gains[:-1], _times_power(gains[-1], -x_exponent)]
@@ -317,31 +326,31 @@ def _rescaled(
 
 def _by_idle_atoms(problem: Problem) -> list[tuple[Array, tuple[Array, ...] | None]]:
     """Realizations whose idle atoms are the same, and which atoms they have in use."""
-    rows = np.arange(problem.batch)
-    in_use = [share > np.finfo(float).eps for share in atom_shares(problem)]
-    if all(used.all() for used in in_use):
+    rows = arrays.arange(problem.y, problem.batch)
+    in_use = [share > sys.float_info.epsilon for share in atom_shares(problem)]
+    if all(bool(namespace(used).all(used)) for used in in_use):
         return [(rows, None)]
+    in_use = list(map(arrays.host, in_use))
     patterns, which = np.unique(np.concatenate(in_use, axis=1), axis=0, return_inverse=True)
     ends = np.cumsum(problem.dims)[:-1]
     found: list[tuple[Array, tuple[Array, ...] | None]] = []
     for number, pattern in enumerate(patterns):
         kept = None if pattern.all() else tuple(map(np.flatnonzero, np.split(pattern, ends)))
-        found.append((np.flatnonzero(which.reshape(-1) == number), kept))
+        alike = np.flatnonzero(which.reshape(-1) == number)
+        found.append((arrays.like(alike, problem.y), kept))
     return found
 
 
 def _without_idle(problem: Problem, in_use: tuple[Array, ...]) -> Problem:
     def cut(arrays: Sequence[Any]) -> tuple[Any, ...]:
         pairs = zip(arrays, in_use, strict=True)
-        return tuple(a if a is None else np.ascontiguousarray(a[..., used]) for a, used in pairs)
+        return tuple(a if a is None else take(a, used, a.ndim - 1) for a, used in pairs)
 
     variance, gains, forms = problem.true_variance, problem.true_gains, problem.error_forms
     return dataclasses.replace(
         problem,
         factors=cut(problem.factors),
-        true_variance=(
-            None if variance is None else variance[np.ix_(np.arange(problem.batch), *in_use)]
-        ),
+        true_variance=None if variance is None else _block(variance, in_use),
         true_gains=None if gains is None else cut(gains),
         error_forms=None if forms is None else [f._replace(factors=cut(f.factors)) for f in forms],
     )

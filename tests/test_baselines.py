@@ -7,10 +7,12 @@ import pytest
 import scipy.optimize
 
 import solvers
-from solvers import Problem, flat_model
-from solvers.flat_model import FlatModel, gram, quadratic_forms
+from solvers import Problem
+from solvers.flat_model import FlatModel
 from solvers.kernels import least_squares
 from solvers.lapack import times
+from solvers.operations import compiled_systems
+from solvers.operations.compiled_systems import gram, quadratic_forms
 from tests import textbook
 from tests.problems import normal, sparse_problem
 from tests.textbook import Dense, kron_all
@@ -237,7 +239,7 @@ def test_kronecker_solvers_hold_a_few_tensors_of_the_batch(name, options, dims):
 def test_rows_of_csbl_may_be_taken_in_portions(monkeypatch):
     problem, _ = sparse_problem(5, seed=52)
     whole = solvers.create("csbl").solve(problem)
-    monkeypatch.setattr(flat_model, "PORTION_ENTRIES", 500)  # one to three rows
+    monkeypatch.setattr(compiled_systems, "PORTION_ENTRIES", 500)  # one to three rows
     parts = solvers.create("csbl").solve(problem)
     np.testing.assert_array_equal(parts.x, whole.x)
     np.testing.assert_array_equal(parts.iterations, whole.iterations)

@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solvers import Problem
-from solvers.kron import (
-    distance2,
-    kron_apply,
-    mode_product,
-    norm2,
-    normalize,
-    outer,
-    prune,
-)
+from solvers.kron import kron_apply, mode_product, norm2, normalize, outer
 from solvers.kron_model import KronModel
+from solvers.operations import distance2, prune
 from tests.problems import normal
 from tests.textbook import Dense, flat, kron_all
 

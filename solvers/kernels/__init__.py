@@ -14,41 +14,19 @@ import os
 import subprocess
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from solvers.kernels import caching
 
-if TYPE_CHECKING:
-    from solvers.kernels.alternation import alternate_rows, sweep
-    from solvers.kernels.eigen import eigh_hermitian, eigh_symmetric
-    from solvers.kernels.factors import (
-        most_used,
-        prune_rows,
-        prune_weighed_rows,
-        row_distances2,
-    )
-    from solvers.kernels.leading import power_iterations
-    from solvers.kernels.posterior import second_moments, shrink
-    from solvers.kernels.systems import assemble, finish
-
-__all__ = [
-    "alternate_rows",
-    "assemble",
-    "eigh_hermitian",
-    "eigh_symmetric",
-    "finish",
-    "load",
-    "most_used",
-    "power_iterations",
-    "prune_rows",
-    "prune_weighed_rows",
-    "row_distances2",
-    "second_moments",
-    "shrink",
-    "sweep",
-]
-
-_MODULES = ("alternation", "eigen", "factors", "leading", "posterior", "systems")
+_FUNCTIONS = {
+    "alternation": ("alternate_rows", "sweep"),
+    "eigen": ("eigh_hermitian", "eigh_symmetric"),
+    "factors": ("prune_rows", "row_distances2"),
+    "leading": ("power_iterations",),
+    "posterior": ("second_moments", "shrink"),
+    "systems": ("assemble", "finish"),
+}
+"""By module, what others call."""
 
 
 @cache
@@ -56,9 +34,9 @@ def load() -> None:
     """Make every compiled function ready to be called."""
     if not caching.is_complete():
         _compile_aside()
-    for module in _MODULES:
+    for module, names in _FUNCTIONS.items():
         functions = vars(importlib.import_module(f"{__name__}.{module}"))
-        globals().update({name: functions[name] for name in __all__ if name in functions})
+        globals().update({name: functions[name] for name in names})
     caching.mark_complete()
 
 
@@ -69,7 +47,7 @@ def _compile_aside() -> None:
     the last bits of complex eigenvectors differ between the two: the first run on a machine would
     give other bits than all that follow. Where that process fails we compile here after all.
     """
-    modules = ", ".join(f"{__name__}.{module}" for module in _MODULES)
+    modules = ", ".join(f"{__name__}.{module}" for module in _FUNCTIONS)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with contextlib.suppress(OSError):
         subprocess.run(
@@ -83,7 +61,7 @@ def _compile_aside() -> None:
 
 def __getattr__(name: str) -> Any:
     """Load all functions when the first is asked for (PEP 562)."""
-    if name not in __all__:
+    if not any(name in names for names in _FUNCTIONS.values()):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     load()
     return globals()[name]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 _VECTOR, _SIZES = "float64[::1]", "int64[::1]"
 

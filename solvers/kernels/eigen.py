@@ -13,9 +13,9 @@ import math
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
 from solvers.kernels.tridiagonal import reduce_hermitian, reduce_symmetric
-from solvers.problem import Array
 
 LANES = 32
 STEPS = 30  # per eigenvalue; about two are needed

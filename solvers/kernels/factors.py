@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 _VECTOR, _MATRIX, _SIZES = "float64[::1]", "float64[:, ::1]", "int64[::1]"
 
@@ -56,19 +56,6 @@ def row_distances2(new: Array, old: Array, sizes: Array) -> Array:
     return distances
 
 
-@compiled(f"{_SIZES}({_MATRIX}, {_SIZES})")
-def most_used(gamma: Array, sizes: Array) -> Array:
-    """Largest number of entries that are not 0 in any row, per factor, (I,)."""
-    most, starts = np.zeros(sizes.size, np.int64), offsets(sizes)
-    for row in range(len(gamma)):
-        for mode in range(sizes.size):
-            used = 0
-            for k in range(starts[mode], starts[mode + 1]):
-                used += gamma[row, k] != 0.0
-            most[mode] = max(most[mode], used)
-    return most
-
-
 @compiled()
 def normalize_row(gamma: Array, starts: Array) -> None:
     """Scale all factors but the last to norm 1, and the last one by what they lose."""
@@ -83,19 +70,35 @@ def normalize_row(gamma: Array, starts: Array) -> None:
             gamma[k] *= norm
 
 
-@compiled(f"Tuple(({_MATRIX}, {_VECTOR}))({_MATRIX}, {_SIZES}, {_VECTOR}, {_VECTOR}, boolean[::1])")
+@compiled(
+    f"Tuple(({_MATRIX}, {_VECTOR}))({_MATRIX}, {_MATRIX}, {_SIZES}, {_VECTOR}, {_VECTOR}, "
+    f"{_VECTOR}, boolean, boolean[::1])"
+)
 def prune_rows(
-    gamma: Array, sizes: Array, relative: Array, absolute: Array, where: Array
+    gamma: Array,
+    weights: Array,
+    sizes: Array,
+    relative: Array,
+    absolute: Array,
+    unit: Array,
+    of_product: bool,
+    where: Array,
 ) -> tuple[Array, Array]:
     """Set small entries of each factor of γ to 0.
 
     Parameters
     ----------
     gamma : array, (B, Σn)
+    weights : array, (B, Σn)
+        What entries of γ are weighed by: they, or their atoms, may be small.
     sizes : array of int, (I,)
         The n_i.
     relative, absolute : arrays, (I,)
-        Per factor: bound relative to the factor's own largest entry, and bound as it stands.
+        Per factor: bound relative to the factor's own largest weighed entry, and bound on the
+        entry as it stands, or where `of_product` on the largest weighed entry of the product γ
+        that it is a part of.
+    unit : array, (B,)
+        What absolute bounds on the product are multiples of.
     where : array of bool, (B,)
         Rows to prune.
 
@@ -105,64 +108,6 @@ def prune_rows(
     removed : array, (B,)
         Squared norm of what was taken out of the Kronecker product. Summed from the parts that
         went, so that it is exactly 0 where nothing did.
-    """
-    kept, removed, starts = gamma.copy(), np.zeros(len(gamma)), offsets(sizes)
-    for row in range(len(gamma)):
-        if not where[row]:
-            continue
-        # ‖⊗g‖² − ‖⊗kept‖² = Σ_i Π_{j<i} ‖kept_j‖² · ‖lost_i‖² · Π_{j>i} ‖g_j‖²
-        before = 1.0
-        for mode in range(sizes.size):
-            largest = 0.0
-            for k in range(starts[mode], starts[mode + 1]):
-                largest = max(largest, gamma[row, k])
-            limit = max(relative[mode] * largest, absolute[mode])
-            lost, left = 0.0, 0.0
-            for k in range(starts[mode], starts[mode + 1]):
-                if gamma[row, k] < limit:
-                    lost += gamma[row, k] ** 2
-                    kept[row, k] = 0.0
-                else:
-                    left += gamma[row, k] ** 2
-            removed[row] = removed[row] * (lost + left) + before * lost
-            before *= left
-    return kept, removed
-
-
-@compiled(
-    f"Tuple(({_MATRIX}, {_VECTOR}))({_MATRIX}, {_MATRIX}, {_SIZES}, {_VECTOR}, {_VECTOR}, "
-    f"{_VECTOR}, boolean[::1])"
-)
-def prune_weighed_rows(
-    gamma: Array,
-    weights: Array,
-    sizes: Array,
-    relative: Array,
-    absolute: Array,
-    unit: Array,
-    where: Array,
-) -> tuple[Array, Array]:
-    """Set entries of each factor of γ to 0 that explain little: they, or their atoms, are small.
-
-    Parameters
-    ----------
-    gamma : array, (B, Σn)
-    weights : array, (B, Σn)
-        What entries of γ are weighed by.
-    sizes : array of int, (I,)
-        The n_i.
-    relative, absolute : arrays, (I,)
-        Per factor: bound relative to the factor's own largest weighed entry, and bound on the
-        largest weighed entry of the product γ that an entry is a part of.
-    unit : array, (B,)
-        What absolute bounds are multiples of.
-    where : array of bool, (B,)
-        Rows to prune.
-
-    Returns
-    -------
-    gamma, removed
-        As of `prune_rows`.
     """
     kept, removed, starts = gamma.copy(), np.zeros(len(gamma)), offsets(sizes)
     largest = np.empty(sizes.size)
@@ -175,14 +120,18 @@ def prune_weighed_rows(
             for k in range(starts[mode], starts[mode + 1]):
                 largest[mode] = max(largest[mode], gamma[row, k] * weights[row, k])
             product *= largest[mode]
+        # ‖⊗g‖² − ‖⊗kept‖² = Σ_i Π_{j<i} ‖kept_j‖² · ‖lost_i‖² · Π_{j>i} ‖g_j‖²
         before = 1.0
         for mode in range(sizes.size):
-            limit = relative[mode]
-            if product > 0.0:
-                limit = max(limit, absolute[mode] * unit[row] / product)
+            limit = relative[mode] * largest[mode]
+            if not of_product:
+                limit = max(limit, absolute[mode])
+            elif product > 0.0:
+                share = max(relative[mode], absolute[mode] * unit[row] / product)
+                limit = share * largest[mode]
             lost, left = 0.0, 0.0
             for k in range(starts[mode], starts[mode + 1]):
-                if gamma[row, k] * weights[row, k] < limit * largest[mode]:
+                if gamma[row, k] * weights[row, k] < limit:
                     lost += gamma[row, k] ** 2
                     kept[row, k] = 0.0
                 else:

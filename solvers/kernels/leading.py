@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 STEPS = 200
 STILL = 1e-30

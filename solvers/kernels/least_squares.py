@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 FULL_EXCHANGES = 3
 MOST_EXCHANGES = 20  # per unknown

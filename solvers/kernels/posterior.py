@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 _REAL, _COMPLEX = "float64[:, ::1]", "complex128[:, ::1]"
 

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 _SIZES, _REALS = "int64[::1]", "float64[::1]"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
+from solvers.arrays import Array
 from solvers.kernels.compiling import compiled
-from solvers.problem import Array
 
 
 @compiled()
