@@ -66,9 +66,11 @@ class Restarts(Solver):
                 f"options must be lines of TOML, got {self.options}: {error}"
             ) from None
         solver = create(self.solver, **options)
-        if solver.objective != "SBL cost":
+        # Those of the landscape begin where they like, so that all starts would be one.
+        if solver.objective != "SBL cost" or solver.family == self.family:
             raise ValueError(
-                f"solver must name a solver that lowers the SBL cost, got {self.solver!r}"
+                "solver must name a solver that lowers the SBL cost from a given start, "
+                f"got {self.solver!r}"
             )
         if self.solver_version not in (0, solver.version):
             raise ValueError(

@@ -26,6 +26,11 @@ def client():
     return Client(cluster())
 
 
+def closed():
+    with cluster() as own, Client(own) as found:
+        return found
+
+
 def nobody():
     return cluster(0)
 

@@ -162,6 +162,17 @@ def test_what_was_changed_is_told(whole, tmp_path, change, says):
     }
 
 
+def test_a_directory_that_points_before_the_file_is_damage(whole, tmp_path):
+    data = bytearray(whole.read_bytes())
+    data[-22 + 16 : -22 + 20] = (2**32 - 16).to_bytes(4, "little")  # where the directory begins
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(data)
+    good, damaged = unpack_archive(path, tmp_path)
+    assert (good, len(damaged)) == (0, 1)
+    done = CliRunner().invoke(main, ["verify", str(path)])
+    assert (done.exit_code, "damaged: SHA256SUMS" in done.output) == (1, True)
+
+
 def test_a_bomb_is_not_unpacked(whole, tmp_path):
     path = rewritten(whole, tmp_path / "bomb.zip", lambda _: None)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as opened:

@@ -143,6 +143,7 @@ def test_encrypted_cluster_is_used_with_credentials_of_dasks_configuration(
         ("tests.nowhere:cluster", "No module named 'tests.nowhere'"),
         ("tests.my_clusters:number", "is a int, not a function"),
         ("tests.my_clusters:something_else", "expected a client or a cluster of Dask's, got str"),
+        ("tests.my_clusters:closed", "a client that is closed"),
         ("slurm", "needs cores, walltime, jobs in the table [cluster], for example: cores = 16;"),
     ],
 )

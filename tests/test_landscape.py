@@ -131,7 +131,9 @@ def test_restarts_of_one_start_each_are_those_of_many():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"solver": "lasso"}, "lowers the SBL cost, got 'lasso'"),
+        ({"solver": "lasso"}, "lowers the SBL cost from a given start, got 'lasso'"),
+        ({"solver": "minima"}, "from a given start, got 'minima'"),
+        ({"solver": "restarts"}, "from a given start, got 'restarts'"),
         ({"solver": "am"}, "unknown solver"),
         ({"options": ["order ="]}, "lines of TOML"),
         ({"options": ["sort = 1"]}, "no option 'sort'"),

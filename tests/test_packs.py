@@ -253,9 +253,11 @@ def test_damage_to_a_pack_is_never_another_object(tmp_path):
                 assert found == held[name]
         unnoticed += not (troubles or lost or changed == data)
         if troubles:
+            whole = {*objects.list("blocks/")}
             objects.pack(merge=True)
             again = PackedFiles(tmp_path)
             assert not again.troubles()
+            assert {*again.list("blocks/")} == whole
             assert all(again.get(name) == held[name] for name in again.list("blocks/"))
             (tmp_path / "damaged" / path.name).unlink()
             for made_by_merging in path.parent.glob("*.pack"):

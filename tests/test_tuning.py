@@ -181,6 +181,7 @@ def test_every_block_is_of_a_seed_that_no_campaign_can_have(study, tmp_path, cli
 def test_record_changes_no_key_and_is_shown(tiny, tmp_path, client):
     record = {"options": {"prune": 1e-3}, "statistic": "median", "value": -9.5, "seed": -6}
     record |= {"over": {"prune": "log(1e-4, 1)"}, "neighbours": [{"prune": 2e-3, "value": -8.0}]}
+    record |= {"before": -9.0, "trials": 5, "realizations": 10}
     tiny["solvers"]["svd"]["prune"] = 1e-3
     plain = Campaign.from_tables(tiny)
     tiny["solvers"]["svd"]["tuned"] = record
@@ -193,6 +194,10 @@ def test_record_changes_no_key_and_is_shown(tiny, tmp_path, client):
     tiny["solvers"]["svd"]["prune"] = 1e-2
     with pytest.raises(InputError, match=r"is of prune = 0\.001, and the table has 0\.01"):
         Campaign.from_tables(tiny)
+    for part in ({}, {"foo": 1}, {k: v for k, v in record.items() if k != "value"}):
+        tiny["solvers"]["svd"]["tuned"] = part
+        with pytest.raises(InputError, match="must be a record, as `kronsbl tune` writes it"):
+            Campaign.from_tables(tiny)
 
 
 @given(
@@ -243,6 +248,7 @@ def test_command(kronsbl, tmp_path):
     for words, message in (
         (["--solver", "sdv", "--over", "prune=log(1e-3, 1e-1)"], "did you mean 'svd'?"),
         (["--solver", "svd", "--over", "prune=linear(-1, 1)"], "must be at least 0"),
+        (["--solver", "svd", "--over", "prune=[0.1, 'x', 0.2]"], "of type float, got 'x'"),
     ):
         done = kronsbl("tune", file, *words)
         assert (done.returncode, done.stdout) == (2, "")

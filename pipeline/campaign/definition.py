@@ -32,6 +32,9 @@ from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
 
 MOST_CONFIGURATIONS = 10**6
+
+RECORDED = {"options", "over", "statistic", "value", "before", "trials", "realizations", "seed"}
+"""What a record of tuning has, of which summaries tell."""
 """More is a slip, and would take hours to be written down."""
 
 
@@ -298,8 +301,8 @@ class Campaign(Table):
 
 def _check_record(where: str, tuned: Any, options: Mapping[str, Any]) -> None:
     """Raise ValueError where a record of tuning is none, or not of these options."""
-    found = tuned.get("options", {}) if isinstance(tuned, Mapping) else None
-    if not isinstance(found, Mapping):
+    found = tuned.get("options") if isinstance(tuned, Mapping) else None
+    if not (isinstance(found, Mapping) and RECORDED <= {*tuned}):
         raise ValueError(f"{where}.tuned: must be a record, as `kronsbl tune` writes it")
     for name, value in found.items():
         if options.get(name) != value:
@@ -314,7 +317,8 @@ def _entry(label: str, table: Mapping[str, Any], batch: int) -> Entry:
     use = options.pop("use", None)
     own_batch = options.pop("batch", batch)
     where = f"solvers.{label}"
-    _check_record(where, options.pop("tuned", {}), options)
+    if "tuned" in options:
+        _check_record(where, options.pop("tuned"), options)
     if not isinstance(use, str):
         known = ", ".join(SOLVERS.names())
         raise ValueError(f"{where}.use: missing or not a string; known: {known}")

@@ -224,8 +224,9 @@ class _Study:
         self.described = f"mean over {len(campaign.scenarios)} points of the {words}"
         self.known: dict[str, float] = {}
         """Values by what was set; of the campaign's own options, by an empty text."""
-        ends = ({one.option: one.value(one.ends[at]) for one in self.ranges} for at in (0, 1))
-        self._campaign([{}, *ends])  # so that what the solver does not take is said at once
+        ends = [{one.option: one.value(one.ends[at]) for one in self.ranges} for at in (0, 1)]
+        listed = [{**ends[0], one.option: value} for one in self.ranges for value in one.values]
+        self._campaign([{}, *ends, *listed])  # what the solver does not take is said at once
 
     def _name(self, options: Options) -> str:
         """Label of a trial, as a swept option would have it."""

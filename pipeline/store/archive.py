@@ -115,5 +115,6 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> tuple
         return b"", "a name that is none of ours"
     try:
         return archive.read(member), ""
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+    # OSError: a damaged directory says that a member begins before the file does.
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
         return b"", in_one_line(error)

@@ -276,7 +276,10 @@ class PackedFiles:
         """Yield the records of packs that count; those that say gone where others are left."""
         for pack in packs:
             for name, place in zip(pack.names(), pack.places(), strict=True):
-                if self._newest(name, self.packs()) == (place, pack) and (place.size or gone):
+                newest = self._newest(name, self.packs())
+                # By the path: a pack with trouble is opened anew, and is another object then.
+                counts = newest and (newest[0], newest[1].path) == (place, pack.path)
+                if counts and (place.size or gone):
                     try:
                         yield name, place.time, pack.get(name, place.start)
                     except ValueError as error:
