@@ -19,6 +19,7 @@ import venv
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import dask
 import distributed
 import numpy as np
@@ -273,7 +274,9 @@ def test_commands_and_their_options_exist(page):
         if name == "COMMAND" or name.startswith("-"):
             continue
         command = main.commands[name]
-        with command.make_context(name, [], resilient_parsing=True) as context:
+        # With the parent, since a command remembers what its first context calls its help.
+        parent = click.Context(main, **main.context_settings)
+        with command.make_context(name, [], parent, resilient_parsing=True) as context:
             given = command.make_parser(context).parse_args(words[1:])[0]
         assert set(given) <= {p.name for p in command.params}
 

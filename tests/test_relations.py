@@ -32,9 +32,11 @@ OPTIONS = {
 """As published, Kronecker OMP goes on below the noise until sets of atoms span whole factors, where
 rounding decides which atom is next. The others are to be quick."""
 
-EXTRA_UP_TO = {"komp": 0.1, "uamp_sbl": 0.01}
+EXTRA_UP_TO = {"bals": 0.0, "ls": 0.01, "krf": 0.01, "komp": 0.1, "bpdn": 0.1, "uamp_sbl": 0.01}
 """An atom as large as the others competes with them, and Kronecker OMP takes whole slices. UAMP-SBL
-has one variance for all messages, in which an atom of another size has its share."""
+has one variance for all messages, in which an atom of another size has its share. Of least squares,
+which has more unknowns here than measurements, such an atom takes its part, and leads the bilinear
+one elsewhere."""
 
 PATTERNED = {"pc_krosbl", "pc_sbl"}
 """An extra atom is a neighbour, to one atom here and to many once they are flattened."""

@@ -18,7 +18,7 @@ import xarray as xr
 import pipeline
 from pipeline import Campaign, InputError, Store, open_results
 from pipeline.analysis import compare, stopped, summarize
-from pipeline.analysis.describing import notes, realizations
+from pipeline.analysis.remarks import notes, realizations
 from pipeline.campaign.blocks import Block
 from pipeline.campaign.request import Request
 from pipeline.cli import tables, terminal

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as checked
 
 import pipeline
 from pipeline import InputError
-from pipeline.analysis.describing import tuned
+from pipeline.analysis.remarks import tuned
 from pipeline.campaign import Campaign
 from pipeline.driver import tuning
 from pipeline.driver.ranges import Range

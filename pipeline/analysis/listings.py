@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import describing
+from pipeline.analysis import describing, remarks
 from pipeline.analysis.cells import is_power
 from pipeline.analysis.intervals import to_db
 from pipeline.analysis.rows import row_dimensions, rows_of
@@ -211,7 +211,7 @@ def reading_comparison(found: xr.Dataset) -> list[str]:
         "sums of batched runtimes; its interval is from batches.",
     ]
     if _any_failed(found):
-        lines.append(f"Failed realizations {describing.FAILED_RANKED}; mean differences lack them.")
+        lines.append(f"Failed realizations {remarks.FAILED_RANKED}; mean differences lack them.")
     if bool(found.difference_marked.any()):
         lines.append(f"* {describing.DIFFERENCE_MARKED}.")
     return lines

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 from rich.table import Table
 
-from pipeline.analysis import describing, listings
+from pipeline.analysis import describing, listings, remarks
 from pipeline.analysis.bounds import gaps
 from pipeline.analysis.caveats import LEGEND, caveats
 from pipeline.analysis.cells import asked_for, is_power, measures_of, not_run
@@ -177,11 +177,11 @@ def reading_lines(
     results: xr.Dataset, shown: list[xr.Dataset], means: Sequence[str] = MEANS
 ) -> list[str]:
     """Lines that explain the marks, those of such means as well, and say what is missing."""
-    statistics, lines = shown[0], [f"{line}." for line in describing.tuned(results)]
+    statistics, lines = shown[0], [f"{line}." for line in remarks.tuned(results)]
     if any(bool(one[f"{name}_marked"].any()) for one in shown for name in means):
         lines.append(f"* {describing.MARKED}. Read the median.")
     if bool(statistics.failed.any()):
-        lines.append(f"Failed realizations {describing.FAILED_RANKED} in medians and quantiles.")
+        lines.append(f"Failed realizations {remarks.FAILED_RANKED} in medians and quantiles.")
     if any(bool(one.doubtful.any()) for one in shown):
         lines += caveat_lines(results)
     undefined, missing = int(statistics.undefined.sum()), int(not_run(results).sum())

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import xarray as xr
 
-from pipeline.analysis import default_measure, describing, is_power
+from pipeline.analysis import default_measure, describing, is_power, remarks
 from pipeline.analysis.cells import labels_of
 from pipeline.analysis.distributions import empirical_cdf, trace_quantiles
 from pipeline.errors import InputError
@@ -53,7 +53,7 @@ class Cdf(FigureKind):
             [Panel(x, Axis("share of realizations", limits=(0, 1.02)), curves, "step")],
             "empirical distribution, 95 % band of the whole curve (DKW)",
             f"Distribution of {measure.upper()}",
-            failed=f"{describing.FAILED_RANKED}: a curve of errors ends below 1",
+            failed=f"{remarks.FAILED_RANKED}: a curve of errors ends below 1",
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import axes_of, describing, is_power, to_db
+from pipeline.analysis import axes_of, describing, is_power, remarks, to_db
 from pipeline.plots.base import Axis, FigureData, Map
 from pipeline.plots.measures import MeasureKind, drawable_measures, measure_axis
 
@@ -71,7 +71,7 @@ class Heatmap(MeasureKind):
             legend += f"\nnumbers{' in dB' if decibels else ''}, ± half of the 95 % interval"
         notes = self.told(summary)
         notes += ["hatched: no value there"] if bool((~np.isfinite(value)).any()) else []
-        failed = describing.failed_text(self.statistic)
+        failed = remarks.failed_text(self.statistic)
         return FigureData(maps, legend, self.worded(measure), notes, failed)
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.analysis import default_measure, describing, is_power, measures_of, summarize
+from pipeline.analysis import default_measure, describing, is_power, measures_of, remarks, summarize
 from pipeline.analysis.cells import lacking
 from pipeline.analysis.summaries import WHICH_CELLS
 from pipeline.plots import scales
@@ -80,7 +80,7 @@ class MeasureKind(FigureKind):
         bounds = ", ".join(summary.attrs["bounds"])
         of_means = "bounds, on means of unbiased estimators (SBL may lie below; not on medians)"
         return [
-            *describing.marked(summary, self.statistic),
+            *remarks.marked(summary, self.statistic),
             *([f"{of_means}: {bounds}"] if bounds else []),
         ]
 

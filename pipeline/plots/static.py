@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib import rcParams
 
-from pipeline.analysis import describing
+from pipeline.analysis import describing, remarks
 from pipeline.plots import style
 from pipeline.plots.appearance import OUTSIDE, Appearance
 from pipeline.plots.base import Axis, Curve, FigureData, Map, Panel
@@ -53,7 +53,7 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
     names |= {label: style.Markup(name) for label, name in appearance.labels.items()}
     figure, handles, bar = panels(data, looks, names, appearance)
     words = "" if appearance.alone else data.legend
-    notes = [*describing.notes(results, data.failed or describing.FAILED_LEFT_OUT), *data.notes]
+    notes = [*remarks.notes(results, data.failed or remarks.FAILED_LEFT_OUT), *data.notes]
     if bar is not None:
         shown = [bar.ax.get_ylabel(), style.literal(words)]
         bar.set_label(", ".join(filter(None, shown)))
@@ -61,7 +61,7 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
         _legend(figure, {names[s]: handles[s] for s in names if s in handles}, words, appearance)
     elif words:
         notes = [*_in_place_of_legend(figure.axes[0], words), *notes]
-    study = [f"{describing.name_of(results)} – {describing.realizations(results)}"]
+    study = [f"{describing.name_of(results)} – {remarks.realizations(results)}"]
     study += [describing.setting(results)]
     figure.set_label(". ".join(filter(None, [*study, *data.legend.splitlines(), *notes])) + ".")
     if appearance.alone:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.analysis import default_measure, describing, is_power, latencies, summarize
+from pipeline.analysis import default_measure, describing, is_power, latencies, remarks, summarize
 from pipeline.analysis.caveats import LEGEND
 from pipeline.analysis.cells import labels_of
 from pipeline.plots import scales
@@ -119,7 +119,7 @@ class Curves(MeasureKind):
                 *self.told(summary),
                 *([f"open markers: {LEGEND}"] if bool(summary.doubtful.any()) else []),
             ],
-            describing.failed_text(self.statistic),
+            remarks.failed_text(self.statistic),
         )
 
     @classmethod
@@ -159,7 +159,7 @@ class Runtime(FigureKind):
                 y = Axis.log(y.label, values, unit="s" if name == "runtime" else "")
             panels.append(over_sweep(results, (summary[name], low, high), y))
         legend = describing.statistic_text("quartiles", self.cells)
-        return FigureData(panels, legend, notes=describing.runtime_notes(results))
+        return FigureData(panels, legend, notes=remarks.runtime_notes(results))
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,8 @@ class Tradeoff(MeasureKind):
             [Panel(x, y, curves, "path")],
             "\n".join(legend),
             f"{self.worded(measure)} against runtime",
-            [*describing.marked(summary, self.statistic), *describing.runtime_notes(results)],
-            describing.failed_text(self.statistic),
+            [*remarks.marked(summary, self.statistic), *remarks.runtime_notes(results)],
+            remarks.failed_text(self.statistic),
         )
 
     @classmethod

@@ -11,7 +11,7 @@ import jinja2
 import tomli_w
 import xarray as xr
 
-from pipeline.analysis import describing
+from pipeline.analysis import describing, remarks
 from pipeline.campaign.files import runs_code
 from pipeline.errors import InputError
 from pipeline.report.writing import cube_page
@@ -84,7 +84,7 @@ def _members(
     )
     about = environment.get_template("archive.md.j2").render(
         title=describing.name_of(results),
-        realizations=describing.realizations(results),
+        realizations=remarks.realizations(results),
         complete=bool(results.attrs["complete"]),
         cube=cube.name,
         blocks=len(names),

@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.analysis import describing, ran
+from pipeline.analysis import describing, ran, remarks
 from pipeline.analysis.cells import labels_of
 from pipeline.analysis.listings import Field
 from pipeline.analysis.published import (
@@ -134,7 +134,7 @@ def section(study: Study, looks: Looks) -> Section:
     looks = {label: looks[label] for label in map(str, results.solver.values)}
     looks = with_bounds(looks, labels_of(results, "bound"))
     parts: list[Part] = [Paragraph(study.about)]
-    notes = describing.notes(results)
+    notes = remarks.notes(results)
     parts += [Paragraph(f"{charts.capital(note)}.", warning=True) for note in notes]
     shown = {"Convergence", *(["Figures"] if describing.free_axes(results) else [])}
     for kind in kinds.in_report(results):

@@ -7,7 +7,7 @@ import math
 
 import xarray as xr
 
-from pipeline.analysis import axes_of, check, describing, finished, ran
+from pipeline.analysis import axes_of, check, describing, finished, ran, remarks
 from pipeline.analysis.cells import asked_for, labels_of, not_run
 from pipeline.analysis.listings import Field
 from pipeline.analysis.verdicts import verdict
@@ -91,7 +91,7 @@ def about(results: xr.Dataset) -> list[Part]:
         "solvers": ", ".join(
             describing.solver_text(results, str(s)) for s in results.solver.values
         ),
-        "realizations": describing.asked_of(results),
+        "realizations": remarks.asked_of(results),
         "cells": f"{cells - missing} of {cells}",
         "seed": str(attributes.get("seed", "")),
         "batch": ", ".join(
@@ -109,7 +109,7 @@ def about(results: xr.Dataset) -> list[Part]:
 
 
 def _notes(results: xr.Dataset) -> list[Part]:
-    said = describing.notes(results)
+    said = remarks.notes(results)
     if not bool(finished(results).any()):
         said.append("no realization has an estimate, so the tables are empty")
     points = math.prod(results.sizes[axis] for axis in axes_of(results))
@@ -138,7 +138,7 @@ def endings(results: xr.Dataset) -> list[Part]:
     ]
     caption = "Realizations by how they ended, over all points."
     parts: list[Part] = [SortableTable(caption, ["solver", *columns], rows)]
-    messages = describing.failures_of(results)
+    messages = remarks.failures_of(results)
     if messages:
         rows = [
             [solver, message, summary_tables.count(count)]
@@ -158,5 +158,5 @@ def settings(results: xr.Dataset) -> list[Part]:
         text = ", ".join(f"{name} = {value}" for name, value in options.items())
         rows.append([label, text])
     parts: list[Part] = [SortableTable("Options of the solvers.", ["solver", "options"], rows)]
-    parts += [Paragraph(f"{charts.capital(line)}.") for line in describing.tuned(results)]
+    parts += [Paragraph(f"{charts.capital(line)}.") for line in remarks.tuned(results)]
     return [*parts, SourceText("Campaign file", results.attrs.get("campaign", ""))]

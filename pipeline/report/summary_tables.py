@@ -21,6 +21,7 @@ from pipeline.analysis import (
     latencies,
     listings,
     ranking_lines,
+    remarks,
     stopped,
     summarize,
     worst,
@@ -166,7 +167,7 @@ def _statistics(results: xr.Dataset, summary: xr.Dataset) -> SortableTable:
             capital(describing.label_of(results[summary.attrs["measure"]])),
             over if summary.attrs["cells"] == "common" else "",
             ", with 95 % intervals: distribution-free for the median, in which failed realizations "
-            f"{describing.FAILED_RANKED}; bootstrap for means, in dB Student's and Hall's.",
+            f"{remarks.FAILED_RANKED}; bootstrap for means, in dB Student's and Hall's.",
             f" *: {describing.MARKED}." if any(summary[f"{m}_marked"].any() for m in MEANS) else "",
             f" {listings.DOUBTFUL}: {LEGEND}." if summary.doubtful.any() else "",
         ]

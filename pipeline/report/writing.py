@@ -50,9 +50,9 @@ def write(store: str | Path, output: str | Path, after: str | Path | None = None
 
 def cube_page(results: xr.Dataset) -> str:
     """The report of a cube as HTML."""
-    from pipeline.analysis import describing
+    from pipeline.analysis import describing, remarks
     from pipeline.report.page import page
     from pipeline.report.sections import sections_of
 
     title = describing.name_of(results)
-    return page(title, sections_of(results), describing.realizations(results))
+    return page(title, sections_of(results), remarks.realizations(results))
