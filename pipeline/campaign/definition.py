@@ -302,7 +302,7 @@ class Campaign(Table):
 def _check_record(where: str, tuned: Any, options: Mapping[str, Any]) -> None:
     """Raise ValueError where a record of tuning is none, or not of these options."""
     found = tuned.get("options") if isinstance(tuned, Mapping) else None
-    if not (isinstance(found, Mapping) and RECORDED <= {*tuned}):
+    if not (isinstance(found, Mapping) and {*tuned} >= RECORDED):
         raise ValueError(f"{where}.tuned: must be a record, as `kronsbl tune` writes it")
     for name, value in found.items():
         if options.get(name) != value:
