@@ -191,7 +191,8 @@ class PackedFiles:
             for pack in old if alone else ():
                 if pack.trouble:  # whoever can may look at what is left of it
                     self._path("damaged").mkdir(exist_ok=True)
-                    os.replace(pack.path, self._path("damaged") / pack.path.name)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.replace(pack.path, self._path("damaged") / pack.path.name)
                 pack.path.unlink(missing_ok=True)
         for shelf in self._path("blocks").glob("[0-9a-f]*") if count else ():
             with contextlib.suppress(OSError):  # not empty
@@ -275,15 +276,20 @@ class PackedFiles:
     def _counting(self, packs: Sequence[Pack], gone: bool) -> Iterator[tuple[str, int, bytes]]:
         """Yield the records of packs that count; those that say gone where others are left."""
         for pack in packs:
-            for name, place in zip(pack.names(), pack.places(), strict=True):
-                newest = self._newest(name, self.packs())
-                # By the path: a pack with trouble is opened anew, and is another object then.
-                counts = newest and (newest[0], newest[1].path) == (place, pack.path)
-                if counts and (place.size or gone):
-                    try:
-                        yield name, place.time, pack.get(name, place.start)
-                    except ValueError as error:
-                        pack.trouble = str(error)
+            # Whoever has merged a pack meanwhile keeps what counts of it.
+            with contextlib.suppress(FileNotFoundError):
+                yield from self._counting_in(pack, gone)
+
+    def _counting_in(self, pack: Pack, gone: bool) -> Iterator[tuple[str, int, bytes]]:
+        for name, place in zip(pack.names(), pack.places(), strict=True):
+            newest = self._newest(name, self.packs())
+            # By the path: a pack with trouble is opened anew, and is another object then.
+            counts = newest and (newest[0], newest[1].path) == (place, pack.path)
+            if counts and (place.size or gone):
+                try:
+                    yield name, place.time, pack.get(name, place.start)
+                except ValueError as error:
+                    pack.trouble = str(error)
 
 
 @functools.lru_cache(maxsize=64)  # a worker's tasks would read the indices of packs anew
