@@ -9,16 +9,13 @@ matrices, inner loops, entrywise work in one pass, systems. For arrays of numpy 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from solvers.arrays import Array
 from solvers.operations import compiled, standard
-from solvers.operations.terms import Coupling, Parts, Spread, Sweeps
-
-if TYPE_CHECKING:
-    from solvers.flat_model import FlatModel
+from solvers.operations.terms import Coupling, Parts, Spread, Sweeps, Systems
 
 
 def _of(array: Array) -> Any:
@@ -154,7 +151,7 @@ def distance2(new: Sequence[Array], old: Sequence[Array]) -> Array:
     return _of(new[0]).distance2(new, old)
 
 
-def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
+def solve_systems(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     """Posterior for an unstructured γ, (B, n) over the atoms of a model, by one system per row.
 
     Where at least as many atoms as measurements are in use it is the M×M matrix K = σ²I + AΓAᴴ,

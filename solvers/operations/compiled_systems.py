@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,16 +14,13 @@ from solvers import kernels
 from solvers.arrays import Array
 from solvers.kron import abs2, adjoint, kron_apply
 from solvers.lapack import invert, invert_root, times
-from solvers.operations.terms import Parts
-
-if TYPE_CHECKING:
-    from solvers.flat_model import FlatModel
+from solvers.operations.terms import Parts, Systems
 
 PORTION_ENTRIES = 2**20
 """Bound, in entries, on the n×n matrices that are held in memory at once."""
 
 
-def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
+def solve_systems(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     found = Parts(
         np.empty_like(model.correlation), np.empty(gamma.shape), *np.empty((3, len(gamma)))
     )
@@ -97,7 +93,7 @@ def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequenc
     return 2.0 * kron_apply([adjoint(r) for r in pairs], tensor)[0].real
 
 
-def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
+def _over_measurements(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     """Posterior of one row by the M×M matrix K."""
     y, m = model.y.reshape(-1), model.y.shape[1:]
     pairs = [p if p.ndim == 2 else p[0] for p in model.pairs]
@@ -117,7 +113,7 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
     )
 
 
-def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
+def _over_atoms(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     """Posterior of rows by the n×n matrices S."""
     row, atom = np.nonzero(gamma)
     counts = np.bincount(row, minlength=len(gamma))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from solvers import arrays
 from solvers.arrays import Array, flat, namespace, reshape, take
 from solvers.kron import abs2, adjoint, kron_apply
-from solvers.operations.terms import Parts
-
-if TYPE_CHECKING:
-    from solvers.flat_model import FlatModel
+from solvers.operations.terms import Parts, Systems
 
 ENTRIES = 2**27
 """Bound, in entries, on the matrices that are worked on at once."""
@@ -22,7 +18,7 @@ LEAF = 96
 """Order up to which libraries factorise and invert; above it products of matrices do."""
 
 
-def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
+def solve_systems(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     xp, m = namespace(gamma), int(np.prod(model.y.shape[1:]))
     counts = arrays.host(xp.count_nonzero(gamma, axis=1))
     found, begin = [], 0
@@ -41,7 +37,7 @@ def solve_systems(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
     return Parts(*(take(xp.concat(parts, axis=0), back) for parts in zip(*found, strict=True)))
 
 
-def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Parts:
+def _over_measurements(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     """Posterior of rows by the M×M matrices K."""
     xp, shape = namespace(gamma), model.y.shape
     k = gram(model.pairs, model.expand(gamma), shape[1:])
@@ -61,7 +57,7 @@ def _over_measurements(model: FlatModel, gamma: Array, noise_var: Array) -> Part
     )
 
 
-def _over_atoms(model: FlatModel, gamma: Array, noise_var: Array, most: int) -> Parts:
+def _over_atoms(model: Systems, gamma: Array, noise_var: Array, most: int) -> Parts:
     """Posterior of rows by the n×n matrices S, n being the largest number of atoms in use."""
     xp, used = namespace(gamma), gamma > 0
     keep = xp.argsort(xp.astype(~used, xp.int8), axis=1, stable=True)[:, :most]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 from solvers.arrays import Array
 
@@ -45,6 +45,27 @@ class Sweeps(NamedTuple):
     coupling: Coupling | None
     unit: Array | None
     spread: Spread | None
+
+
+class Systems(Protocol):
+    """What `solve_systems` is asked to solve: a batch with the atoms that are in use."""
+
+    y: Array
+    dims: tuple[int, ...]
+    factors: list[Array]
+    pairs: list[Array]
+    grams: Array
+    correlation: Array
+    index: Array | None
+
+    def take(self, rows: Array) -> Self:
+        """Some of the realizations."""
+
+    def select(self, x: Array) -> Array:
+        """(B, N_1, …, N_I) as (B, n), only the atoms in use."""
+
+    def expand(self, x: Array) -> Array:
+        """(B, n) as (B, N_1, …, N_I), 0 elsewhere."""
 
 
 class Parts(NamedTuple):
