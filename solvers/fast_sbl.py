@@ -12,7 +12,7 @@ import numpy as np
 from solvers.core import Solver, Start
 from solvers.em import EMSolver
 from solvers.estimate import Estimate, IterationState, Watch
-from solvers.kron import abs2, adjoint, kron_apply, outer, total
+from solvers.kron import abs2, adjoint, kron, kron_apply, outer, total
 from solvers.noise import noise_floor
 from solvers.options import option
 from solvers.problem import Array, Problem
@@ -133,11 +133,8 @@ class _Small(_Descent):
 
     def __init__(self, problem: Problem, noise_var: Array) -> None:
         super().__init__(problem, noise_var)
-        self.y, self.a = problem.y.reshape(problem.batch, -1, 1), np.ones((problem.batch, 1, 1))
-        for factor in problem.factors:
-            pairs = self.a[:, :, None, :, None] * factor[..., None, :, None, :]
-            size = pairs.shape[1] * pairs.shape[2]
-            self.a = pairs.reshape(problem.batch, size, -1)
+        self.y, a = problem.y.reshape(problem.batch, -1, 1), kron(problem.factors)
+        self.a = np.broadcast_to(a, (problem.batch, *a.shape[-2:]))
 
     def _weighted(self) -> tuple[Array, Array]:
         """S and Q: aᴴC⁻¹a and aᴴC⁻¹y of every atom, (b, ΠN) each."""

@@ -93,6 +93,20 @@ def kron_apply(matrices: Sequence[Array], x: Array) -> Array:
     return x
 
 
+def kron(matrices: Sequence[Array]) -> Array:
+    """Kronecker product of matrices of numpy, (…, ΠR_i, ΠC_i), each (…, R_i, C_i).
+
+    For small ones: what solves large problems never forms it.
+    """
+
+    def pair(a: Array, b: Array) -> Array:
+        product = a[..., :, None, :, None] * b[..., None, :, None, :]
+        rows, columns = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
+        return product.reshape(*product.shape[:-4], rows, columns)
+
+    return reduce(pair, matrices)
+
+
 def outer(vectors: Sequence[Array]) -> Array:
     """Tensor of all products, a new array: (B, n_1), …, (B, n_I) to (B, n_1, …, n_I)."""
     # From the last on, so that numpy's inner loops run over many entries.

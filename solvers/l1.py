@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from solvers.arrays import wide
 from solvers.core import Solver
 from solvers.eigenbasis import Eigenbasis
 from solvers.estimate import Estimate, IterationState, Watch
@@ -92,7 +93,7 @@ def least_squares_on_support(problem: Problem, x: Array) -> Array:
     flat = np.abs(x).reshape(len(x), -1)
     most = min(problem.y[0].size // 2 + 1, flat.shape[1])
     bound = np.partition(flat, -most, axis=1)[:, -most]
-    mask = (np.abs(x) > bound.reshape(-1, *[1] * (x.ndim - 1))) if most < flat.shape[1] else x != 0
+    mask = (np.abs(x) > _wide(bound, x)) if most < flat.shape[1] else x != 0
     adjoints = [adjoint(a) for a in problem.factors]
     x = np.where(mask, x, 0)
     gradient = mask * kron_apply(adjoints, problem.y - kron_apply(problem.factors, x))
@@ -118,7 +119,7 @@ def _or_one(values: Array) -> Array:
 
 def _wide(values: Array, like: Array) -> Array:
     """(B,) to (B, 1, …, 1)."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    return wide(values, like.ndim)
 
 
 @dataclass(frozen=True)

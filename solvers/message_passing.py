@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from solvers.arrays import wide
 from solvers.eigenbasis import Eigenbasis
 from solvers.em import initial_gamma
 from solvers.estimate import Estimate, IterationState, Watch
@@ -151,7 +152,7 @@ class _Messages:
 
     def _wide(self, values: Array) -> Array:
         """(b,) to (b, 1, …, 1)."""
-        return values.reshape(-1, *[1] * (self.y.ndim - 1))
+        return wide(values, self.y.ndim)
 
     def _mean(self, values: Array) -> Array:
         """Mean over the atoms that are not 0, (b,)."""

@@ -14,7 +14,7 @@ import numpy as np
 from solvers.core import Solver
 from solvers.decomposition import decompose
 from solvers.estimate import Estimate
-from solvers.kron import abs2, outer
+from solvers.kron import abs2, kron, outer
 from solvers.options import option
 from solvers.problem import Array, Problem
 
@@ -116,9 +116,7 @@ class Minima(Solver):
         return Estimate(x, diagnostics=numbers | {"supports": np.full(problem.batch, supports)})
 
     def _flat(self, problem: Problem) -> tuple[Array, float, float]:
-        a: Array = np.ones((1, 1))
-        for factor in problem.factors:
-            a = np.kron(a, factor.reshape(factor.shape[-2:]))
+        a = kron([factor.reshape(factor.shape[-2:]) for factor in problem.factors])
         found = enumerated(a, problem.y.reshape(-1), self.zero)
         products = sum(_is_product(support, problem.dims) for support in found.supports)
         return found.x.reshape(problem.dims), len(found.supports), products

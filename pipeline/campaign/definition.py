@@ -32,10 +32,10 @@ from solvers import Solver
 from solvers.registry import REGISTRY as SOLVERS
 
 MOST_CONFIGURATIONS = 10**6
+"""More is a slip, and would take hours to be written down."""
 
 RECORDED = {"options", "over", "statistic", "value", "before", "trials", "realizations", "seed"}
 """What a record of tuning has, of which summaries tell."""
-"""More is a slip, and would take hours to be written down."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import reduce
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as parameters
 
 from pipeline.scenarios.base import PARAMETERS, Count, Counts, Positive
+from solvers.kron import kron
 
 Array = NDArray[Any]
 
@@ -43,17 +42,6 @@ def grid_cosines(grid: int, kind: str = "cosines") -> Array:
     if kind == "angles":
         return -np.cos(np.pi * np.arange(grid) / grid)
     return on_cosines(np.arange(grid), grid)
-
-
-def kron(parts: Sequence[Array]) -> Array:
-    """Kronecker product of matrices, (…, ΠR_i, ΠC_i), each (…, R_i, C_i)."""
-
-    def pair(a: Array, b: Array) -> Array:
-        product = a[..., :, None, :, None] * b[..., None, :, None, :]
-        rows, columns = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
-        return product.reshape(*product.shape[:-4], rows, columns)
-
-    return reduce(pair, parts)
 
 
 class UniformArray(NamedTuple):

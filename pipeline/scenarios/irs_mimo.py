@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass as parameters
 
 from pipeline.scenarios import channel_measures, metrics, paths
-from pipeline.scenarios.arrays import kron
 from pipeline.scenarios.base import (
     PARAMETERS,
     Decibels,
@@ -30,7 +29,7 @@ from pipeline.scenarios.streams import Draws, stream
 from pipeline.scenarios.surfaces import Hardware
 from pipeline.scenarios.training import Training
 from solvers import ErrorForm, Estimate, Problem
-from solvers.kron import kron_apply
+from solvers.kron import kron, kron_apply
 
 Array = NDArray[Any]
 

@@ -27,7 +27,7 @@ from pipeline.campaign.request import Request
 from pipeline.errors import InputError
 from pipeline.store import block_file, files, naming
 from pipeline.store.block_file import BlockData, DamagedBlock, StoredFile, read_block
-from pipeline.store.naming import ASIDE, CAMPAIGN, block_name, mark_name
+from pipeline.store.naming import ASIDE, CAMPAIGN, block_name, block_of, key_of, mark_name
 from pipeline.store.objects import Objects
 from pipeline.store.packs import PackedFiles, objects_at
 
@@ -245,7 +245,7 @@ class Store:
 
     def names(self) -> set[str]:
         """Names of all files of blocks and of estimates: the one listing that says what is done."""
-        return {name[10:-4] for name in self.objects.list("blocks/") if name.endswith(".npz")}
+        return {block_of(name) for name in self.objects.list("blocks/") if name.endswith(".npz")}
 
     def file(self, name: str, place: str = "") -> StoredFile:
         """The file of that name (``KEY.SCORE``, or ``KEY.x``), wherever it lies.
@@ -306,7 +306,7 @@ class Store:
     def failures(self) -> dict[str, dict[str, Any]]:
         """Blocks with failed cells: key to ``{"cells": count, "messages": {text: count}}``."""
         marks = [name for name in self.objects.list("failed/") if name.endswith(".json")]
-        return {name[7:-5]: self._failures(name) for name in marks}
+        return {key_of(name): self._failures(name) for name in marks}
 
     def _failures(self, name: str) -> dict[str, Any]:
         """Content of a failure mark."""
@@ -315,7 +315,7 @@ class Store:
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"{self.path / name}: cannot be read: {error}; remove it together with "
-                f"{name[7:-5]}.*.npz, and the next run computes that block again"
+                f"{key_of(name)}.*.npz, and the next run computes that block again"
             ) from None
 
     def set_aside(self, damaged: Mapping[str, str], *, however_many: bool = False) -> list[str]:
@@ -389,7 +389,7 @@ class Store:
             return None
         for name in set(self.objects.list(block_name(f"{block.key}.")[:-4])) - {block_name(kept)}:
             try:
-                data = read_block(self.file(name[10:-4]), spec)
+                data = read_block(self.file(block_of(name)), spec)
                 estimates = block_file.read_estimates(self.file(kept), spec)
                 return BlockData(data.cells, data.meta, estimates)
             except (DamagedBlock, FileNotFoundError):

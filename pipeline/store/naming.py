@@ -18,9 +18,19 @@ def block_name(name: str) -> str:
     return f"blocks/{name[:2]}/{name}.npz"
 
 
+def block_of(name: str) -> str:
+    """The inverse of `block_name`."""
+    return name[len("blocks/ab/") : -len(".npz")]
+
+
 def mark_name(key: str) -> str:
     """Name of the object that says what failed in a block."""
     return f"failed/{key}.json"
+
+
+def key_of(name: str) -> str:
+    """The inverse of `mark_name`."""
+    return name[len("failed/") : -len(".json")]
 
 
 def number_of(name: str) -> int:
