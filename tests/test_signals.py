@@ -103,6 +103,7 @@ def test_batch_systems_leave_the_handlers_alone(tmp_path):
     program = """
 import signal
 from pathlib import Path
+import pipeline.cluster.jobs
 from pipeline.cluster.batch import job_script
 from pipeline.cluster.systems import SYSTEMS
 from pipeline.campaign.settings import ClusterSettings

@@ -21,7 +21,6 @@ from pipeline.cluster.common import LOOPBACK, PRELOAD
 from pipeline.cluster.credentials import private_folder, security, write_credentials
 from pipeline.cluster.description import JOB_NAME, BatchSystem
 from pipeline.errors import InputError
-from pipeline.signals import handlers_kept
 from pipeline.store.files import TEMPORARY
 
 EXAMPLE = {
@@ -138,8 +137,7 @@ def _cluster(
     system: BatchSystem, settings: ClusterSettings, folder: Path, store: Path, dashboard: bool
 ) -> Any:
     """Start a Dask cluster that has no jobs yet."""
-    with handlers_kept():
-        from pipeline.cluster.jobs import Cluster
+    from pipeline.cluster.jobs import Cluster
 
     write_credentials(folder)
     try:
@@ -220,8 +218,7 @@ def job_script(system: BatchSystem, settings: ClusterSettings, store: Path) -> s
         Settings are missing or cannot be meant.
     """
     check(system, settings)
-    with handlers_kept():
-        from pipeline.cluster.jobs import job_class
+    from pipeline.cluster.jobs import job_class
 
     options = job_options(
         system, settings, store.resolve() / f".private-XXXXXXXX{TEMPORARY}", store

@@ -138,10 +138,10 @@ def check_client(client: Any, whose: str) -> None:
         raise InputError(
             f"{whose}: expected a client or a cluster of Dask's, got {type(client).__name__}"
         )
-    if client.status == "closed":
-        raise InputError(f"{whose}: a client that is closed; leave it open")
     if client.asynchronous:  # its methods give nothing but promises
         raise InputError(f"{whose}: an asynchronous client: make one without asynchronous=True")
+    if client.status == "closed":
+        raise InputError(f"{whose}: a client that is closed; leave it open")
 
 
 def _credentials(address: str) -> dict[str, Any]:

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dask_jobqueue import core
 from distributed import Status
 from distributed.deploy.adaptive import Adaptive
 
 from pipeline.cluster.description import BatchSystem
+from pipeline.signals import handlers_kept
+
+with handlers_kept():
+    from dask_jobqueue import core
 
 SECONDS_BETWEEN_LOOKS = 15.0
 """How often the queue is asked at most; it is only asked while workers are missing."""
