@@ -77,13 +77,17 @@ class Estimate:
 
     def take(self, rows: Array) -> Estimate:
         """The estimate of the realizations `rows` (indices)."""
+        return self.moved(lambda array: take(array, rows))
+
+    def moved(self, move: Callable[[Array], Array]) -> Estimate:
+        """The same estimate in other arrays; see `Problem.moved`."""
 
         def pick(value: Any) -> Any:
             if isinstance(value, tuple):
                 return tuple(map(pick, value))
             if isinstance(value, Mapping):
                 return {name: pick(part) for name, part in value.items()}
-            return None if value is None else take(value, rows)
+            return None if value is None else move(value)
 
         return Estimate(**{f.name: pick(getattr(self, f.name)) for f in dataclasses.fields(self)})
 

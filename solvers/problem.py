@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ TRUTH = ("true_variance", "true_gains", "error_forms")
 """Parts of a problem that belong to the truth: solvers get those that they require."""
 
 
+Change = Callable[[Array], Array]
+
+
 class ErrorForm(NamedTuple):
     """One term w‖(C_1 ⊗ … ⊗ C_I)(x̂ − x)‖² of a squared error.
 
@@ -35,10 +38,10 @@ class ErrorForm(NamedTuple):
     factors: tuple[Array | None, ...]
     weight: Array
 
-    def take(self, rows: Array) -> ErrorForm:
-        """The term of the realizations `rows` (indices, a slice or a mask)."""
-        factors = (c if c is None or c.ndim == 2 else take(c, rows) for c in self.factors)
-        return ErrorForm(tuple(factors), take(self.weight, rows))
+    def each(self, change: Change, of_factor: Change) -> ErrorForm:
+        """The term with other arrays in the places of its own; see `Problem.moved`."""
+        factors = (c if c is None else of_factor(c) for c in self.factors)
+        return ErrorForm(tuple(factors), change(self.weight))
 
 
 def _numeric(name: str, value: ArrayLike, beside: Array | None = None) -> Array:
@@ -185,19 +188,33 @@ class Problem:
 
     def take(self, rows: Array) -> Problem:
         """The problem of the realizations `rows` (indices, a slice or a mask)."""
+        return self._each(
+            lambda array: take(array, rows),
+            lambda factor: factor if factor.ndim == 2 else take(factor, rows),
+        )
 
+    def moved(self, move: Change) -> Problem:
+        """The same problem elsewhere.
+
+        Parameters
+        ----------
+        move
+            Gives an array of another library, or on another device, for one of the problem's.
+        """
+        return self._each(move, move)
+
+    def _each(self, change: Change, of_factor: Change) -> Problem:
         def pick(array: Array | None) -> Array | None:
-            return None if array is None else take(array, rows)
+            return None if array is None else change(array)
 
-        factors = tuple(a if a.ndim == 2 else take(a, rows) for a in self.factors)
         gains, forms = self.true_gains, self.error_forms
         return Problem(
-            take(self.y, rows),
-            factors,
+            change(self.y),
+            tuple(map(of_factor, self.factors)),
             pick(self.noise_var),
             pick(self.true_variance),
-            None if gains is None else [take(g, rows) for g in gains],
-            None if forms is None else [form.take(rows) for form in forms],
+            None if gains is None else [change(g) for g in gains],
+            None if forms is None else [form.each(change, of_factor) for form in forms],
         )
 
     def seen_by(self, solver: object) -> Problem:

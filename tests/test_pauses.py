@@ -51,7 +51,7 @@ def test_who_waits_for_another_device_is_not_taken_for_stopped(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(WALL, lambda: now[0])
     monkeypatch.setattr(CPU, lambda: 0.0)
-    monkeypatch.setattr("pipeline.solving.provenance.DEVICE", "gpu")
+    monkeypatch.setattr("pipeline.solving.device.others_at_work", lambda: True)
     ticking = clock.Clock()
     now[0] += 60
     assert (ticking(), ticking.paused) == (160, 0)

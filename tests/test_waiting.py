@@ -88,7 +88,7 @@ def test_a_paused_worker_that_is_solving_is_at_work(in_process):
     while client.sync(client.scheduler.identity)["workers"][worker.address]["status"] != "paused":
         assert time.monotonic() < end
         time.sleep(0.05)
-    threads, others = checks.workers_at_work(client)
+    threads, _, others = checks.workers_at_work(client)
     assert (sum(threads.values()), others) == (1, "none there")
     future.cancel()
 

@@ -196,6 +196,11 @@ class SolvableConfiguration(Configuration):
         return self.solver.solve(problem.seen_by(self.solver), watch=watch)
 
     @property
+    def any_array(self) -> bool:
+        """Whether the solver runs on arrays of any library, and so on any device."""
+        return bool(getattr(self.solver, "any_array", False))
+
+    @property
     def seed(self) -> int:
         """Seed of the campaign."""
         return int(self.spec["seed"])

@@ -133,8 +133,8 @@ class Jobs(Table):
 class ClusterSettings(Table):
     """The table ``[cluster]``: what a batch system must be told.
 
-    `start_timeout` is all that other clusters look at. docs/clusters.md has the forms of sizes and
-    times that each batch system takes.
+    `device` and `start_timeout` are all that other clusters look at. docs/clusters.md has the forms
+    of sizes and times that each batch system takes.
 
     Attributes
     ----------
@@ -147,8 +147,10 @@ class ClusterSettings(Table):
         decides.
     memory_per_core : str
         Memory for each core of a job, as in "2GB".
+    gpus : int
+        GPUs of a job; as many of its worker processes have one. Needed with ``device = "cuda"``.
     resources : list of str
-        Directives, without their prefix, that ask for cores and memory in place of those that
+        Directives, without their prefix, that ask for cores, memory and GPUs in place of those that
         would be written.
     walltime : str
         Wall time of a job, [days-]hours:minutes:seconds.
@@ -162,6 +164,9 @@ class ClusterSettings(Table):
         Folder of the jobs' output; by default the folder ``logs`` in the store.
     directives : list of str
         Further directives for the batch system, without their prefix.
+    device : str
+        Where solvers that can are to solve: "cpu" unless it is given, "cuda" for GPUs, or "cuda:1"
+        for one of this machine. It changes no number beyond rounding.
     lifetime : float
         Seconds after which a worker takes no further blocks and leaves; by default its wall time
         but for a margin.
@@ -174,6 +179,7 @@ class ClusterSettings(Table):
     cores: Count | None = None
     memory: Size | None = None
     memory_per_core: Size | None = None
+    gpus: Count | None = None
     resources: list[StrictStr] | None = None
     walltime: WallTime | None = None
     jobs: Count | Jobs | None = None
@@ -181,6 +187,7 @@ class ClusterSettings(Table):
     prologue: list[StrictStr] = Field(default_factory=list)
     log_directory: Word | None = None
     directives: list[StrictStr] = Field(default_factory=list)
+    device: Word | None = None
     lifetime: Seconds | None = None
     start_timeout: Seconds = 3600.0
 

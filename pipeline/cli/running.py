@@ -15,6 +15,7 @@ import click
 from pipeline.cli.base import (
     CLUSTER,
     CODE,
+    DEVICE,
     FAILED,
     REALIZATIONS,
     STORE_OPTION,
@@ -56,6 +57,7 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 @STORE_OPTION
 @WORKERS
 @CLUSTER
+@DEVICE
 @REALIZATIONS
 @click.option("--retry", type=click.Choice(["failed"]), help="Compute failed blocks again.")
 @click.option(
@@ -81,6 +83,7 @@ def run(
       kronsbl run study.toml --store /scratch/study --workers 8
       kronsbl run study.toml --retry failed
       kronsbl run study.toml --cluster slurm
+      kronsbl run study.toml --device cuda
       kronsbl run study.toml --shard 3/16
     """
     from pipeline.campaign import Campaign
@@ -151,6 +154,7 @@ def _troubles(result: Run) -> Iterator[str]:
 @STORE_OPTION
 @WORKERS
 @CLUSTER
+@DEVICE
 @REALIZATIONS
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(campaign: Path, realizations: int | None, as_json: bool, **where: Any) -> None:

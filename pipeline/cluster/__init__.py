@@ -14,11 +14,24 @@ from typing import Any
 
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import batch, existing, local
-from pipeline.cluster.checks import check_workers, wait_for_a_worker, workers_at_work
+from pipeline.cluster.checks import (
+    check_workers,
+    resources_for,
+    wait_for_a_worker,
+    workers_at_work,
+)
 from pipeline.cluster.systems import SYSTEMS
 from pipeline.errors import InputError
+from pipeline.solving.device import PROCESSOR, names_of
 
-__all__ = ["SYSTEMS", "check_cluster", "check_workers", "connect", "workers_at_work"]
+__all__ = [
+    "SYSTEMS",
+    "check_cluster",
+    "check_workers",
+    "connect",
+    "resources_for",
+    "workers_at_work",
+]
 
 log = logging.getLogger("kronsbl")
 
@@ -30,6 +43,7 @@ def connect(
     settings: ClusterSettings | None = None,
     store: Path | None = None,
     *,
+    device: str = PROCESSOR,
     dashboard: bool = True,
 ) -> Iterator[Any]:
     """Give a client of the cluster that is asked for, with at least one worker.
@@ -47,6 +61,8 @@ def connect(
         The campaign's table ``[cluster]``.
     store
         Where results go; jobs' logs and credentials go there as well.
+    device
+        Where solvers that can are to solve; a local cluster has a worker more for each.
     dashboard
         Whether what is started here has Dask's pages, which need no password.
 
@@ -64,12 +80,13 @@ def connect(
         No worker came.
     """
     settings = settings or ClusterSettings()
-    check_cluster(cluster, settings)
+    check_cluster(cluster, settings, device=device)
     system = SYSTEMS.get(cluster)
     if system is not None:
         manager = batch.jobs(system, settings, store or Path.cwd(), dashboard=dashboard)
     elif cluster == "local":
-        manager = local.processes(workers, patience=settings.start_timeout, dashboard=dashboard)
+        devices, patience = names_of(device), settings.start_timeout
+        manager = local.processes(workers, devices=devices, patience=patience, dashboard=dashboard)
     elif existing.names_a_function(cluster):
         manager = existing.made_by(cluster)
     else:
@@ -82,7 +99,9 @@ def connect(
         yield client
 
 
-def check_cluster(cluster: str, settings: ClusterSettings, client: Any = None) -> None:
+def check_cluster(
+    cluster: str, settings: ClusterSettings, client: Any = None, device: str = PROCESSOR
+) -> None:
     """Find out what can be known to be wrong before anything is written or started.
 
     Parameters
@@ -91,20 +110,24 @@ def check_cluster(cluster: str, settings: ClusterSettings, client: Any = None) -
         See `connect`.
     client
         What is to be worked with instead.
+    device
+        See `connect`.
 
     Raises
     ------
     InputError
-        No such kind of cluster, or its settings are missing or wrong.
+        No such kind of cluster, no such device here, or settings are missing or wrong.
     """
     system = SYSTEMS.get(cluster)
     if client is not None:
         existing.check_client(client, "client")
     elif system is not None:
-        batch.check(system, settings)
+        batch.check(system, settings, device)
     elif existing.names_a_function(cluster):
         existing.function(cluster)
-    elif cluster != "local" and "://" not in cluster and not Path(cluster).is_file():
+    elif cluster == "local":
+        names_of(device)
+    elif "://" not in cluster and not Path(cluster).is_file():
         raise InputError(
             f"--cluster {cluster}: neither local, a batch system ({', '.join(SYSTEMS)}), an "
             "address (tls://…, tcp://…), the path of a scheduler file nor module:function"

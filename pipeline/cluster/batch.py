@@ -21,6 +21,7 @@ from pipeline.cluster.common import LOOPBACK, PRELOAD
 from pipeline.cluster.credentials import private_folder, security, write_credentials
 from pipeline.cluster.description import JOB_NAME, BatchSystem
 from pipeline.errors import InputError
+from pipeline.solving.device import PROCESSOR
 from pipeline.store.files import TEMPORARY
 
 EXAMPLE = {
@@ -30,6 +31,9 @@ EXAMPLE = {
 }
 """The settings that no batch system can do without, with an example of each."""
 
+GPUS = {"gpus": "gpus = 1"}
+"""The same, with ``--device cuda``."""
+
 SECONDS_BETWEEN_ROUNDS = 2.0
 """How often the number of jobs is compared with what the work asks for."""
 
@@ -38,7 +42,7 @@ ROUNDS_BEFORE_LEAVING = 5
 little to do, and a new job may wait in the queue for hours."""
 
 
-def check(system: BatchSystem, settings: ClusterSettings) -> None:
+def check(system: BatchSystem, settings: ClusterSettings, device: str = PROCESSOR) -> None:
     """Find out which settings are missing or cannot be meant.
 
     Raises
@@ -46,11 +50,12 @@ def check(system: BatchSystem, settings: ClusterSettings) -> None:
     InputError
         There are such settings, or dask-jobqueue is not installed.
     """
-    missing = [name for name in EXAMPLE if getattr(settings, name) is None]
+    needed = {**EXAMPLE, **({} if device == PROCESSOR else GPUS)}
+    missing = [name for name in needed if getattr(settings, name) is None]
     if missing:
         raise InputError(
             f"--cluster {system.name} needs {', '.join(missing)} in the table [cluster], for "
-            "example: " + "; ".join(EXAMPLE[name] for name in missing)
+            "example: " + "; ".join(needed[name] for name in missing)
         )
     if importlib.util.find_spec("dask_jobqueue") is None:
         raise InputError(
@@ -182,6 +187,9 @@ def job_options(
         Memory or wall time are written in a form that the batch system does not take.
     """
     seconds = lifetime(system, settings)
+    # The first processes of a job have a GPU each. A job sees its own GPUs only, and counts them.
+    names = [f"cuda:{number}" for number in range(settings.gpus or 0)]
+    devices = common.shared_out(names, settings.cores or 1)
     return {
         "directives": system.directives(settings, logs(settings, store)),
         "memory": system.memory(settings),
@@ -191,6 +199,7 @@ def job_options(
         "job_name": JOB_NAME,
         "job_script_prologue": [
             f"export DASK_CONFIG={shlex.quote(str(folder))}",
+            *(f"export {name}={value}" for name, value in devices.items()),
             # Some batch systems start jobs in the home folder, where a prologue's relative paths
             # would lead nowhere.
             f"cd {shlex.quote(os.getcwd())}",

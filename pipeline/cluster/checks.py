@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.cluster.common import check_memory
+from pipeline.cluster.common import CPU_WORKER, GPU_WORKER, check_memory
 from pipeline.errors import ClusterLost, InputError
 from pipeline.signals import signals_delivered
+from pipeline.solving.device import PROCESSOR
 from pipeline.solving.worker import inspect_worker
 from pipeline.store.files import TEMPORARY
 
@@ -42,7 +43,7 @@ def speaking_meanwhile(words: str) -> Iterator[None]:
         over.set()
 
 
-def workers_at_work(client: Any) -> tuple[dict[str, int], str]:
+def workers_at_work(client: Any) -> tuple[dict[str, int], int, str]:
     """Threads of the workers that have work or would take some, and what is with the others.
 
     Parameters
@@ -53,19 +54,49 @@ def workers_at_work(client: Any) -> tuple[dict[str, int], str]:
     -------
     threads : dict
         By address.
+    devices : int
+        How many of these workers have a GPU.
     others : str
         In words, for people.
     """
-    threads, others = {}, dict[str, list[str]]()
+    threads, devices, others = {}, 0, dict[str, list[str]]()
     for address, worker in client.sync(client.scheduler.identity)["workers"].items():
         metrics, limit = worker["metrics"], worker["memory_limit"] or 0
         if worker["status"] == "running" or metrics.get("task_counts", {}).get("executing"):
             threads[address] = worker["nthreads"]
+            devices += GPU_WORKER in worker["resources"]
         else:
             used = f"{metrics.get('memory', 0) / 1e6:.0f} of {limit / 1e6:.0f} MB in use"
             others.setdefault(worker["status"], []).append(f"{worker['host']}: {used}")
     words = [f"{len(where)} {status}, as on {where[0]}" for status, where in others.items()]
-    return threads, "; ".join(words) or "none there"
+    return threads, devices, "; ".join(words) or "none there"
+
+
+def resources_for(client: Any, device: str) -> dict[str, dict[str, float]]:
+    """What tasks ask of workers, by kind of device; nothing where all is for processors.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    device
+        Where solvers that can are to solve.
+
+    Raises
+    ------
+    InputError
+        No worker has such a device.
+    """
+    if device == PROCESSOR:
+        return {}
+    workers = client.sync(client.scheduler.identity)["workers"].values()
+    offered = {name for worker in workers for name in worker["resources"]}
+    if GPU_WORKER not in offered:
+        raise InputError(
+            f"device {device}: no worker has the resource {GPU_WORKER}; start those with a GPU "
+            f'with --resources "{GPU_WORKER}=1"'
+        )
+    others = {PROCESSOR: {CPU_WORKER: 1.0}} if CPU_WORKER in offered else {}
+    return {device: {GPU_WORKER: 1.0}} | others
 
 
 class WorkerJobs(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.solving.device import PROCESSOR, SHARED_OUT
 
 LOOPBACK = "127.0.0.1:0"
 """Address of dashboards: they have no access control, so nobody else may reach them."""
@@ -24,6 +26,16 @@ They must be there before the process starts, since numpy reads them when it is 
 have one thread each and there are as many as cores, so that further threads would only wait for
 each other.
 """
+
+
+GPU_WORKER, CPU_WORKER = "GPU", "CPU"
+"""Resources, in Dask's words, of workers with a device and of those beside them."""
+
+
+def shared_out(names: Sequence[str], workers: int) -> dict[str, str]:
+    """Environment of workers, so many, of which the first have the devices of these names."""
+    return {SHARED_OUT: ",".join([*names, *[PROCESSOR] * (workers - len(names))])} if names else {}
+
 
 SETTINGS: dict[str, Any] = {
     # How many workers a task may lose before the driver hears of it and searches for the fault.

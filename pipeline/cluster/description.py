@@ -172,9 +172,10 @@ class BatchSystem:
         Notes
         -----
         Values that may stand in directives: ``name`` of the job, ``queue``, ``account``, ``log``
-        (path of its output), ``walltime``, ``cores``, ``slots`` (the same where there are several),
-        ``memory`` and ``per_core`` (known only if the setting `memory`, or `memory_per_core`, was
-        given), ``job_memory`` and ``core_memory`` (known if either of them was).
+        (path of its output), ``walltime``, ``gpus``, ``cores``, ``slots`` (the same where there are
+        several), ``memory`` and ``per_core`` (known only if the setting `memory`, or
+        `memory_per_core`, was given), ``job_memory`` and ``core_memory`` (known if either of them
+        was).
         """
         cores, memory = settings.cores or 1, self.memory(settings)
         log = f"{logs}/{self.log}"
@@ -186,6 +187,7 @@ class BatchSystem:
             "walltime": self._time(self.seconds(settings)),
             "cores": cores,
             "slots": cores if cores > 1 else None,
+            "gpus": settings.gpus,
         }
         if memory is not None:
             values |= {"job_memory": self._size(memory), "core_memory": self._size(memory / cores)}

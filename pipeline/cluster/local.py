@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,11 @@ def usable_cores() -> int:
 
 @contextmanager
 def processes(
-    workers: int | None, *, patience: float | None = None, dashboard: bool = True
+    workers: int | None,
+    *,
+    devices: Sequence[str] = (),
+    patience: float | None = None,
+    dashboard: bool = True,
 ) -> Iterator[Any]:
     """Give a client of single-threaded worker processes, reachable from this machine only.
 
@@ -31,6 +35,8 @@ def processes(
     ----------
     workers
         How many; by default one per core.
+    devices
+        Names of devices that have a worker each, beside these.
     patience
         Seconds that they may take to start.
     dashboard
@@ -52,7 +58,7 @@ def processes(
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
-    workers = workers or usable_cores()
+    workers = (workers or usable_cores()) + len(devices)
     common.check_memory(MEMORY_LIMIT / workers)
     settings = {"distributed.nanny.pre-spawn-environ": common.WORKER_ENVIRONMENT}
     with dask.config.set(common.settings(dashboard) | settings):
@@ -61,6 +67,7 @@ def processes(
                 started = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
+                    env=common.shared_out(devices, workers),
                     processes=True,
                     host="127.0.0.1",
                     protocol="tls://",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-import tracemalloc
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.campaign.blocks import SolvableConfiguration
+from pipeline.errors import in_one_line
+from pipeline.solving.device import CPU, Device
 from pipeline.solving.outcome import nmse_watch
+from pipeline.solving.trying import Cut, Patience, footprint, rows_that_fit
+
+CALIBRATION_POINTS = 3
+"""Grid points at which each solver is timed, evenly spread."""
 
 CALIBRATION_SECONDS = 1.0
 """A try that takes so long is long enough to go by. Less will not do: tries are of fewer rows than
@@ -17,9 +23,6 @@ a block has, and a row of a small batch takes up to three times as long."""
 
 PATIENCE_SECONDS = 15.0
 """A solve that takes so long is cut short, and the rest of its iterations reckoned."""
-
-MEMORY_ITERATIONS = 3
-"""After so many, the arrays of a long solve are at their largest: working sets only shrink."""
 
 
 class Calibration(NamedTuple):
@@ -41,56 +44,84 @@ class Calibration(NamedTuple):
     iterations: tuple[int, ...] = ()
 
 
-class _Cut(Exception):
-    """A solve was cut short, after so many iterations."""
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What trying a solver has told: seconds per block by place in the grid, and memory."""
 
-    def __init__(self, iterations: int) -> None:
-        super().__init__(iterations)
-        self.iterations = iterations
+    per_block: dict[tuple[int, ...], float]
+    measured: list[Calibration]
+    bytes: float = 0.0
+    trouble: str = ""
+    device: str = CPU.name
 
 
-class _Patience:
-    """A watch that cuts a solve short after so many seconds from now.
+def costs_of(
+    configurations: list[SolvableConfiguration], device: Device = CPU, realizations: int = 1
+) -> Costs:
+    """Try a solver at some points, and interpolate between them.
 
     Parameters
     ----------
-    seconds : float
-    least : int
-        Iterations to wait for all the same.
-    then : watch, optional
-        Called at each iteration.
+    configurations
+        Of one solver.
+    device
+        Where it is solved, if the solver can.
+    realizations
+        Of a point, which a device may solve together.
     """
+    applying = [c for c in configurations if not c.declined]
+    if not applying:
+        return Costs({}, [])
+    device = device if applying[0].any_array else CPU
+    at = np.unique(np.linspace(0, len(applying) - 1, CALIBRATION_POINTS).round().astype(int))
+    measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
+    try:
+        most = applying[0].batch
+        if not device.is_processor:
+            most = max(most, min(rows_that_fit(applying[0], device), realizations))
+        measured = [seconds_per_block(applying[i], device, most) for i in at]
+        memory = footprint(applying[0]).of(applying[0].batch)
+    except Exception as error:  # a run would store it as the outcome of these realizations
+        trouble = in_one_line(error)
+    per_block = np.interp(np.arange(len(applying)), at, [m.seconds for m in measured])
+    by_place = dict(zip((c.grid_index for c in applying), per_block.tolist(), strict=True))
+    return Costs(by_place, measured, memory, trouble, device.name)
 
-    def __init__(self, seconds: float, least: int = 1, then: Any = None) -> None:
-        self._until = time.perf_counter() + seconds
-        self._least, self._then = least, then
 
-    def __call__(self, iteration: int, rows: Any, state: Any) -> None:
-        if self._then is not None:
-            self._then(iteration, rows, state)
-        if iteration >= self._least and time.perf_counter() > self._until:
-            raise _Cut(iteration)
-
-
-def seconds_per_block(configuration: SolvableConfiguration) -> Calibration:
+def seconds_per_block(
+    configuration: SolvableConfiguration, device: Device = CPU, most: int | None = None
+) -> Calibration:
     """Measure on as many realizations as it takes to fill `CALIBRATION_SECONDS`.
 
+    Parameters
+    ----------
+    configuration
+        What to solve.
+    device
+        Where.
+    most
+        Realizations that may be solved together, by default those of a block.
+
+    Notes
+    -----
     Where a single realization takes longer than `PATIENCE_SECONDS`, the solve is cut short and
     the time of its iterations so far is extended to the solver's `max_iterations`: right where
     it uses them all, too much where it converges earlier. Solvers without a cap are not cut.
     """
     cap = getattr(configuration.solver, "max_iterations", None)
-    rows = 1
+    rows, most = 1, most or configuration.batch
+    if not device.is_processor:  # of whose first solve much is spent on compiling and starting
+        device.solve(configuration, configuration.draw(range(1))[0])
     while True:
         start = time.perf_counter()
         problem, truth = configuration.draw(range(rows))
         drawn = time.perf_counter() - start
         scenario = configuration.scenario
         trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
-        watch = trace if cap is None else _Patience(PATIENCE_SECONDS, then=trace)
+        watch = trace if cap is None else Patience(PATIENCE_SECONDS, then=trace)
         try:
-            estimate = configuration.solve(problem, watch)
-        except _Cut as cut:
+            estimate = device.solve(configuration, problem, watch)
+        except Cut as cut:
             solving = time.perf_counter() - start - drawn
             assert cap is not None
             seconds = drawn + solving * cap / cut.iterations
@@ -98,29 +129,13 @@ def seconds_per_block(configuration: SolvableConfiguration) -> Calibration:
         if estimate.x is not None:
             scenario.score(truth, problem, estimate)
         spent = time.perf_counter() - start
-        if rows == configuration.batch or spent > CALIBRATION_SECONDS:
+        if rows == most or spent > CALIBRATION_SECONDS:
             seconds = spent / rows * configuration.batch
             return Calibration(
                 seconds, False, _numbers(estimate.status), _numbers(estimate.iterations)
             )
-        rows = min(configuration.batch, 8 * rows)
+        rows = min(most, 8 * rows)
 
 
 def _numbers(values: Any) -> tuple[int, ...]:
     return () if values is None else tuple(np.asarray(values).tolist())
-
-
-def block_bytes(configuration: SolvableConfiguration) -> float:
-    """Peak of the arrays of a block, extrapolated from one and two realizations."""
-    peaks = []
-    for rows in (1, 2):
-        tracemalloc.start()
-        try:
-            problem, _ = configuration.draw(range(rows))
-            configuration.solve(problem, _Patience(0.0, MEMORY_ITERATIONS))
-        except _Cut:
-            pass
-        finally:
-            peaks.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
-    return peaks[0] + max(peaks[1] - peaks[0], 0) * (configuration.batch - 1)

@@ -18,21 +18,18 @@ from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import SYSTEMS, batch, check_cluster
 from pipeline.cluster.common import WORKER_BASE_BYTES, usable
 from pipeline.cluster.local import usable_cores
-from pipeline.driver.calibration import Calibration, block_bytes, seconds_per_block
+from pipeline.driver.calibration import Calibration, Costs, costs_of
 from pipeline.driver.forecast import Forecast, PointPlan, budget_words
-from pipeline.driver.preparation import default_store, dry_run, extended
-from pipeline.errors import in_one_line
+from pipeline.driver.preparation import chosen_device, default_store, dry_run, extended
 from pipeline.html import Shown
 from pipeline.results.layout import CELLS_PER_CHUNK, variables_of
 from pipeline.solving import process
+from pipeline.solving.device import PROCESSOR, device_of, names_of
 from pipeline.store import Store
 from pipeline.store.folder import LOOSE_IN_A_RUN
 from pipeline.store.packs import PACK_BYTES
 from pipeline.store.pending import PendingBlocks, pending_blocks
 from solvers import Status, endings
-
-CALIBRATION_POINTS = 3
-"""Grid points at which each solver is timed, evenly spread."""
 
 LONG_BLOCK_SECONDS = 30.0
 SHELVES = 256
@@ -56,7 +53,7 @@ class SolverPlan:
         Realizations per block.
     blocks, blocks_done : int
     seconds : float
-        Of one core, for what is still to do.
+        Of one core, or of one device, for what is still to do.
     seconds_per_block : float
     bytes : float
         Memory of one block at work.
@@ -68,6 +65,8 @@ class SolverPlan:
     caveat : str
         How many of the realizations that were tried ended at a cap, collapsed or failed; empty
         where they are few.
+    device : str
+        Where it would be solved.
     """
 
     label: str
@@ -80,6 +79,7 @@ class SolverPlan:
     at_most: bool = False
     trouble: str = ""
     caveat: str = ""
+    device: str = PROCESSOR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Plan(Shown):
     worker_bytes : float
         Memory of a worker.
     core_seconds : float
-        Solving what is still to do.
+        Solving what is still to do, on cores.
     workers : int
     wall_seconds : float
         On that many workers.
@@ -114,6 +114,10 @@ class Plan(Shown):
         With ``[stop]``, whose realizations everything else is of.
     budget : str
         What the core hours of ``[stop]`` are enough for.
+    device_seconds : float
+        Solving what is still to do, on other devices than cores.
+    devices : int
+        How many of these there are.
     """
 
     solvers: list[SolverPlan]
@@ -136,6 +140,8 @@ class Plan(Shown):
     warnings: list[str]
     points: list[PointPlan] = dataclasses.field(default_factory=list)
     budget: str = ""
+    device_seconds: float = 0.0
+    devices: int = 0
 
 
 def plan(
@@ -144,6 +150,7 @@ def plan(
     *,
     workers: int | None = None,
     cluster: str = "local",
+    device: str | None = None,
 ) -> Plan:
     """Predict what a campaign will take, from a calibration of a few seconds.
 
@@ -157,6 +164,8 @@ def plan(
         Single-threaded workers; by default one per core of this machine, or of the jobs.
     cluster
         As for `pipeline.run`; what a job gives is known of batch systems only.
+    device
+        As for `pipeline.run`; this machine needs one as well, since solvers are tried on it.
 
     Returns
     -------
@@ -169,7 +178,9 @@ def plan(
     """
     if not isinstance(campaign, Campaign):
         campaign = Campaign.load(campaign)
-    check_cluster(cluster, campaign.cluster)
+    device = chosen_device(campaign, device)
+    check_cluster(cluster, campaign.cluster, device=device)
+    solving = device_of(device)
     configurations = dry_run(campaign)
     path = Path(store or default_store(campaign))
     there, last = Store(path), None
@@ -180,11 +191,15 @@ def plan(
     request = Request.of(campaign, {}, configurations)
     names = there.names()
     pending = pending_blocks(configurations, campaign.realizations, names)
-    site = _Site.of(campaign.cluster, cluster, workers, path)
+    site = _Site.of(campaign.cluster, cluster, workers, path, device)
     workers = site.workers
     process.prepare()
     costs = {
-        label: _costs([p.configuration for p in pending if p.configuration.label == label])
+        label: costs_of(
+            [p.configuration for p in pending if p.configuration.label == label],
+            solving,
+            campaign.realizations,
+        )
         for label in campaign.solvers
     }
     forecast = None
@@ -203,7 +218,8 @@ def plan(
     cells = sum(p.blocks * p.batch for p in plans)
     blocks = sum(p.blocks for p in plans)
     cell_bytes = _bytes_per_cell(campaign, request)
-    core_seconds = sum(p.seconds for p in plans)
+    core_seconds = sum(p.seconds for p in plans if p.device == PROCESSOR)
+    device_seconds = sum(p.seconds for p in plans) - core_seconds
     longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
     variables = len(variables_of(request))
     store_bytes = cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES
@@ -223,10 +239,13 @@ def plan(
         worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
         core_seconds=core_seconds,
         workers=workers,
-        wall_seconds=START_SECONDS + max(core_seconds / workers, longest),
+        wall_seconds=START_SECONDS
+        + max(core_seconds / workers, longest, device_seconds / max(site.devices, 1)),
         jobs=site.jobs,
         job_script=site.job_script,
         warnings=[],
+        device_seconds=device_seconds,
+        devices=site.devices,
     )
     changes = [] if last is None else last.version_changes(request)
     warnings = [f"computed again: {change}" for change in changes]
@@ -250,46 +269,30 @@ class _Site:
     worker_memory: float
     jobs: int = 0
     job_script: str = ""
+    devices: int = 0
 
     @classmethod
-    def of(cls, settings: ClusterSettings, cluster: str, workers: int | None, path: Path) -> _Site:
+    def of(
+        cls,
+        settings: ClusterSettings,
+        cluster: str,
+        workers: int | None,
+        path: Path,
+        device: str,
+    ) -> _Site:
         system = SYSTEMS.get(cluster)
         if system is None:
             from distributed.system import MEMORY_LIMIT
 
             workers = workers or usable_cores()
-            return cls(workers, float(MEMORY_LIMIT) / workers)
+            devices = len(names_of(device))
+            return cls(workers, float(MEMORY_LIMIT) / (workers + devices), devices=devices)
         script = batch.job_script(system, settings, path)
         memory = batch.memory_per_worker(system, settings) or float("inf")
         _, jobs = batch.jobs_of(settings)
-        return cls(workers or jobs * (settings.cores or 1), memory, jobs, script)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Costs:
-    """What trying a solver has told: seconds per block by place in the grid, and memory."""
-
-    per_block: dict[tuple[int, ...], float]
-    measured: list[Calibration]
-    bytes: float = 0.0
-    trouble: str = ""
-
-
-def _costs(configurations: list[SolvableConfiguration]) -> _Costs:
-    """Try a solver at some points, and interpolate between them."""
-    applying = [c for c in configurations if not c.declined]
-    if not applying:
-        return _Costs({}, [])
-    at = np.unique(np.linspace(0, len(applying) - 1, CALIBRATION_POINTS).round().astype(int))
-    measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
-    try:
-        measured = [seconds_per_block(applying[i]) for i in at]
-        memory = block_bytes(applying[0])
-    except Exception as error:  # a run would store it as the outcome of these realizations
-        trouble = in_one_line(error)
-    per_block = np.interp(np.arange(len(applying)), at, [m.seconds for m in measured])
-    by_place = dict(zip((c.grid_index for c in applying), per_block.tolist(), strict=True))
-    return _Costs(by_place, measured, memory, trouble)
+        devices = jobs * (settings.gpus or 0) if device != PROCESSOR else 0
+        cores = workers or max(jobs * (settings.cores or 1) - devices, 1)
+        return cls(cores, memory, jobs, script, devices)
 
 
 def _cut(
@@ -301,7 +304,7 @@ def _cut(
 
 
 def _solver_plan(
-    label: str, pending: list[PendingBlocks[SolvableConfiguration]], costs: _Costs
+    label: str, pending: list[PendingBlocks[SolvableConfiguration]], costs: Costs
 ) -> SolverPlan:
     seconds = costs.per_block
     blocks, left = sum(p.blocks for p in pending), sum(len(p.todo) for p in pending)
@@ -316,6 +319,7 @@ def _solver_plan(
         at_most=any(m.at_most for m in costs.measured),
         trouble=costs.trouble,
         caveat=_caveat(costs.measured),
+        device=costs.device,
     )
 
 

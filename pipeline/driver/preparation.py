@@ -16,6 +16,7 @@ from pipeline.campaign.request import Request
 from pipeline.errors import InputError
 from pipeline.scenarios import Scenario
 from pipeline.solving import provenance
+from pipeline.solving.device import PROCESSOR, parsed
 from pipeline.store import Store
 from solvers import Problem
 
@@ -79,6 +80,22 @@ def dry_run(campaign: Campaign) -> tuple[SolvableConfiguration, ...]:
         reasons = dict.fromkeys(f"{c.label}: {c.declined}" for c in asked)
         raise InputError(f"no solver applies to this scenario ({'; '.join(reasons)})")
     return tuple(asked)
+
+
+def chosen_device(campaign: Campaign, device: str | None) -> str:
+    """Where the solvers of a campaign that can are to solve: as is asked for, or by its file.
+
+    Raises
+    ------
+    InputError
+        No solver can, or it is no name of a device.
+    """
+    device = device or campaign.cluster.device or PROCESSOR
+    parsed(device)
+    if device != PROCESSOR and not any(c.any_array for c in campaign.configurations):
+        uses = ", ".join(dict.fromkeys(entry.use for entry in campaign.entries))
+        raise InputError(f"device {device}: no solver of this campaign runs there ({uses})")
+    return device
 
 
 def _first_problem(campaign: Campaign, scenario: Scenario[Any]) -> Problem:

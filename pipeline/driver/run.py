@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
-from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
+from pipeline.cluster import (
+    check_cluster,
+    check_workers,
+    connect,
+    resources_for,
+    workers_at_work,
+)
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
-from pipeline.driver.preparation import prepare
+from pipeline.driver.preparation import chosen_device, prepare
 from pipeline.driver.stages import Stages
 from pipeline.errors import ClusterLost
 from pipeline.fanout.monitor import Monitor
@@ -138,6 +144,7 @@ def run(
     folder: Path | None = None,
     retry_failed: bool = False,
     shard: tuple[int, int] | None = None,
+    device: str | None = None,
     dashboard: bool = True,
 ) -> Run:
     """Compute what a store lacks of a campaign, and publish the cube.
@@ -164,6 +171,9 @@ def run(
         Compute blocks with failed cells again, and replace them.
     shard : (i, N)
         Compute only the i-th of N parts, from 0, and publish nothing.
+    device
+        Where solvers that can are to solve, ``cpu`` or ``cuda``; by default what the campaign's
+        table ``[cluster]`` says. Of a client's workers, those with the resource GPU.
     dashboard
         See `pipeline.cluster.connect`.
 
@@ -174,7 +184,8 @@ def run(
     Raises
     ------
     InputError
-        The campaign, the store or the cluster cannot be used; nothing has been computed.
+        The campaign, the store, the cluster or the device cannot be used; nothing has been
+        computed.
     OSError, ClusterLost, WrongWorker
         Something broke on the way. What had been computed is stored; running again goes on.
 
@@ -188,7 +199,8 @@ def run(
         folder = folder or Path(campaign).resolve().parent
         campaign = Campaign.load(campaign)
     # What gives a client when there is work to do is not called for nothing.
-    check_cluster(cluster, campaign.cluster, None if callable(client) else client)
+    device = chosen_device(campaign, device)
+    check_cluster(cluster, campaign.cluster, None if callable(client) else client, device)
     prepared = prepare(campaign, store, folder)
     store, campaign = prepared.store, prepared.campaign
     blocks = partial(
@@ -205,14 +217,16 @@ def run(
         stages = Stages(store, store.asked(), everything, others, replace=retry_failed)
         pending = stages.begin()
     progress = progress or notebook_progress()
-    computing = _Computing(store, campaign, pending, retry_failed, progress, stages)
+    computing = _Computing(store, campaign, pending, retry_failed, progress, stages, device)
     if any(part.todo for part in pending):
         # Otherwise a user would wonder why a finished store starts to compute again.
         for change in prepared.changes:
             log.info("computed again: %s", change)
         found: AbstractContextManager[Any]
         if client is None:
-            found = connect(cluster, workers, campaign.cluster, store.path, dashboard=dashboard)
+            found = connect(
+                cluster, workers, campaign.cluster, store.path, device=device, dashboard=dashboard
+            )
         else:
             found = client() if callable(client) else nullcontext(client)
         try:
@@ -252,10 +266,11 @@ class _Computing:
         replace: bool,
         progress: Progress | None,
         stages: Stages | None,
+        device: str,
     ) -> None:
         self._store, self._campaign, self._pending = store, campaign, pending
         self._replace, self._progress = replace, progress or (lambda _: None)
-        self._stages = stages
+        self._stages, self._device = stages, device
         self.counts = Counts()
         self.stopped: dict[str, str] = {}
         self._blocks, self._good, self._loose = Counter[str](), Counter[str](), 0
@@ -273,6 +288,7 @@ class _Computing:
         patience = self._campaign.cluster.start_timeout
         # A worker of another version, or without the file system, would spoil the store or hang.
         check_workers(client, self._store.path, patience, limited=limit is not None)
+        resources = resources_for(client, self._device)
         for part in self._pending:
             make_shippable(part.configuration)
         if not any(run.alive for run in live_runs(self._store.path)):
@@ -283,6 +299,7 @@ class _Computing:
                 Store(self._store.path.resolve()),  # workers may be in another folder
                 [(part.configuration, part.todo) for part in self._pending],
                 sum(client.nthreads().values()),
+                device=self._device,
                 limit=limit,
                 replace=self._replace,
                 stop=heartbeat.stop,
@@ -298,7 +315,7 @@ class _Computing:
                     self.log.say(f"{self.counts} ({each}), workers: {workers}")
                 heartbeat.beat(dataclasses.asdict(self.counts))
 
-            fan_out = FanOut(client, self._queue, self._done, self._stop)
+            fan_out = FanOut(client, self._queue, self._done, self._stop, resources)
             try:
                 look = partial(workers_at_work, client)
                 with Monitor(look, fan_out, self._queue, tick, patience):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.errors import ClusterLost
@@ -13,6 +15,7 @@ from pipeline.fanout.queue import Queue
 from pipeline.fanout.rescue import Rescue
 from pipeline.fanout.task import Task, TaskResult, run_task
 from pipeline.signals import signals_delivered
+from pipeline.solving.device import PROCESSOR
 
 SECONDS_FOR_A_WORD = 20.0
 WIND_DOWN_SECONDS = 15.0
@@ -31,6 +34,9 @@ class FanOut:
         Called with every finished task and its report.
     on_hopeless
         Called with the label of a solver that kills every worker it is tried on, and how.
+    resources
+        By kind of device, what tasks for it ask of workers, in Dask's words; see
+        `pipeline.cluster.checks.resources_for`.
     """
 
     def __init__(
@@ -39,12 +45,15 @@ class FanOut:
         queue: Queue,
         on_result: Callable[[Task, TaskResult], None],
         on_hopeless: Callable[[str, str], None],
+        resources: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     ) -> None:
         from distributed import as_completed
 
         self._client, self._queue, self._on_result = client, queue, on_result
         self._rescue = Rescue(on_hopeless)
+        self._resources = resources
         self._in_flight: dict[Any, Task] = {}
+        self._flying = Counter[str]()
         self._completed = as_completed(loop=client.loop)
         self._lost = ""
 
@@ -63,7 +72,9 @@ class FanOut:
         try:
             self._refill()
             while (future := self._next()) is not None:
-                self._come_back(future, self._in_flight.pop(future))
+                task = self._in_flight.pop(future)
+                self._flying[task.device] -= 1
+                self._come_back(future, task)
                 self._refill()
         except KeyboardInterrupt:
             self._wind_down()
@@ -91,17 +102,22 @@ class FanOut:
             return next(self._completed, None)
 
     def _refill(self) -> None:
-        # Bounded, so that the scheduler's memory does not grow with the campaign, and enough for
-        # no worker to wait for us while we look at what has come back.
-        bound = max(LEAST_IN_FLIGHT, 3 * self._queue.threads)
-        while (flying := len(self._in_flight)) < bound:
-            task = self._queue.next(idle=flying < self._queue.threads)
-            if task is None:
-                break
-            # Retried by us, not by dask: a task that fails has a reason.
-            future = self._client.submit(run_task, task, pure=False, retries=0)
-            self._in_flight[future] = task
-            self._completed.add(future)
+        for place in self._queue.places:
+            # Bounded, so that the scheduler's memory does not grow with the campaign, and enough
+            # for no worker to wait for us while we look at what has come back.
+            threads = self._queue.threads_of(place)
+            bound = max(LEAST_IN_FLIGHT, 3 * threads) if place == PROCESSOR else 2 * threads
+            while (flying := self._flying[place]) < bound:
+                task = self._queue.next(place, idle=flying < threads)
+                if task is None:
+                    break
+                # Retried by us, not by dask: a task that fails has a reason.
+                future = self._client.submit(
+                    run_task, task, pure=False, retries=0, resources=self._resources.get(place)
+                )
+                self._in_flight[future] = task
+                self._flying[place] += 1
+                self._completed.add(future)
 
     def _come_back(self, future: Any, task: Task) -> None:
         from distributed.scheduler import KilledWorker

@@ -25,12 +25,12 @@ class Monitor(threading.Thread):
     Parameters
     ----------
     look
-        Gives the threads of the workers that are at work by address, and says in words what is with
-        the others.
+        Gives the threads of the workers that are at work by address, how many of these have a
+        device, and says in words what is with the others.
     fan_out
         Given up when no worker has been at work for too long.
     queue
-        Told how many threads there are, since it sizes tasks by them.
+        Told how many threads and devices there are, since it sizes tasks by them.
     tick
         Called with the number of workers at work.
     patience
@@ -39,7 +39,7 @@ class Monitor(threading.Thread):
 
     def __init__(
         self,
-        look: Callable[[], tuple[dict[str, int], str]],
+        look: Callable[[], tuple[dict[str, int], int, str]],
         fan_out: FanOut,
         queue: Queue,
         tick: Callable[[int], None],
@@ -63,20 +63,23 @@ class Monitor(threading.Thread):
         seen = spoke = time.monotonic()
         while not self._over.is_set():
             try:
-                threads, others = self._look()
+                threads, devices, others = self._look()
             except (OSError, ValueError, RuntimeError):
                 # The scheduler is on its way out; the fan-out will hear of it.
-                threads, others = {}, "the scheduler does not answer"
+                threads, devices, others = {}, 0, "the scheduler does not answer"
             now = time.monotonic()
             if threads:
+                self._queue.threads, self._queue.devices = sum(threads.values()), devices
+            if threads and not devices and self._queue.needs_device:
+                others = "those that are have no GPU"
+            elif threads:
                 seen = spoke = now
-                self._queue.threads = sum(threads.values())
-            elif now - seen > self._patience:
+            if now - seen > self._patience:
                 self._fan_out.abandon(
                     f"there has been no worker at work for {self._patience:.0f} s ({others})"
                 )
                 return
-            elif now - spoke > SECONDS_BETWEEN_WORDS:
+            if now - spoke > SECONDS_BETWEEN_WORDS:
                 spoke = now
                 log.warning("no worker is at work (%s)", others)
             self._tick(len(threads))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.campaign.blocks import Block, SolvableConfiguration
 from pipeline.fanout.task import Task, TaskResult
+from pipeline.solving.device import PROCESSOR
 from pipeline.store import Store
 
 TASK_SECONDS = 10.0
@@ -40,6 +41,8 @@ class Queue:
         Blocks to do, by configuration.
     threads : int
         Workers' threads, to size tasks so that all of them end together.
+    device : str
+        Where blocks are solved whose solvers can; the others are for processors.
     limit : float, optional
         Seconds per realization, handed to the tasks.
     replace : bool
@@ -49,9 +52,15 @@ class Queue:
     ahead : callable, optional
         Gives a block that may be wanted later, for workers that would be idle.
 
+    Attributes
+    ----------
+    threads, devices : int
+        Workers' threads, and how many of them have such a device; to be kept up to date.
+
     Notes
     -----
-    The first tasks of a solver are one block each. Once its cost is known, its tasks last about
+    The first tasks of a solver are one block each, and a solver's blocks are all solved on one kind
+    of device, so that what one has cost is known for that device. Once it is, its tasks last about
     `TASK_SECONDS`, less towards the end; dear solvers go first, so that no worker idles while
     another still has a long task.
     """
@@ -62,12 +71,14 @@ class Queue:
         missing: Iterable[tuple[SolvableConfiguration, list[int]]],
         threads: int,
         *,
+        device: str = PROCESSOR,
         limit: float | None = None,
         replace: bool = False,
         stop: str = "",
         ahead: Callable[[], tuple[SolvableConfiguration, int] | None] = lambda: None,
     ) -> None:
-        self._store, self.threads = store, max(threads, 1)
+        self._store, self.threads = store, threads
+        self._device, self.devices = device, int(device != PROCESSOR)
         self._limit, self._replace, self._stop = limit, replace, stop
         self._ahead = ahead
         self._urgent: list[Task] = []
@@ -77,6 +88,7 @@ class Queue:
         self._left: dict[str, int] = {}  # still to be handed out
         self._undone: dict[str, int] = {}
         self._costs: dict[str, _Cost] = {}
+        self._places: dict[str, str] = {}  # where a solver's blocks are solved
         for configuration, indices in missing:
             self.add(configuration, indices)
 
@@ -92,38 +104,61 @@ class Queue:
         self._left[label] = self._left.get(label, 0) + len(numbers)
         self._undone[label] = self._undone.get(label, 0) + len(numbers)
         self._costs.setdefault(label, _Cost())
+        self._places[label] = self._device if configuration.any_array else PROCESSOR
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Kinds of devices that there may be blocks for."""
+        return tuple(dict.fromkeys((PROCESSOR, self._device)))
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether there are blocks for another device than the processor."""
+        return any(n and self._places[label] != PROCESSOR for label, n in self._undone.items())
+
+    def threads_of(self, place: str) -> int:
+        """Workers' threads for the blocks of one kind of device."""
+        return max(self.threads - self.devices if place == PROCESSOR else self.devices, 1)
 
     def seconds_left(self) -> float | None:
         """Expected seconds until all is done, or None while a solver's cost is not known."""
         if any(n and not self._costs[label].blocks for label, n in self._undone.items()):
             return None
-        return self._seconds_of(self._undone) / self.threads
+        return max(self._seconds_of(self._undone, place) for place in self.places)
 
-    def _seconds_of(self, blocks: Mapping[str, int]) -> float:
-        """Expected seconds of work, as far as costs are known."""
-        return sum((self._costs[label].per_block or 0.0) * n for label, n in blocks.items())
+    def _seconds_of(self, blocks: Mapping[str, int], place: str) -> float:
+        """Expected seconds until a kind of device has done its blocks, by costs that are known."""
+        costs = ((self._costs[label].per_block or 0.0, label) for label in blocks)
+        work = (cost * blocks[label] for cost, label in costs if self._places[label] == place)
+        return sum(work) / self.threads_of(place)
 
     def _blocks_per_task(self, label: str) -> int:
         cost = self._costs[label].per_block
         if cost is None:
             return 1
-        share = self._seconds_of(self._left) / (4 * self.threads)
+        share = self._seconds_of(self._left, self._places[label])
+        if self._places[label] == PROCESSOR:  # elsewhere fewer, larger batches end sooner
+            share /= 4
         target = max(min(TASK_SECONDS, share), SHORTEST_TASK_SECONDS)
         return max(int(target / max(cost, 1e-6)), 1)
 
-    def next(self, *, idle: bool = False) -> Task | None:
-        """The next task, or None when nothing is waiting.
+    def next(self, place: str = PROCESSOR, *, idle: bool = False) -> Task | None:
+        """The next task for a kind of device, or None when nothing is waiting for it.
 
         Parameters
         ----------
+        place
+            One of `places`.
         idle
             Whether a worker has nothing to do, so that it may as well work ahead.
         """
-        if self._urgent:
-            return self._urgent.pop()
+        for number, task in reversed([*enumerate(self._urgent)]):
+            if task.device == place:
+                return self._urgent.pop(number)
         if idle and not any(self._left.values()) and (found := self._ahead()) is not None:
             self.add(found[0], [found[1]])
-        open_labels = [label for label, n in self._left.items() if n]
+        left = ((label, n) for label, n in self._left.items() if self._places[label] == place)
+        open_labels = [label for label, n in left if n]
         if not open_labels:
             return None
         label = max(open_labels, key=self._urgency)
@@ -133,6 +168,7 @@ class Queue:
             limit=self._limit,
             replace=self._replace,
             stop=self._stop,
+            device=place,
         )
 
     def _urgency(self, label: str) -> tuple[float, int]:
@@ -168,6 +204,8 @@ class Queue:
     def done(self, task: Task, result: TaskResult) -> None:
         """Learn from a finished task."""
         cost = self._costs[task.label]
+        if task.device != PROCESSOR and result.blocks:  # larger batches than before cost less
+            cost.blocks, cost.seconds = 0, 0.0
         cost.blocks += result.blocks
         cost.seconds += result.seconds
         self._undone[task.label] = max(self._undone[task.label] - result.blocks, 0)

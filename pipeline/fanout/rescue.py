@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pipeline.campaign.blocks import Block
 from pipeline.fanout.task import Task
+from pipeline.solving.device import PROCESSOR
 from pipeline.solving.outcome import ATTEMPTS, Failure
 from pipeline.store import Store
 from solvers import Status
@@ -69,6 +70,11 @@ class Rescue:
         if others == task.blocks:
             return [task]
         again = [dataclasses.replace(task, blocks=others)] if others else []
+        suspects = tuple(block for block, failure in looked_at if failure)
+        if len(suspects) > 1 and task.device != PROCESSOR:  # were solved as one batch
+            half = len(suspects) // 2
+            parts = (suspects[:half], suspects[half:])
+            return [*again, *(dataclasses.replace(task, blocks=part) for part in parts)]
         for block, failure in looked_at:
             if failure:
                 again += self._suspect(dataclasses.replace(task, blocks=(block,)), failure)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -14,8 +17,10 @@ import cloudpickle
 from pipeline.campaign.blocks import Block
 from pipeline.errors import WrongWorker
 from pipeline.fanout.watchdog import deadline
-from pipeline.solving.outcome import ATTEMPTS, Failure, outcome, solve_block
+from pipeline.solving.device import PROCESSOR, Device, own_device
+from pipeline.solving.outcome import ATTEMPTS, Drawn, Failure, outcome, solve_blocks
 from pipeline.solving.rescoring import rescored
+from pipeline.solving.trying import rows_that_fit
 from pipeline.solving.worker import VERSION
 from pipeline.store import Store
 from pipeline.store.naming import CAMPAIGN
@@ -66,6 +71,9 @@ class Task:
         Realizations of the one block not to touch, since they do.
     stop : str
         Name of an object of the store; once it is there, no further block is begun.
+    device : str
+        Where to solve. On another device than the processor blocks of one configuration are merged
+        into batches as large as its memory takes.
     version : str
         Of the kronsbl that made the task.
     """
@@ -77,6 +85,7 @@ class Task:
     probe: tuple[int, ...] = ()
     excluded: tuple[tuple[int, Failure], ...] = ()
     stop: str = ""
+    device: str = PROCESSOR
     version: str = VERSION
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -106,21 +115,25 @@ def _unpacked(packed: bytes) -> Task:
 
 
 @contextlib.contextmanager
-def _accountable(store: Store, task: Task, block: Block, rows: int) -> Iterator[None]:
-    """Leave a file behind should this process die in here; end it when it takes too long.
+def _accountable(store: Store, task: Task, blocks: Sequence[Block], rows: int) -> Iterator[None]:
+    """Leave files behind should this process die in here; end it when it takes too long.
 
     Solvers that watch their iterations are stopped in time by the clock; the deadline is for
-    those that do not, or hang. The driver hears of a lost worker, and by the file tells who was
+    those that do not, or hang. The driver hears of a lost worker, and by the files tells who was
     at it from who only waited there.
     """
-    path = store.path / task.marker(block)  # a file, since native code writes the traceback
-    path.parent.mkdir(exist_ok=True)
+    # Files, since native code writes the traceback.
+    paths = [store.path / task.marker(block) for block in blocks]
+    paths[0].parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("w"))
-        stack.callback(path.unlink, missing_ok=True)
+        for path in reversed(paths):
+            file = stack.enter_context(path.open("w"))
+            stack.callback(path.unlink, missing_ok=True)
         if task.limit is not None:
-            # A batch over time is tried again row by row, and each of these once more.
-            stack.enter_context(deadline((1 + ATTEMPTS) * task.limit * rows + GRACE_SECONDS, file))
+            # A batch over time is tried again half by half, a block row by row, and each of these
+            # once more.
+            tries = 1 + ATTEMPTS + (len(blocks) - 1).bit_length()
+            stack.enter_context(deadline(tries * task.limit * rows + GRACE_SECONDS, file))
         yield
 
 
@@ -132,6 +145,68 @@ def _leaving() -> bool:
         return get_worker().status.name != "running"
     except (ImportError, ValueError):  # not on a worker
         return False
+
+
+class _Work(NamedTuple):
+    """Consecutive blocks of a task, those of them that are to be solved, and what is drawn ahead.
+
+    `failed` counts crashed cells of the others.
+    """
+
+    blocks: tuple[Block, ...]
+    todo: list[Block]
+    failed: int = 0
+    drawn: Drawn | None = None
+
+
+def _groups(task: Task, device: Device) -> Iterator[tuple[Block, ...]]:
+    """The blocks of a task as they are solved together, in their order."""
+    for _, same in itertools.groupby(task.blocks, lambda block: id(block.configuration)):
+        left = tuple(same)
+        while left:
+            size = 1
+            if not device.is_processor and len(left) > 1:
+                size = max(rows_that_fit(left[0].configuration, device) // task.batch, 1)
+            yield left[:size]
+            left = left[size:]
+
+
+def _prepare(store: Store, task: Task, device: Device, blocks: tuple[Block, ...]) -> _Work:
+    """Find out what is to be solved of some blocks, and draw it where another device solves."""
+    todo, failed = list[Block](), 0
+    for block in blocks:
+        # Shards and other runs may share the store: their block is as good as ours.
+        if not task.replace and (known := store.crashed(block)) is not None:
+            failed += known
+        elif not task.replace and (data := rescored(store, block)) is not None:
+            store.write(block, data)
+            failed += data.crashed
+        else:
+            todo.append(block)
+    drawn = None
+    if todo and not device.is_processor and not task.excluded:
+        with contextlib.suppress(Exception):  # drawn again where that is data
+            drawn = todo[0].configuration.draw([r for b in todo for r in b.realizations])
+    return _Work(blocks, todo, failed, drawn)
+
+
+def _prepared(store: Store, task: Task, device: Device) -> Iterator[_Work]:
+    """The work of a task; what another device solves next is drawn while it is at work."""
+    prepare, groups = partial(_prepare, store, task, device), _groups(task, device)
+    if device.is_processor:
+        yield from map(prepare, groups)
+        return
+    with ThreadPoolExecutor(1) as thread:
+
+        def begun() -> Future[_Work] | None:
+            group = next(groups, None)
+            return None if group is None else thread.submit(prepare, group)
+
+        coming = begun()
+        while coming is not None:
+            # In this order: what follows is planned while no thread draws, which would count.
+            work, coming = coming.result(), begun()
+            yield work
 
 
 def run_task(task: Task) -> TaskResult:
@@ -149,25 +224,22 @@ def run_task(task: Task) -> TaskResult:
     if CAMPAIGN not in store.objects:
         raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     kernels.load()  # once per process; where they must be compiled, no clock should run
+    device = own_device(task.device)
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
-        [block] = task.blocks
-        with _accountable(store, task, block, len(task.probe)):
-            outcome(block.configuration, task.probe, task.limit)
-    for block in () if task.probe else task.blocks:
+        with _accountable(store, task, task.blocks, len(task.probe)):
+            outcome(task.blocks[0].configuration, task.probe, task.limit, device=device)
+    for work in () if task.probe else _prepared(store, task, device):
         if (task.stop and task.stop in store.objects) or (blocks and _leaving()):
             break
-        # Shards and other runs may share the store: their block is as good as ours.
-        if not task.replace and (known := store.crashed(block)) is not None:
-            blocks, failed = blocks + 1, failed + known
-            continue
-        data = None if task.replace else rescored(store, block)
-        if data is None:
-            with _accountable(store, task, block, task.batch):
-                data = solve_block(block, task.limit, dict(task.excluded))
-        store.write(block, data, replace=task.replace)
-        blocks += 1
-        failed += data.crashed
-        message = message or next(iter(data.meta["failures"]), "")
+        if work.todo:
+            with _accountable(store, task, work.todo, len(work.todo) * task.batch):
+                found = solve_blocks(work.todo, task.limit, dict(task.excluded), device, work.drawn)
+            for block, data in zip(work.todo, found, strict=True):
+                store.write(block, data, replace=task.replace)
+                failed += data.crashed
+                message = message or next(iter(data.meta["failures"]), "")
+        blocks += len(work.blocks)
+        failed += work.failed
     seconds = time.perf_counter() - start
     return TaskResult(blocks, blocks * task.batch, failed, seconds, message)

@@ -12,7 +12,7 @@ import threading
 import time
 from functools import cache
 
-from pipeline.solving import provenance
+from pipeline.solving import device
 
 SECONDS_BETWEEN_TICKS = 0.2
 
@@ -36,7 +36,7 @@ class Clock:
         with self._lock:
             wall, cpu = time.perf_counter(), time.process_time()
             gap, used = wall - self._wall, cpu - self._cpu
-            if gap > LONGEST_GAP and used < LEAST_SHARE * gap and provenance.DEVICE == "cpu":
+            if gap > LONGEST_GAP and used < LEAST_SHARE * gap and not device.others_at_work():
                 self.paused += gap - used
             self._wall, self._cpu = wall, cpu
             return wall - self.paused

@@ -16,8 +16,11 @@ from pipeline.errors import in_one_line
 from pipeline.scenarios import Scenario, Truth
 from pipeline.solving import clock, estimates, provenance
 from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, scores_of
+from pipeline.solving.device import CPU, Device
+from pipeline.solving.trying import did_not_fit
 from pipeline.store.block_file import BlockData
 from solvers import Estimate, Problem, Status, Trace
+from solvers.arrays import host
 
 Columns = dict[str, NDArray[Any]]
 
@@ -77,7 +80,8 @@ class RowClock:
 
     def __call__(self, iteration: int, rows: NDArray[Any], state: Any) -> None:
         """Share what has passed among `rows`."""
-        self.seconds[rows] += (self._now() - self._since) / len(rows)
+        running = host(rows)  # which also waits until another device has got so far
+        self.seconds[running] += (self._now() - self._since) / len(running)
         if self._limit is not None and self.seconds.mean() > self._limit:
             raise OverTime(f"more than {self._limit:g} s per realization, at iteration {iteration}")
         if self._then is not None:
@@ -98,13 +102,13 @@ class Outcome:
     columns : dict of arrays (B,) or (B, k)
         Variables of the cells.
     failures : dict
-        Message to count.
+        Messages of the rows that failed, by row.
     estimates : list of (rows, Estimate)
         Of the rows that have one, as they were solved together.
     """
 
     columns: Columns
-    failures: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[int, str] = field(default_factory=dict)
     estimates: Sequence[tuple[NDArray[np.intp], Estimate]] = ()
 
 
@@ -119,16 +123,38 @@ def nmse_watch(scenario: Scenario[Any], problem: Problem, truth: Truth) -> Trace
     return Trace(nmse=nmse, batch=problem.batch)
 
 
-def _solve(
-    configuration: SolvableConfiguration, realizations: Sequence[int], limit: float | None
-) -> Outcome:
-    """Draw, solve and score a batch; raises whatever the solver or the scenario raises."""
+Drawn = tuple[Problem, Truth]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Realizations of a configuration, and how they are to be solved; see `outcome`."""
+
+    configuration: SolvableConfiguration
+    realizations: Sequence[int]
+    limit: float | None
+    device: Device
+    drawn: Drawn | None = None
+
+    def draw(self, rows: Sequence[int]) -> Drawn:
+        """Problem and truth of some rows."""
+        if self.drawn is None:
+            return self.configuration.draw([self.realizations[row] for row in rows])
+        if len(rows) == len(self.realizations):
+            return self.drawn
+        problem, truth = self.drawn
+        return problem.take(np.array(rows)), truth.take(np.array(rows))
+
+
+def _solve(batch: _Batch, rows: Sequence[int]) -> Outcome:
+    """Draw, solve and score some rows; raises whatever the solver or the scenario raises."""
+    configuration = batch.configuration
     scenario = configuration.scenario
-    problem, truth = configuration.draw(realizations)
+    problem, truth = batch.draw(rows)
     trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
-    clock = RowClock(problem.batch, trace, limit)
+    clock = RowClock(problem.batch, trace, batch.limit)
     clock.start()
-    estimate = configuration.solve(problem, clock)
+    estimate = batch.device.solve(configuration, problem, clock)
     clock.stop()
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = scores_of(scenario, truth, problem, estimate)
@@ -147,7 +173,7 @@ def _solve(
         good = ~np.isin(columns["status"], Status.values("failed"))
         not_finite = good & ~np.isfinite(estimate.x.reshape(problem.batch, -1)).all(axis=1)
     columns["status"] = np.where(not_finite, Status.NOT_FINITE, columns["status"])
-    failures = {NOT_FINITE: int(not_finite.sum())} if not_finite.any() else {}
+    failures = dict.fromkeys(np.flatnonzero(not_finite).tolist(), NOT_FINITE)
     return Outcome(columns, failures, [(np.arange(problem.batch), estimate)])
 
 
@@ -176,7 +202,7 @@ def _lost(configuration: SolvableConfiguration, failure: Failure) -> Outcome:
         columns[name] = np.zeros(1, int)
     if configuration.trace:
         columns |= {f"trace_{name}": np.full((1, 0), np.nan) for name in TRACES}
-    return Outcome(columns | {"status": np.full(1, failure.status)}, {failure.message: 1})
+    return Outcome(columns | {"status": np.full(1, failure.status)}, {0: failure.message})
 
 
 def outcome(
@@ -184,6 +210,8 @@ def outcome(
     realizations: Sequence[int],
     limit: float | None = None,
     excluded: Mapping[int, Failure] = MappingProxyType({}),
+    device: Device = CPU,
+    drawn: Drawn | None = None,
 ) -> Outcome:
     """Solve and score some realizations; what fails is data.
 
@@ -197,9 +225,13 @@ def outcome(
         Seconds per realization.
     excluded
         Realizations not to touch, and why.
+    device
+        Where to solve.
+    drawn
+        Problem and truth of all of them, if they have been drawn already.
     """
     rows = [row for row, r in enumerate(realizations) if r not in excluded]
-    parts = _attempt(configuration, realizations, rows, limit)
+    parts = _attempt(_Batch(configuration, realizations, limit, device, drawn), rows)
     parts += [
         ([row], _lost(configuration, excluded[r]))
         for row, r in enumerate(realizations)
@@ -211,27 +243,30 @@ def outcome(
 Parts = list[tuple[list[int], Outcome]]
 
 
-def _attempt(
-    configuration: SolvableConfiguration,
-    realizations: Sequence[int],
-    rows: list[int],
-    limit: float | None,
-    tries: int = ATTEMPTS,
-) -> Parts:
-    """Outcomes with their rows: of one batch, or, where it fails as a whole, of each row alone.
+def _attempt(batch: _Batch, rows: list[int], tries: int = ATTEMPTS) -> Parts:
+    """Outcomes with their rows: of one batch, or, where it fails as a whole, of parts of it.
 
-    So only the realizations at fault are lost. One over its time gets another try: it may have
-    been the machine's fault.
+    A batch of one block is tried row by row, so that only the realizations at fault are lost; a
+    larger one, or one that takes too much of a device's memory, half by half. One over its time
+    gets another try: it may have been the machine's fault.
     """
     if not rows:
         return []
+    size = batch.configuration.batch
     try:
-        return [(rows, _solve(configuration, [realizations[row] for row in rows], limit))]
+        return [(rows, _solve(batch, rows))]
     except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
+        too_large = isinstance(error, batch.device.out_of_memory)
         if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
-            return [(rows, _lost(configuration, _failure(error)))]
-    left = tries - (len(rows) == 1)
-    again = (_attempt(configuration, realizations, [row], limit, left) for row in rows)
+            return [(rows, _lost(batch.configuration, _failure(error)))]
+    if too_large:
+        did_not_fit(batch.configuration, len(rows))
+    left, step = tries - (len(rows) == 1), 1
+    if len(rows) > size:  # in whole blocks
+        step = -(-len(rows) // (2 * size)) * size
+    elif too_large:
+        step = -(-len(rows) // 2)
+    again = (_attempt(batch, rows[at : at + step], left) for at in range(0, len(rows), step))
     return [part for parts in again for part in parts]
 
 
@@ -250,11 +285,9 @@ def _joined(parts: Parts) -> Outcome:
                 for a in arrays
             ]
         columns[name] = np.concatenate(arrays)[order]
-    failures = Counter[str]()
-    for _, part in parts:
-        failures.update(part.failures)
+    failures = {rows[at]: why for rows, part in parts for at, why in part.failures.items()}
     kept = [(np.array(rows)[at], e) for rows, part in parts for at, e in part.estimates]
-    return Outcome(columns, dict(failures), kept)
+    return Outcome(columns, failures, kept)
 
 
 def cells_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -276,12 +309,53 @@ def solve_block(
     excluded: Mapping[int, Failure] = MappingProxyType({}),
 ) -> BlockData:
     """Everything there is to know about one block; see `outcome`."""
-    now, configuration = clock.of_process(), block.configuration
+    return solve_blocks([block], limit, excluded)[0]
+
+
+def solve_blocks(
+    blocks: Sequence[Block],
+    limit: float | None = None,
+    excluded: Mapping[int, Failure] = MappingProxyType({}),
+    device: Device = CPU,
+    drawn: Drawn | None = None,
+) -> list[BlockData]:
+    """Everything there is to know about blocks of one configuration, solved as one batch.
+
+    See `outcome`. The time that was not a realization's is shared evenly among them.
+    """
+    now, configuration, size = clock.of_process(), blocks[0].configuration, len(blocks)
     start, paused = now(), now.paused
-    found = outcome(configuration, block.realizations, limit, excluded)
-    times = {"elapsed": now() - start, "paused": now.paused - paused}
-    meta = {**provenance.of_process(), **times, "failures": dict(found.failures)}
-    kept = None
-    if configuration.keeps_estimates:
-        kept = estimates.pack(found.estimates, configuration.batch)
-    return BlockData(cells_of(found.columns), meta, kept)
+    realizations = [r for block in blocks for r in block.realizations]
+    found = outcome(configuration, realizations, limit, excluded, device, drawn)
+    times = {"elapsed": (now() - start) / size, "paused": (now.paused - paused) / size}
+    about = {**provenance.of_process(device), **times}
+    parts = [found] if size == 1 else _split(found, configuration.batch)
+    return [
+        BlockData(
+            cells_of(part.columns),
+            {**about, "failures": dict(Counter(part.failures.values()))},
+            estimates.pack(part.estimates, configuration.batch)
+            if configuration.keeps_estimates
+            else None,
+        )
+        for part in parts
+    ]
+
+
+def _split(found: Outcome, size: int) -> list[Outcome]:
+    """Outcomes of so many rows each."""
+    parts = []
+    for first in range(0, len(found.columns["status"]), size):
+        columns = {name: values[first : first + size] for name, values in found.columns.items()}
+        traces = [columns[f"trace_{name}"] for name in TRACES if f"trace_{name}" in columns]
+        told = np.any([~np.isnan(t).all(axis=0) for t in traces], axis=0) if traces else []
+        width = int(np.max(np.flatnonzero(told), initial=-1)) + 1  # others went on for longer
+        columns |= {f"trace_{n}": t[:, :width] for n, t in zip(TRACES, traces, strict=False)}
+        failures = {r - first: why for r, why in found.failures.items() if 0 <= r - first < size}
+        kept = []
+        for rows, estimate in found.estimates:
+            at = np.flatnonzero((rows >= first) & (rows < first + size))
+            if len(at):
+                kept.append((rows[at] - first, estimate.take(at)))
+        parts.append(Outcome(columns, failures, kept))
+    return parts

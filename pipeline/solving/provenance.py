@@ -14,16 +14,14 @@ from typing import Any
 
 from pipeline.campaign.blocks import digest
 from pipeline.solving import process
+from pipeline.solving.device import CPU, Device
 from solvers.kernels import caching
 
 PACKAGES = ("kronsbl", "numpy", "scipy", "numba", "xarray", "zarr", "dask", "distributed")
 
 NUMERICS = ("kronsbl", "numpy", "scipy", "numba", "llvmlite")
 
-DEVICE = "cpu"
-"""Kind of device that solves."""
-
-SAME_MACHINE = ("host", "cpu", "target", "python", "versions", "blas", "blas_threads")
+SAME_MACHINE = ("host", "cpu", "target", "python", "versions", "blas", "blas_threads", "device")
 """Facts of a process that decide the last bits of numbers, and how long they take."""
 
 
@@ -36,8 +34,7 @@ def package_version(name: str) -> str:
 
 
 @cache
-def of_process() -> dict[str, Any]:
-    """Facts about this process that stand beside every block it computes."""
+def _of_process() -> dict[str, Any]:
     import threadpoolctl
 
     threads = process.one_blas_thread()
@@ -56,9 +53,15 @@ def of_process() -> dict[str, Any]:
         "versions": {name: package_version(name) for name in NUMERICS},
         "blas": ", ".join(blas) or "unknown",
         "blas_threads": threads,
-        "device": DEVICE,
+        "device": CPU.title,
         "commit": code_commit(),
     }
+
+
+def of_process(device: Device = CPU) -> dict[str, Any]:
+    """Facts about this process that stand beside every block it computes, on a device."""
+    facts = _of_process()
+    return {**facts, "device": device.title, "versions": facts["versions"] | device.versions}
 
 
 def _target() -> str:

@@ -1,0 +1,226 @@
+"""Devices that solve: the processor, and GPUs through a library of arrays that works there.
+
+Solvers run where the arrays of a problem are (`solvers.arrays`). A `Device` brings them there.
+Neither CuPy nor PyTorch is imported before somebody asks for a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.campaign.blocks import SolvableConfiguration
+from pipeline.errors import InputError
+from solvers import Estimate, Problem
+from solvers.arrays import Array, host
+from solvers.estimate import Watch
+
+PROCESSOR = "cpu"
+
+SHARED_OUT = "KRONSBL_DEVICES"
+"""Environment variable: names of devices, one for each worker of those started together."""
+
+OWN = "KRONSBL_DEVICE"
+"""Environment variable: name of the device of this worker, where they were shared out."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Something that solves.
+
+    Attributes
+    ----------
+    name : str
+        As it is asked for: ``cpu``, ``cuda:0``.
+    title : str
+        What it is, for provenance: the name of the card.
+    versions : mapping
+        Versions of the libraries that work there, by name.
+    put : callable
+        Brings an array of numpy there; `solvers.arrays.host` brings arrays back.
+    free_bytes : callable
+        Gives the memory that arrays may still take.
+    at_work : callable
+        Gives a context in which everything is done that is done there.
+    out_of_memory : tuple of exception types
+        Raised where memory does not suffice.
+    """
+
+    name: str = PROCESSOR
+    title: str = PROCESSOR
+    versions: Mapping[str, str] = field(default_factory=dict)
+    put: Callable[[NDArray[Any]], Array] = np.asarray
+    free_bytes: Callable[[], float] = lambda: np.inf
+    at_work: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    out_of_memory: tuple[type[BaseException], ...] = ()
+
+    @property
+    def is_processor(self) -> bool:
+        """Whether it is the processor that this program runs on."""
+        return self.name == PROCESSOR
+
+    def solve(
+        self, configuration: SolvableConfiguration, problem: Problem, watch: Watch | None = None
+    ) -> Estimate:
+        """Bring a problem there, without what its solver must not see, and the estimate back."""
+        if self.is_processor:
+            return configuration.solve(problem, watch)
+        with self.at_work():
+            there = problem.seen_by(configuration.solver).moved(self.put)
+            estimate = configuration.solve(there, watch)
+            # Whatever else a solver may return is left to who checks contracts.
+            return estimate.moved(host) if isinstance(estimate, Estimate) else estimate
+
+
+CPU = Device()
+
+
+class Kind(NamedTuple):
+    """A kind of device: how many this machine has, and what opens one, by number."""
+
+    here: int
+    open: Callable[[int], Device]
+
+
+def _put(library: str, place: Any, array: NDArray[Any]) -> Array:
+    xp = importlib.import_module(f"array_api_compat.{library}")
+    moved: Array = xp.asarray(np.ascontiguousarray(array), device=place)
+    return moved
+
+
+def _of_cupy(cupy: Any) -> Kind:
+    def open_(number: int) -> Device:
+        card, pool = cupy.cuda.Device(number), cupy.get_default_memory_pool()
+
+        def free_bytes() -> float:
+            with card:  # pools are of the present device
+                return float(card.mem_info[0] + pool.free_bytes())
+
+        return Device(
+            f"cuda:{number}",
+            cupy.cuda.runtime.getDeviceProperties(number)["name"].decode(),
+            {"cupy": cupy.__version__},
+            partial(_put, "cupy", card),
+            free_bytes,
+            lambda: cupy.cuda.Device(number),
+            (cupy.cuda.memory.OutOfMemoryError,),
+        )
+
+    try:
+        return Kind(cupy.cuda.runtime.getDeviceCount(), open_)
+    except cupy.cuda.runtime.CUDARuntimeError:  # no driver, or none that it could work with
+        return Kind(0, open_)
+
+
+def _of_torch(torch: Any) -> Kind:
+    def open_(number: int) -> Device:
+        def free_bytes() -> float:
+            kept = torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
+            return float(torch.cuda.mem_get_info(number)[0] + kept)
+
+        return Device(
+            f"cuda:{number}",
+            torch.cuda.get_device_name(number),
+            {"torch": torch.__version__},
+            partial(_put, "torch", f"cuda:{number}"),
+            free_bytes,
+            lambda: torch.cuda.device(number),
+            (torch.cuda.OutOfMemoryError,),
+        )
+
+    return Kind(torch.cuda.device_count(), open_)
+
+
+def _cuda() -> Kind:
+    """GPUs through the first of the libraries that is there."""
+    for name, kind in {"cupy": _of_cupy, "torch": _of_torch}.items():
+        with contextlib.suppress(ImportError):
+            return kind(importlib.import_module(name))
+    raise InputError("no CuPy or PyTorch, by which GPUs are used: pip install 'kronsbl[gpu]'")
+
+
+KINDS: dict[str, Callable[[], Kind]] = {"cuda": _cuda}
+
+
+def parsed(name: str) -> tuple[str, int | None]:
+    """Kind and number that a name of a device says, ``cuda`` or ``cuda:1``.
+
+    Raises
+    ------
+    InputError
+        It is no such name.
+    """
+    if name == PROCESSOR:
+        return name, None
+    found = re.fullmatch(r"(\w+)(?::(\d+))?", name)
+    if not found or found[1] not in KINDS:
+        known = " or ".join((PROCESSOR, *KINDS))
+        raise InputError(f"device {name!r}: expected {known}, or one by its number, as in cuda:1")
+    return found[1], None if found[2] is None else int(found[2])
+
+
+def names_of(name: str) -> list[str]:
+    """Names of all devices of this machine that are asked for; of the processor none.
+
+    Raises
+    ------
+    InputError
+        There is no such device, or no library for it.
+    """
+    kind, number = parsed(name)
+    if kind == PROCESSOR:
+        return []
+    count = KINDS[kind]().here
+    if count <= (number or 0):
+        there = f"{count} of that kind" if count else "none of that kind"
+        raise InputError(f"device {name}: {platform.node()} has {there}: no GPU was found")
+    return [f"{kind}:{i}" for i in range(count) if number in (None, i)]
+
+
+def device_of(name: str) -> Device:
+    """The device of that name, ready for work; the first one where it has no number.
+
+    Raises
+    ------
+    InputError
+        There is no such device, or no library for it.
+    """
+    return CPU if name == PROCESSOR else _opened(names_of(name)[0])
+
+
+def own_device(name: str) -> Device:
+    """The device on which this process solves what is meant for one of that name."""
+    return CPU if name == PROCESSOR else device_of(os.environ.get(OWN, name))
+
+
+@cache
+def _opened(name: str) -> Device:
+    kind, number = parsed(name)
+    return KINDS[kind]().open(number or 0)
+
+
+def others_at_work() -> bool:
+    """Whether this process has had another device than the processor work for it."""
+    return _opened.cache_info().currsize > 0
+
+
+def shared_out(worker: str) -> str:
+    """The device of the worker of that name, which this process is; empty where it is anybody's.
+
+    Workers that are started together are numbered, at the end of their names.
+    """
+    names = [name for name in os.environ.get(SHARED_OUT, "").split(",") if name]
+    if names:
+        number = re.search(r"\d*$", worker)
+        os.environ[OWN] = names[int(number[0] or 0 if number else 0) % len(names)]
+    return os.environ.get(OWN, "")
