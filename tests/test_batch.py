@@ -140,7 +140,7 @@ def header(system, **given):
 
 @systems
 def test_every_value_in_a_directive_is_known(system):
-    known = {"name", "queue", "account", "log", "walltime", "cores", "slots"}
+    known = {"name", "queue", "account", "log", "walltime", "cores", "slots", "gpus"}
     known |= {"memory", "per_core", "job_memory", "core_memory"}
     for entry in (*system.header, *system.resources):
         for directive in [entry] if isinstance(entry, str) else entry:
@@ -180,6 +180,29 @@ def test_memory_and_cores_in_each_system(system, given, lines):
     written = header(system, **given)
     assert set(lines) <= set(written)
     assert sum("mem" in line or "-M" in line for line in written) == bool(given)
+
+
+@pytest.mark.parametrize(
+    ("system", "given", "line"),
+    [
+        ("slurm", {"gpus": 2}, "--gres=gpu:2"),
+        ("pbs", {"gpus": 2, "memory": "32GB"}, "-l select=1:ncpus=4:ngpus=2:mem=32GB"),
+        ("pbs", {"gpus": 2}, "-l select=1:ncpus=4:ngpus=2"),
+        ("lsf", {"gpus": 1}, '-gpu "num=1"'),
+        ("sge", {"gpus": 1}, "-l gpu=1"),
+    ],
+)
+def test_gpus_in_each_system(system, given, line):
+    assert line in header(system, **given)
+    assert not any("gpu" in line for line in header(system))
+
+
+@systems
+def test_the_first_workers_of_a_job_have_its_gpus(system):
+    script = batch.job_script(system, settings(gpus=2), Path("/store"))
+    assert "\nexport KRONSBL_DEVICES=cuda:0,cuda:1,cpu,cpu\n" in script
+    with pytest.raises(InputError, match=r"needs gpus in the table \[cluster\].* gpus = 1$"):
+        batch.check(system, settings(), "cuda")
 
 
 @systems

@@ -22,7 +22,7 @@ from pipeline.fanout.task import Task, run_task
 from pipeline.results.publishing import publish
 from pipeline.scenarios import IrsMimo, Measure, Scenario, Synthetic, Truth
 from pipeline.solving import estimates
-from pipeline.solving.outcome import solve_block
+from pipeline.solving.outcome import solve_block, solve_blocks
 from pipeline.store.pending import pending_blocks
 from pipeline.store.state import state_of
 from solvers import Estimate, Problem, Solver, Status
@@ -153,9 +153,9 @@ def test_a_run_scores_anew_what_it_can_and_solves_the_rest(tiny, tmp_path, monke
     lost = next((store / "blocks").rglob("*.x.npz"))
     lost.unlink()
     solved = []
-    plain = solve_block
+    plain = solve_blocks
     monkeypatch.setattr(
-        "pipeline.fanout.task.solve_block", lambda block, *a: solved.append(1) or plain(block, *a)
+        "pipeline.fanout.task.solve_blocks", lambda *a: solved.append(1) or plain(*a)
     )
     assert run(tiny, store)
     assert len(solved) == 1

@@ -10,6 +10,7 @@ import pipeline
 from pipeline import Campaign, Store
 from pipeline.cli import terminal
 from pipeline.driver import calibration
+from pipeline.solving import trying
 from tests.conftest import block_files
 from tests.troublemakers import plain_estimate
 
@@ -42,7 +43,8 @@ class Ticking:
 @pytest.fixture
 def configuration(tiny, monkeypatch):
     """Of a ticking solver with options of its own."""
-    monkeypatch.setattr(calibration, "time", Clock)
+    for module in (calibration, trying):
+        monkeypatch.setattr(module, "time", Clock)
     monkeypatch.setattr(calibration, "PATIENCE_SECONDS", 4.0)
 
     def make(**options):
@@ -69,8 +71,8 @@ def test_short_solves_run_to_their_end(configuration):
 
 def test_memory_of_a_long_solve_is_that_of_its_first_iterations(configuration):
     before = Clock.now
-    assert footprint(configuration()).of(5) > 5 * 1000 * 8
-    assert Clock.now - before == 3 * calibration.MEMORY_ITERATIONS * (1 + 2)
+    assert trying.footprint(configuration()).of(5) > 5 * 1000 * 8
+    assert Clock.now - before == 3 * trying.MEMORY_ITERATIONS * (1 + 2)
 
 
 def test_a_plan_says_where_it_is_an_upper_bound(tiny, tmp_path, monkeypatch):

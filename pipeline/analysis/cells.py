@@ -89,6 +89,24 @@ def asked_for(results: xr.Dataset) -> xr.DataArray:
     return (results.realization < results.asked) & (results.status >= 0)
 
 
+def devices_of(results: xr.Dataset) -> list[str]:
+    """Kinds of devices that cells of a cube were computed on."""
+    known = results["device"].attrs.get("flag_meanings", "") if "device" in results else ""
+    return str(known).split()[1:]  # the first stands for none
+
+
+def runtimes(results: xr.Dataset) -> xr.DataArray:
+    """Runtimes of the cells that have been run, which are never mixed between devices.
+
+    NaN for a solver at a point of the grid of which cells were computed on several.
+    """
+    times = results.runtime.where(ran(results))
+    if len(devices_of(results)) < 2:
+        return times
+    on = results.device.where(ran(results) & (results.device > 0))
+    return times.where(~(on.max("realization") > on.min("realization")))
+
+
 def usable(results: xr.Dataset, measure: str) -> xr.DataArray:
     """True for the cells that have an estimate and a value of a measure."""
     return finished(results) & results[measure].notnull()

@@ -28,6 +28,7 @@ from pipeline.analysis.cells import (
     not_run,
     over_realizations,
     ran,
+    runtimes,
 )
 from pipeline.analysis.stopped import with_looks
 from pipeline.errors import InputError
@@ -120,7 +121,7 @@ def _compared(
     pair = [(x.sel(solver=others), x.sel(solver=reference, drop=True)) for x in (values, lost)]
     pairs = functools.partial(statistics, power=power, lower=lower)
     found = over_realizations(pairs, *itertools.chain(*pair), names=STATISTICS)
-    speeds = _speeds(results.runtime.where(ran(results)), reference, others, _batches(results))
+    speeds = _speeds(runtimes(results), reference, others, _batches(results))
     doubt = doubtful(results, ran(results))
     doubt = doubt.sel(solver=others) | doubt.sel(solver=reference, drop=True)
     found = found.merge(speeds).assign(doubtful=doubt).compute()
@@ -146,7 +147,7 @@ def _with_another(results: xr.Dataset, before: xr.Dataset, measure: str) -> xr.D
         one = one.expand_dims([str(name) for name, v in one.coords.items() if v.ndim == 0])
         check(one, measure)
         names = [measure, "status", "runtime", *({"signal_energy"} & {*one})]
-        cubes.append(one[names])
+        cubes.append(one.assign(runtime=runtimes(one))[names])
     for place, other in ((0, 1), (1, 0)):
         fixed = describing.constants(cubes[place])
         for axis in set(axes_of(cubes[other])) - set(axes_of(cubes[place])):

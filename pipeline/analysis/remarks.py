@@ -112,11 +112,31 @@ def failures_of(results: xr.Dataset) -> dict[str, dict[str, int]]:
 
 
 def runtime_notes(results: xr.Dataset) -> list[str]:
-    """A note on runtimes that are means over several hosts."""
+    """Notes on runtimes of several devices, and on those that are means over several hosts."""
     hosts = [h for h in results.attrs.get("hosts", "").split(", ") if h]
-    if len(hosts) < 2:
+    said = device_notes(results)
+    if len(hosts) > 1:
+        said.append(f"runtimes are means over {len(hosts)} hosts: {_listed(_few(hosts), hosts)}")
+    return said
+
+
+def device_notes(results: xr.Dataset) -> list[str]:
+    """A note on runtimes that are not to be compared, or not there; none with a single device."""
+    if len(known := cells.devices_of(results)) < 2:
         return []
-    return [f"runtimes are means over {len(hosts)} hosts: {_listed(_few(hosts), hosts)}"]
+    over = [d for d in results.device.dims if d != "solver"]
+    ran = cells.ran(results)
+    where = {
+        name: ((results.device == number) & ran).any(over).compute()
+        for number, name in enumerate(known, 1)
+    }
+    parts = [
+        f"{s} on {' and '.join(n for n in known if bool(where[n].sel(solver=s)))}"
+        for s in map(str, results.solver.values)
+        if any(bool(where[n].sel(solver=s)) for n in known)
+    ]
+    words = "runtimes are of several devices, and left out where a solver has mixed them: "
+    return [words + "; ".join(parts)]
 
 
 def tuned(results: xr.Dataset) -> list[str]:

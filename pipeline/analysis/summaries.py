@@ -26,6 +26,7 @@ from pipeline.analysis.cells import (
     outcomes,
     over_realizations,
     ran,
+    runtimes,
     usable,
 )
 from pipeline.analysis.stopped import with_looks
@@ -88,7 +89,8 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
             Whether more than 5 % of the cells ended at a cap, collapsed or failed; see `caveats`.
         ``runtime``, ``iterations``, ``runtime_quantile``, ``iterations_quantile``
             Means and quantiles of the cells that have one. A runtime is a share of the time of
-            a batch; for the latency of a realization alone see `latencies`.
+            a batch; for the latency of a realization alone see `latencies`. There is none where a
+            solver's cells at a point were computed on several kinds of devices.
 
         All intervals are of 95 % confidence; those that a campaign stopped by are of its own, at
         all looks at once (`stopped`). Those of means allow for failures that have not been
@@ -125,12 +127,12 @@ def summarize(results: xr.Dataset, measure: str = "nmse", *, cells: str = "all")
         "undefined": good.sum("realization") - used,
         "doubtful": doubtful(results, there),
     }
-    for name in ("runtime", "iterations"):
-        spread = over_realizations(
-            _mean_and_quantiles,
-            results[name].where(there if name == "runtime" else good),
-            names=("mean", *LEVELS),
-        )
+    timed = {
+        "runtime": runtimes(results).where(there),
+        "iterations": results.iterations.where(good),
+    }
+    for name, values in timed.items():
+        spread = over_realizations(_mean_and_quantiles, values, names=("mean", *LEVELS))
         variables |= {name: spread["mean"], f"{name}_quantile": _as_quantiles(spread)}
     about = {
         **results[measure].attrs,

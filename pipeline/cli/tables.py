@@ -177,7 +177,8 @@ def reading_lines(
     results: xr.Dataset, shown: list[xr.Dataset], means: Sequence[str] = MEANS
 ) -> list[str]:
     """Lines that explain the marks, those of such means as well, and say what is missing."""
-    statistics, lines = shown[0], [f"{line}." for line in remarks.tuned(results)]
+    statistics = shown[0]
+    lines = [f"{line}." for line in (*remarks.tuned(results), *remarks.device_notes(results))]
     if any(bool(one[f"{name}_marked"].any()) for one in shown for name in means):
         lines.append(f"* {describing.MARKED}. Read the median.")
     if bool(statistics.failed.any()):

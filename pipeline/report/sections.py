@@ -109,7 +109,7 @@ def about(results: xr.Dataset) -> list[Part]:
 
 
 def _notes(results: xr.Dataset) -> list[Part]:
-    said = remarks.notes(results)
+    said = [*remarks.notes(results), *remarks.device_notes(results)]
     if not bool(finished(results).any()):
         said.append("no realization has an estimate, so the tables are empty")
     points = math.prod(results.sizes[axis] for axis in axes_of(results))

@@ -17,7 +17,7 @@ from pipeline.scenarios import Scenario, Truth
 from pipeline.solving import clock, estimates, provenance
 from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, scores_of
 from pipeline.solving.device import CPU, Device
-from pipeline.solving.trying import did_not_fit
+from pipeline.solving.trying import fit_at_most
 from pipeline.store.block_file import BlockData
 from solvers import Estimate, Problem, Status, Trace
 from solvers.arrays import host
@@ -259,13 +259,13 @@ def _attempt(batch: _Batch, rows: list[int], tries: int = ATTEMPTS) -> Parts:
         too_large = isinstance(error, batch.device.out_of_memory)
         if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
             return [(rows, _lost(batch.configuration, _failure(error)))]
-    if too_large:
-        did_not_fit(batch.configuration, len(rows))
     left, step = tries - (len(rows) == 1), 1
     if len(rows) > size:  # in whole blocks
         step = -(-len(rows) // (2 * size)) * size
     elif too_large:
         step = -(-len(rows) // 2)
+    if too_large:
+        fit_at_most(batch.configuration, step)
     again = (_attempt(batch, rows[at : at + step], left) for at in range(0, len(rows), step))
     return [part for parts in again for part in parts]
 

@@ -104,9 +104,9 @@ def rows_that_fit(configuration: SolvableConfiguration, device: Device) -> int:
     return min(fitting, _most.get(sizes, fitting))
 
 
-def did_not_fit(configuration: SolvableConfiguration, rows: int) -> None:
-    """Take note of a batch that ran out of memory: later ones are of half the size."""
-    _most[_sizes(configuration)] = max(rows // 2, 1)
+def fit_at_most(configuration: SolvableConfiguration, rows: int) -> None:
+    """Have later batches be no larger, after one that ran out of memory."""
+    _most[_sizes(configuration)] = rows
 
 
 def _host_bytes() -> float:
