@@ -11,8 +11,9 @@ the same run. Realizations are drawn once and repeated to fill a batch, each wit
 its own.
 
 `--check` compares the estimates of every solver that runs on any array with numpy's (status,
-iterations, x̂), then runs tests/test_arrays.py there, and exits with 1 where something differs. It
-takes a few minutes.
+iterations, x̂), then runs tests/test_arrays.py there; with a device of CUDA also a small campaign on
+it and on processors, whose cubes are compared. It exits with 1 where something differs, and takes a
+few minutes.
 """
 
 import os
@@ -25,12 +26,14 @@ import importlib
 import math
 import subprocess
 import sys
+import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import Campaign
+from pipeline import Campaign, open_results, run
 from pipeline.solving import process
 from solvers import Problem
 from solvers.arrays import host
@@ -70,7 +73,7 @@ class Device:
 
     def array(self, values):
         """Values of numpy as an array of the library."""
-        if values is None or self.library == "numpy":
+        if self.library == "numpy":
             return values
         return self.xp.asarray(np.ascontiguousarray(values), device=self.device)
 
@@ -80,12 +83,7 @@ class Device:
 
     def problem(self, problem):
         """A problem in arrays of the library."""
-        return Problem(
-            self.array(problem.y),
-            [self.array(a) for a in problem.factors],
-            self.array(problem.noise_var),
-            self.array(problem.true_variance),
-        )
+        return problem.moved(self.array)
 
     def seconds(self, call, repeats=5):
         """Middle of several times of a call that returns an array, after one that warms up."""
@@ -177,6 +175,30 @@ def agrees(device, study):
     return good
 
 
+def campaigns_agree(device):
+    """Whether a campaign has the cube of processors on a device; prints a line for each solver."""
+    tables = tomllib.loads((ROOT / "workflows" / "quickstart.toml").read_text())
+    names = ("svd_krosbl", "am_krosbl", "ksbl", "csbl", "pc_krosbl", "oracle_ls", "crb")
+    tables["solvers"] = {name: {"use": name} for name in names}
+    tables["scenario"] |= {"dims": [8, 8, 8], "measurements": [6, 6, 8]}
+    campaign, cubes, good = Campaign.from_tables(tables), [], True
+    with tempfile.TemporaryDirectory() as folder:
+        for where in (device, "cpu"):
+            start = time.perf_counter()
+            good &= run(campaign, Path(folder, where.replace(":", "")), device=where).ok
+            print(f"campaign on {where}: {time.perf_counter() - start:.1f} s", flush=True)
+            cubes.append(open_results(Path(folder, where.replace(":", ""))).load())
+    for name in names:
+        one, other = (cube.sel(solver=name) for cube in cubes)
+        same = ((one.status == other.status) & (one.iterations == other.iterations)).values
+        a, b = one.nmse.values[same], other.nmse.values[same]
+        worst = float(np.nanmax(np.abs(a - b) / np.abs(b), initial=0.0))
+        good &= same.mean() >= AGREEING and worst <= CLOSE
+        card = one.device.attrs["flag_meanings"].split()[int(one.device.max())]
+        print(f"{name:11} on {card}: alike {same.mean():.4f}, NMSE within {worst:.1e}", flush=True)
+    return good
+
+
 def main():
     """Print the table, or check."""
     parser = argparse.ArgumentParser(
@@ -200,6 +222,8 @@ def main():
         tests = [sys.executable, "-m", "pytest", "-q", "tests/test_arrays.py"]
         environment = {**os.environ, "KRONSBL_TEST_DEVICE": arguments.device}
         good &= subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode == 0
+        if arguments.device.startswith("cuda"):
+            good &= campaigns_agree(arguments.device)
         sys.exit(not good)
     for device in devices:
         bandwidth, rate = rates = device.rates()
