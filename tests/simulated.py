@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.cluster import worker_preload
 from pipeline.solving import device
-from pipeline.solving.device import Device, Kind
+from pipeline.solving.device import Device
 
 NAME = "simulated"
 PRELOAD = "tests.simulated"
@@ -55,7 +55,7 @@ def opened(number):
 
 
 def register():
-    device.KINDS[NAME] = lambda: Kind(2, opened)
+    device.KINDS[NAME] = lambda: (2, opened)
 
 
 def dask_setup(worker):

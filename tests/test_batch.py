@@ -140,7 +140,7 @@ def header(system, **given):
 
 @systems
 def test_every_value_in_a_directive_is_known(system):
-    known = {"name", "queue", "account", "log", "walltime", "cores", "slots", "gpus"}
+    known = {"name", "queue", "account", "log", "walltime", "cores", "slots"}
     known |= {"memory", "per_core", "job_memory", "core_memory"}
     for entry in (*system.header, *system.resources):
         for directive in [entry] if isinstance(entry, str) else entry:
@@ -186,7 +186,7 @@ def test_memory_and_cores_in_each_system(system, given, lines):
     ("system", "given", "line"),
     [
         ("slurm", {"gpus": 2}, "--gres=gpu:2"),
-        ("pbs", {"gpus": 2, "memory": "32GB"}, "-l select=1:ncpus=4:ngpus=2:mem=32GB"),
+        ("pbs", {"gpus": 2, "memory": "32GB"}, "-l select=1:ncpus=4:mem=32GB:ngpus=2"),
         ("pbs", {"gpus": 2}, "-l select=1:ncpus=4:ngpus=2"),
         ("lsf", {"gpus": 1}, '-gpu "num=1"'),
         ("sge", {"gpus": 1}, "-l gpu=1"),

@@ -50,7 +50,7 @@ def kind(monkeypatch):
     simulated.put_rows.clear()
     for known in (trying._footprints, trying._most):
         known.clear()
-    monkeypatch.setitem(device.KINDS, simulated.NAME, lambda: device.Kind(2, simulated.opened))
+    monkeypatch.setitem(device.KINDS, simulated.NAME, lambda: (2, simulated.opened))
     yield
     device._opened.cache_clear()
 
@@ -60,7 +60,7 @@ def workers():
     """A cluster as it is started for `--device`: one worker with the device, one without."""
     patch = pytest.MonkeyPatch()
     patch.setattr(common, "PRELOAD", simulated.PRELOAD)
-    patch.setitem(device.KINDS, simulated.NAME, lambda: device.Kind(2, simulated.opened))
+    patch.setitem(device.KINDS, simulated.NAME, lambda: (2, simulated.opened))
     with connect("local", workers=1, device=f"{simulated.NAME}:1") as found:
         patch.undo()
         yield found
@@ -131,7 +131,7 @@ def assert_same_as_on_processor(store, blocks):
     [(100, [21]), (20, [18, 3]), (8, [6, 6, 6, 3]), (1, [3] * 7)],
 )
 def test_blocks_are_merged_as_far_as_memory_is_free(some_blocks, monkeypatch, fitting, batches):
-    monkeypatch.setattr(trying, "footprint", lambda _: trying.Footprint(100.0, 100.0))
+    monkeypatch.setattr(trying, "footprint", lambda _: (100.0, 100.0))
     monkeypatch.setenv(simulated.FREE, str(fitting * 100.0 / trying.SHARE + 1.0))
     store, blocks = some_blocks(7)
     result = run_there(store, blocks)
@@ -206,7 +206,7 @@ def test_a_row_that_raises_costs_no_other(some_blocks):
 
 
 def test_a_task_that_is_stopped_loses_nothing_but_what_follows(some_blocks, monkeypatch):
-    monkeypatch.setattr(trying, "footprint", lambda _: trying.Footprint(100.0, 100.0))
+    monkeypatch.setattr(trying, "footprint", lambda _: (100.0, 100.0))
     monkeypatch.setenv(simulated.FREE, "1300")
     store, blocks = some_blocks(6)
     put = simulated.opened(0).put
@@ -217,7 +217,7 @@ def test_a_task_that_is_stopped_loses_nothing_but_what_follows(some_blocks, monk
         return put(array)
 
     monkeypatch.setattr(
-        "pipeline.fanout.task.own_device",
+        "pipeline.fanout.task.device_of",
         lambda _: dataclasses.replace(simulated.opened(0), put=stop),
     )
     result = run_there(store, blocks, stop="running/stop")
@@ -252,7 +252,7 @@ def test_a_campaign_ends_with_the_cube_of_processors(tiny, tmp_path, workers, cl
     assert (verdict.ok, verdict.solved, verdict.exact) == (True, 16, 4)
 
 
-def test_each_worker_has_its_own_device(workers):
+def test_each_worker_has_its_device_of(workers):
     own = sorted(workers.run(lambda: os.environ.get(device.OWN)).values())
     assert own == ["cpu", "simulated:1"]
 
@@ -339,7 +339,7 @@ def test_the_queue_keeps_kinds_of_devices_apart(tiny, tmp_path):
         ("gpu", r"device 'gpu': expected cpu or cuda or simulated, or one by its number, as in"),
         ("cpu:1", "device 'cpu:1': expected"),
         ("cuda:", "device 'cuda:': expected"),
-        ("simulated:2", r"device simulated:2: \S+ has 2 of that kind"),
+        ("simulated:2", r"device simulated:2: only 2 of that kind was found on \S+"),
     ],
 )
 def test_names_of_no_device(name, message):
@@ -362,8 +362,8 @@ def test_without_a_library_or_a_gpu_one_line_says_so(monkeypatch, tiny, tmp_path
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     with pytest.raises(InputError, match=r"no CuPy or PyTorch.*: pip install 'kronsbl\[gpu\]'"):
         device.names_of("cuda")
-    monkeypatch.setitem(device.KINDS, "cuda", lambda: device.Kind(0, simulated.opened))
-    with pytest.raises(InputError, match="has none of that kind: no GPU was found"):
+    monkeypatch.setitem(device.KINDS, "cuda", lambda: (0, simulated.opened))
+    with pytest.raises(InputError, match="device cuda: no GPU was found on"):
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", device="cuda")
     assert not (tmp_path / "store").exists()
 

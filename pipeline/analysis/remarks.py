@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from pipeline.analysis import cells
@@ -124,19 +125,11 @@ def device_notes(results: xr.Dataset) -> list[str]:
     """A note on runtimes that are not to be compared, or not there; none with a single device."""
     if len(known := cells.devices_of(results)) < 2:
         return []
-    over = [d for d in results.device.dims if d != "solver"]
-    ran = cells.ran(results)
-    where = {
-        name: ((results.device == number) & ran).any(over).compute()
-        for number, name in enumerate(known, 1)
-    }
-    parts = [
-        f"{s} on {' and '.join(n for n in known if bool(where[n].sel(solver=s)))}"
-        for s in map(str, results.solver.values)
-        if any(bool(where[n].sel(solver=s)) for n in known)
-    ]
-    words = "runtimes are of several devices, and left out where a solver has mixed them: "
-    return [words + "; ".join(parts)]
+    parts = []
+    for label in map(str, results.solver.values):
+        numbers = np.unique(results.device.sel(solver=label))
+        parts.append(f"{label} {' and '.join(known[n - 1] for n in numbers if n)}")
+    return [f"runtimes are of several devices, left out where a point has both: {'; '.join(parts)}"]
 
 
 def tuned(results: xr.Dataset) -> list[str]:

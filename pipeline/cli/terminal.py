@@ -204,11 +204,7 @@ def plan_lines(found: Plan) -> list[str]:
         f"cube       {found.cube_files} files, at most {size(found.cube_bytes)}",
         f"memory     {size(found.worker_bytes)} per worker",
         f"core time  {bound}{span(found.core_seconds)} ({hours})",
-        *(
-            [f"GPU time   {bound}{span(found.device_seconds)} on {found.devices}"]
-            if found.devices
-            else []
-        ),
+        *[f"GPU time   {span(found.device_seconds)} on {found.devices}"][: found.devices],
         f"wall time  {bound}{span(found.wall_seconds)} on {found.workers} "
         + ("worker" if found.workers == 1 else "workers")
         + (f" of {found.jobs} jobs" if found.jobs else ""),

@@ -14,24 +14,12 @@ from typing import Any
 
 from pipeline.campaign.settings import ClusterSettings
 from pipeline.cluster import batch, existing, local
-from pipeline.cluster.checks import (
-    check_workers,
-    resources_for,
-    wait_for_a_worker,
-    workers_at_work,
-)
+from pipeline.cluster.checks import check_workers, wait_for_a_worker, workers_at_work
 from pipeline.cluster.systems import SYSTEMS
 from pipeline.errors import InputError
 from pipeline.solving.device import PROCESSOR, names_of
 
-__all__ = [
-    "SYSTEMS",
-    "check_cluster",
-    "check_workers",
-    "connect",
-    "resources_for",
-    "workers_at_work",
-]
+__all__ = ["SYSTEMS", "check_cluster", "check_workers", "connect", "workers_at_work"]
 
 log = logging.getLogger("kronsbl")
 

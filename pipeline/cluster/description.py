@@ -59,6 +59,9 @@ class BatchSystem:
         capitals, except where the case of the letters matters. ``""`` is a number without a unit.
     size_ending : str
         What is written after the letter of a unit.
+    gpus : str
+        Directive that asks for a job's GPUs, ``{gpus}`` of them; beginning with a colon, what ends
+        the last of `resources`.
     log : str
         Name of the file with a job's output; empty where the batch system makes one up.
     test : str
@@ -81,6 +84,7 @@ class BatchSystem:
     clocks: tuple[tuple[int, ...], ...]
     units: Mapping[str, int] = field(default_factory=dict)
     size_ending: str = ""
+    gpus: str = ""
     log: str = ""
     test: str = ""
     empty_queue: str = ""
@@ -172,7 +176,7 @@ class BatchSystem:
         Notes
         -----
         Values that may stand in directives: ``name`` of the job, ``queue``, ``account``, ``log``
-        (path of its output), ``walltime``, ``gpus``, ``cores``, ``slots`` (the same where there are
+        (path of its output), ``walltime``, ``cores``, ``slots`` (the same where there are
         several), ``memory`` and ``per_core`` (known only if the setting `memory`, or
         `memory_per_core`, was given), ``job_memory`` and ``core_memory`` (known if either of them
         was).
@@ -187,7 +191,6 @@ class BatchSystem:
             "walltime": self._time(self.seconds(settings)),
             "cores": cores,
             "slots": cores if cores > 1 else None,
-            "gpus": settings.gpus,
         }
         if memory is not None:
             values |= {"job_memory": self._size(memory), "core_memory": self._size(memory / cores)}
@@ -198,6 +201,12 @@ class BatchSystem:
         known = {key: value for key, value in values.items() if value is not None}
         resources = self.resources if settings.resources is None else ()
         written = [_first_known(entry, known) for entry in (*self.header, *resources)]
+        if settings.gpus and resources:
+            asked = self.gpus.format(gpus=settings.gpus)
+            if asked.startswith(":"):  # goes on where cores are asked for
+                written[-1] = f"{written[-1]}{asked}"
+            else:
+                written.append(asked)
         return [*filter(None, written), *(settings.resources or ()), *settings.directives]
 
     def _bytes(self, key: str, text: str) -> int:

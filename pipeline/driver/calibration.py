@@ -12,7 +12,7 @@ from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.errors import in_one_line
 from pipeline.solving.device import CPU, Device
 from pipeline.solving.outcome import nmse_watch
-from pipeline.solving.trying import Cut, Patience, footprint, rows_that_fit
+from pipeline.solving.trying import Cut, Patience, block_bytes, rows_that_fit
 
 CALIBRATION_POINTS = 3
 """Grid points at which each solver is timed, evenly spread."""
@@ -77,10 +77,10 @@ def costs_of(
     measured, memory, trouble = [Calibration(0.0)] * len(at), 0.0, ""
     try:
         most = applying[0].batch
-        if not device.is_processor:
+        if device is not CPU:
             most = max(most, min(rows_that_fit(applying[0], device), realizations))
         measured = [seconds_per_block(applying[i], device, most) for i in at]
-        memory = footprint(applying[0]).of(applying[0].batch)
+        memory = block_bytes(applying[0])
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
     per_block = np.interp(np.arange(len(applying)), at, [m.seconds for m in measured])
@@ -110,7 +110,7 @@ def seconds_per_block(
     """
     cap = getattr(configuration.solver, "max_iterations", None)
     rows, most = 1, most or configuration.batch
-    if not device.is_processor:  # of whose first solve much is spent on compiling and starting
+    if device is not CPU:  # of whose first solve much is spent on compiling and starting
         device.solve(configuration, configuration.draw(range(1))[0])
     while True:
         start = time.perf_counter()

@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.campaign import Campaign
 from pipeline.campaign.blocks import SolvableConfiguration
-from pipeline.cluster import (
-    check_cluster,
-    check_workers,
-    connect,
-    resources_for,
-    workers_at_work,
-)
+from pipeline.cluster import check_cluster, check_workers, connect, workers_at_work
+from pipeline.cluster.checks import resources_for
 from pipeline.cluster.main_guard import leave_if_imported_by_a_worker
 from pipeline.driver.preparation import chosen_device, prepare
 from pipeline.driver.stages import Stages

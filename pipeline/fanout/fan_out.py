@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from types import MappingProxyType
@@ -53,7 +52,6 @@ class FanOut:
         self._rescue = Rescue(on_hopeless)
         self._resources = resources
         self._in_flight: dict[Any, Task] = {}
-        self._flying = Counter[str]()
         self._completed = as_completed(loop=client.loop)
         self._lost = ""
 
@@ -72,9 +70,7 @@ class FanOut:
         try:
             self._refill()
             while (future := self._next()) is not None:
-                task = self._in_flight.pop(future)
-                self._flying[task.device] -= 1
-                self._come_back(future, task)
+                self._come_back(future, self._in_flight.pop(future))
                 self._refill()
         except KeyboardInterrupt:
             self._wind_down()
@@ -107,17 +103,15 @@ class FanOut:
             # for no worker to wait for us while we look at what has come back.
             threads = self._queue.threads_of(place)
             bound = max(LEAST_IN_FLIGHT, 3 * threads) if place == PROCESSOR else 2 * threads
-            while (flying := self._flying[place]) < bound:
-                task = self._queue.next(place, idle=flying < threads)
-                if task is None:
-                    break
+            flying = sum(task.device == place for task in self._in_flight.values())
+            while flying < bound and (task := self._queue.next(place, idle=flying < threads)):
                 # Retried by us, not by dask: a task that fails has a reason.
                 future = self._client.submit(
                     run_task, task, pure=False, retries=0, resources=self._resources.get(place)
                 )
                 self._in_flight[future] = task
-                self._flying[place] += 1
                 self._completed.add(future)
+                flying += 1
 
     def _come_back(self, future: Any, task: Task) -> None:
         from distributed.scheduler import KilledWorker

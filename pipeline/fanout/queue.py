@@ -56,6 +56,8 @@ class Queue:
     ----------
     threads, devices : int
         Workers' threads, and how many of them have such a device; to be kept up to date.
+    places : tuple of str
+        Kinds of devices that there may be blocks for.
 
     Notes
     -----
@@ -79,6 +81,7 @@ class Queue:
     ) -> None:
         self._store, self.threads = store, threads
         self._device, self.devices = device, int(device != PROCESSOR)
+        self.places = tuple(dict.fromkeys((PROCESSOR, device)))
         self._limit, self._replace, self._stop = limit, replace, stop
         self._ahead = ahead
         self._urgent: list[Task] = []
@@ -105,11 +108,6 @@ class Queue:
         self._undone[label] = self._undone.get(label, 0) + len(numbers)
         self._costs.setdefault(label, _Cost())
         self._places[label] = self._device if configuration.any_array else PROCESSOR
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """Kinds of devices that there may be blocks for."""
-        return tuple(dict.fromkeys((PROCESSOR, self._device)))
 
     @property
     def needs_device(self) -> bool:
@@ -152,9 +150,10 @@ class Queue:
         idle
             Whether a worker has nothing to do, so that it may as well work ahead.
         """
-        for number, task in reversed([*enumerate(self._urgent)]):
+        for task in reversed(self._urgent):
             if task.device == place:
-                return self._urgent.pop(number)
+                self._urgent.remove(task)
+                return task
         if idle and not any(self._left.values()) and (found := self._ahead()) is not None:
             self.add(found[0], [found[1]])
         left = ((label, n) for label, n in self._left.items() if self._places[label] == place)

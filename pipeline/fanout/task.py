@@ -6,8 +6,8 @@ import contextlib
 import itertools
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,12 +17,13 @@ import cloudpickle
 from pipeline.campaign.blocks import Block
 from pipeline.errors import WrongWorker
 from pipeline.fanout.watchdog import deadline
-from pipeline.solving.device import PROCESSOR, Device, own_device
+from pipeline.solving.device import CPU, PROCESSOR, Device, device_of
 from pipeline.solving.outcome import ATTEMPTS, Drawn, Failure, outcome, solve_blocks
 from pipeline.solving.rescoring import rescored
 from pipeline.solving.trying import rows_that_fit
 from pipeline.solving.worker import VERSION
 from pipeline.store import Store
+from pipeline.store.block_file import BlockData
 from pipeline.store.naming import CAMPAIGN
 from solvers import kernels
 
@@ -147,25 +148,17 @@ def _leaving() -> bool:
         return False
 
 
-class _Work(NamedTuple):
-    """Consecutive blocks of a task, those of them that are to be solved, and what is drawn ahead.
-
-    `failed` counts crashed cells of the others.
-    """
-
-    blocks: tuple[Block, ...]
-    todo: list[Block]
-    failed: int = 0
-    drawn: Drawn | None = None
+_Work = tuple[tuple[Block, ...], list[Block], int, Drawn | None]
+"""Consecutive blocks of a task, those of them that are to be solved, crashed cells of the others,
+and the problem that was drawn ahead."""
 
 
 def _groups(task: Task, device: Device) -> Iterator[tuple[Block, ...]]:
     """The blocks of a task as they are solved together, in their order."""
     for _, same in itertools.groupby(task.blocks, lambda block: id(block.configuration)):
-        left = tuple(same)
+        left, size = tuple(same), 1
         while left:
-            size = 1
-            if not device.is_processor and len(left) > 1:
+            if device is not CPU and len(left) > 1:
                 size = max(rows_that_fit(left[0].configuration, device) // task.batch, 1)
             yield left[:size]
             left = left[size:]
@@ -173,7 +166,7 @@ def _groups(task: Task, device: Device) -> Iterator[tuple[Block, ...]]:
 
 def _prepare(store: Store, task: Task, device: Device, blocks: tuple[Block, ...]) -> _Work:
     """Find out what is to be solved of some blocks, and draw it where another device solves."""
-    todo, failed = list[Block](), 0
+    todo, failed, drawn = list[Block](), 0, None
     for block in blocks:
         # Shards and other runs may share the store: their block is as good as ours.
         if not task.replace and (known := store.crashed(block)) is not None:
@@ -183,29 +176,27 @@ def _prepare(store: Store, task: Task, device: Device, blocks: tuple[Block, ...]
             failed += data.crashed
         else:
             todo.append(block)
-    drawn = None
-    if todo and not device.is_processor and not task.excluded:
+    if todo and device is not CPU and not task.excluded:
         with contextlib.suppress(Exception):  # drawn again where that is data
             drawn = todo[0].configuration.draw([r for b in todo for r in b.realizations])
-    return _Work(blocks, todo, failed, drawn)
+    return blocks, todo, failed, drawn
 
 
 def _prepared(store: Store, task: Task, device: Device) -> Iterator[_Work]:
     """The work of a task; what another device solves next is drawn while it is at work."""
-    prepare, groups = partial(_prepare, store, task, device), _groups(task, device)
-    if device.is_processor:
-        yield from map(prepare, groups)
-        return
+    groups = _groups(task, device)
     with ThreadPoolExecutor(1) as thread:
 
-        def begun() -> Future[_Work] | None:
-            group = next(groups, None)
-            return None if group is None else thread.submit(prepare, group)
+        def begun() -> Callable[[], _Work] | None:
+            if (group := next(groups, None)) is None:
+                return None
+            prepare = partial(_prepare, store, task, device, group)
+            return prepare if device is CPU else thread.submit(prepare).result
 
         coming = begun()
         while coming is not None:
             # In this order: what follows is planned while no thread draws, which would count.
-            work, coming = coming.result(), begun()
+            work, coming = coming(), begun()
             yield work
 
 
@@ -224,22 +215,22 @@ def run_task(task: Task) -> TaskResult:
     if CAMPAIGN not in store.objects:
         raise WrongWorker(f"worker on {platform.node()} cannot see the store {task.store}")
     kernels.load()  # once per process; where they must be compiled, no clock should run
-    device = own_device(task.device)
+    device = device_of(task.device)
     start, blocks, failed, message = time.perf_counter(), 0, 0, ""
     if task.probe:
         with _accountable(store, task, task.blocks, len(task.probe)):
             outcome(task.blocks[0].configuration, task.probe, task.limit, device=device)
-    for work in () if task.probe else _prepared(store, task, device):
+    for group, todo, crashed, drawn in () if task.probe else _prepared(store, task, device):
         if (task.stop and task.stop in store.objects) or (blocks and _leaving()):
             break
-        if work.todo:
-            with _accountable(store, task, work.todo, len(work.todo) * task.batch):
-                found = solve_blocks(work.todo, task.limit, dict(task.excluded), device, work.drawn)
-            for block, data in zip(work.todo, found, strict=True):
-                store.write(block, data, replace=task.replace)
-                failed += data.crashed
-                message = message or next(iter(data.meta["failures"]), "")
-        blocks += len(work.blocks)
-        failed += work.failed
+        found = list[BlockData]()
+        if todo:
+            with _accountable(store, task, todo, len(todo) * task.batch):
+                found = solve_blocks(todo, task.limit, dict(task.excluded), device, drawn)
+        for block, data in zip(todo, found, strict=True):
+            store.write(block, data, replace=task.replace)
+            message = message or next(iter(data.meta["failures"]), "")
+        blocks += len(group)
+        failed += crashed + sum(data.crashed for data in found)
     seconds = time.perf_counter() - start
     return TaskResult(blocks, blocks * task.batch, failed, seconds, message)

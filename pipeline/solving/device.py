@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,16 +64,11 @@ class Device:
     at_work: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     out_of_memory: tuple[type[BaseException], ...] = ()
 
-    @property
-    def is_processor(self) -> bool:
-        """Whether it is the processor that this program runs on."""
-        return self.name == PROCESSOR
-
     def solve(
         self, configuration: SolvableConfiguration, problem: Problem, watch: Watch | None = None
     ) -> Estimate:
         """Bring a problem there, without what its solver must not see, and the estimate back."""
-        if self.is_processor:
+        if self is CPU:
             return configuration.solve(problem, watch)
         with self.at_work():
             there = problem.seen_by(configuration.solver).moved(self.put)
@@ -85,20 +80,18 @@ class Device:
 CPU = Device()
 
 
-class Kind(NamedTuple):
-    """A kind of device: how many this machine has, and what opens one, by number."""
-
-    here: int
-    open: Callable[[int], Device]
+Kind = tuple[int, Callable[[int], Device]]
+"""How many devices of a kind this machine has, and what opens one, by number."""
 
 
 def _put(library: str, place: Any, array: NDArray[Any]) -> Array:
-    xp = importlib.import_module(f"array_api_compat.{library}")
-    moved: Array = xp.asarray(np.ascontiguousarray(array), device=place)
-    return moved
+    xp: Any = importlib.import_module(f"array_api_compat.{library}")
+    return cast(Array, xp.asarray(np.ascontiguousarray(array), device=place))
 
 
 def _of_cupy(cupy: Any) -> Kind:
+    runtime = cupy.cuda.runtime
+
     def open_(number: int) -> Device:
         card, pool = cupy.cuda.Device(number), cupy.get_default_memory_pool()
 
@@ -106,39 +99,30 @@ def _of_cupy(cupy: Any) -> Kind:
             with card:  # pools are of the present device
                 return float(card.mem_info[0] + pool.free_bytes())
 
-        return Device(
-            f"cuda:{number}",
-            cupy.cuda.runtime.getDeviceProperties(number)["name"].decode(),
-            {"cupy": cupy.__version__},
-            partial(_put, "cupy", card),
-            free_bytes,
-            lambda: cupy.cuda.Device(number),
-            (cupy.cuda.memory.OutOfMemoryError,),
-        )
+        title, versions = runtime.getDeviceProperties(number)["name"].decode(), cupy.__version__
+        about = (f"cuda:{number}", title, {"cupy": versions}, partial(_put, "cupy", card))
+        errors = (cupy.cuda.memory.OutOfMemoryError,)
+        return Device(*about, free_bytes, lambda: cupy.cuda.Device(number), errors)
 
     try:
-        return Kind(cupy.cuda.runtime.getDeviceCount(), open_)
-    except cupy.cuda.runtime.CUDARuntimeError:  # no driver, or none that it could work with
-        return Kind(0, open_)
+        return runtime.getDeviceCount(), open_
+    except runtime.CUDARuntimeError:  # no driver, or none that it could work with
+        return 0, open_
 
 
 def _of_torch(torch: Any) -> Kind:
+    cuda = torch.cuda
+
     def open_(number: int) -> Device:
         def free_bytes() -> float:
-            kept = torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
-            return float(torch.cuda.mem_get_info(number)[0] + kept)
+            kept = cuda.memory_reserved(number) - cuda.memory_allocated(number)
+            return float(cuda.mem_get_info(number)[0] + kept)
 
-        return Device(
-            f"cuda:{number}",
-            torch.cuda.get_device_name(number),
-            {"torch": torch.__version__},
-            partial(_put, "torch", f"cuda:{number}"),
-            free_bytes,
-            lambda: torch.cuda.device(number),
-            (torch.cuda.OutOfMemoryError,),
-        )
+        name, title = f"cuda:{number}", cuda.get_device_name(number)
+        about = (name, title, {"torch": torch.__version__}, partial(_put, "torch", name))
+        return Device(*about, free_bytes, lambda: cuda.device(number), (cuda.OutOfMemoryError,))
 
-    return Kind(torch.cuda.device_count(), open_)
+    return cuda.device_count(), open_
 
 
 def _cuda() -> Kind:
@@ -160,13 +144,11 @@ def parsed(name: str) -> tuple[str, int | None]:
     InputError
         It is no such name.
     """
-    if name == PROCESSOR:
-        return name, None
-    found = re.fullmatch(r"(\w+)(?::(\d+))?", name)
-    if not found or found[1] not in KINDS:
-        known = " or ".join((PROCESSOR, *KINDS))
-        raise InputError(f"device {name!r}: expected {known}, or one by its number, as in cuda:1")
-    return found[1], None if found[2] is None else int(found[2])
+    kind, colon, number = name.partition(":")
+    if name == PROCESSOR or (kind in KINDS and number.isdecimal() == bool(colon)):
+        return kind, int(number) if number else None
+    known = " or ".join((PROCESSOR, *KINDS))
+    raise InputError(f"device {name!r}: expected {known}, or one by its number, as in cuda:1")
 
 
 def names_of(name: str) -> list[str]:
@@ -180,33 +162,28 @@ def names_of(name: str) -> list[str]:
     kind, number = parsed(name)
     if kind == PROCESSOR:
         return []
-    count = KINDS[kind]().here
+    count, _ = KINDS[kind]()
     if count <= (number or 0):
-        there = f"{count} of that kind" if count else "none of that kind"
-        raise InputError(f"device {name}: {platform.node()} has {there}: no GPU was found")
+        there = f"only {count} of that kind" if count else "no GPU"
+        raise InputError(f"device {name}: {there} was found on {platform.node()}")
     return [f"{kind}:{i}" for i in range(count) if number in (None, i)]
 
 
 def device_of(name: str) -> Device:
-    """The device of that name, ready for work; the first one where it has no number.
+    """The device of that name, ready for work: this worker's own, or the first of several.
 
     Raises
     ------
     InputError
         There is no such device, or no library for it.
     """
-    return CPU if name == PROCESSOR else _opened(names_of(name)[0])
-
-
-def own_device(name: str) -> Device:
-    """The device on which this process solves what is meant for one of that name."""
-    return CPU if name == PROCESSOR else device_of(os.environ.get(OWN, name))
+    return CPU if name == PROCESSOR else _opened(names_of(os.environ.get(OWN) or name)[0])
 
 
 @cache
 def _opened(name: str) -> Device:
     kind, number = parsed(name)
-    return KINDS[kind]().open(number or 0)
+    return KINDS[kind]()[1](number or 0)
 
 
 def others_at_work() -> bool:
@@ -221,6 +198,6 @@ def shared_out(worker: str) -> str:
     """
     names = [name for name in os.environ.get(SHARED_OUT, "").split(",") if name]
     if names:
-        number = re.search(r"\d*$", worker)
-        os.environ[OWN] = names[int(number[0] or 0 if number else 0) % len(names)]
+        number = re.findall(r"\d+$", worker) or [0]
+        os.environ[OWN] = names[int(number[0]) % len(names)]
     return os.environ.get(OWN, "")

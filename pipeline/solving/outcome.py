@@ -126,35 +126,15 @@ def nmse_watch(scenario: Scenario[Any], problem: Problem, truth: Truth) -> Trace
 Drawn = tuple[Problem, Truth]
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Realizations of a configuration, and how they are to be solved; see `outcome`."""
-
-    configuration: SolvableConfiguration
-    realizations: Sequence[int]
-    limit: float | None
-    device: Device
-    drawn: Drawn | None = None
-
-    def draw(self, rows: Sequence[int]) -> Drawn:
-        """Problem and truth of some rows."""
-        if self.drawn is None:
-            return self.configuration.draw([self.realizations[row] for row in rows])
-        if len(rows) == len(self.realizations):
-            return self.drawn
-        problem, truth = self.drawn
-        return problem.take(np.array(rows)), truth.take(np.array(rows))
-
-
-def _solve(batch: _Batch, rows: Sequence[int]) -> Outcome:
-    """Draw, solve and score some rows; raises whatever the solver or the scenario raises."""
-    configuration = batch.configuration
-    scenario = configuration.scenario
-    problem, truth = batch.draw(rows)
+def _solve(
+    configuration: SolvableConfiguration, drawn: Drawn, limit: float | None, device: Device
+) -> Outcome:
+    """Solve and score a batch; raises whatever the solver or the scenario raises."""
+    scenario, (problem, truth) = configuration.scenario, drawn
     trace = nmse_watch(scenario, problem, truth) if configuration.trace else None
-    clock = RowClock(problem.batch, trace, batch.limit)
+    clock = RowClock(problem.batch, trace, limit)
     clock.start()
-    estimate = batch.device.solve(configuration, problem, clock)
+    estimate = device.solve(configuration, problem, clock)
     clock.stop()
     check_estimate(problem, estimate, diagnostics_of(configuration))
     columns = scores_of(scenario, truth, problem, estimate)
@@ -205,6 +185,9 @@ def _lost(configuration: SolvableConfiguration, failure: Failure) -> Outcome:
     return Outcome(columns | {"status": np.full(1, failure.status)}, {0: failure.message})
 
 
+Parts = list[tuple[list[int], Outcome]]
+
+
 def outcome(
     configuration: SolvableConfiguration,
     realizations: Sequence[int],
@@ -229,45 +212,42 @@ def outcome(
         Where to solve.
     drawn
         Problem and truth of all of them, if they have been drawn already.
+
+    Notes
+    -----
+    Where a batch fails as a whole, that of one block is tried row by row, so that only the
+    realizations at fault are lost; a larger one, or one that takes too much of a device's memory,
+    half by half. One over its time gets another try: it may have been the machine's fault.
     """
-    rows = [row for row, r in enumerate(realizations) if r not in excluded]
-    parts = _attempt(_Batch(configuration, realizations, limit, device, drawn), rows)
+    size = configuration.batch
+
+    def attempt(rows: list[int], tries: int = ATTEMPTS) -> Parts:
+        if not rows:
+            return []
+        try:
+            part = drawn
+            if part is None or len(rows) < len(realizations):
+                part = configuration.draw([realizations[row] for row in rows])
+            return [(rows, _solve(configuration, part, limit, device))]
+        except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
+            too_large = isinstance(error, device.out_of_memory)
+            if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
+                return [(rows, _lost(configuration, _failure(error)))]
+        unit = size if len(rows) > size else 1  # whole blocks, as far as there are some
+        step = -(-len(rows) // (2 * unit)) * unit if too_large or unit > 1 else 1
+        if too_large:
+            fit_at_most(configuration, step)
+        left = tries - (len(rows) == 1)
+        cuts = range(0, len(rows), step)
+        return [part for at in cuts for part in attempt(rows[at : at + step], left)]
+
+    parts = attempt([row for row, r in enumerate(realizations) if r not in excluded])
     parts += [
         ([row], _lost(configuration, excluded[r]))
         for row, r in enumerate(realizations)
         if r in excluded
     ]
     return parts[0][1] if len(parts) == 1 else _joined(parts)
-
-
-Parts = list[tuple[list[int], Outcome]]
-
-
-def _attempt(batch: _Batch, rows: list[int], tries: int = ATTEMPTS) -> Parts:
-    """Outcomes with their rows: of one batch, or, where it fails as a whole, of parts of it.
-
-    A batch of one block is tried row by row, so that only the realizations at fault are lost; a
-    larger one, or one that takes too much of a device's memory, half by half. One over its time
-    gets another try: it may have been the machine's fault.
-    """
-    if not rows:
-        return []
-    size = batch.configuration.batch
-    try:
-        return [(rows, _solve(batch, rows))]
-    except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
-        too_large = isinstance(error, batch.device.out_of_memory)
-        if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
-            return [(rows, _lost(batch.configuration, _failure(error)))]
-    left, step = tries - (len(rows) == 1), 1
-    if len(rows) > size:  # in whole blocks
-        step = -(-len(rows) // (2 * size)) * size
-    elif too_large:
-        step = -(-len(rows) // 2)
-    if too_large:
-        fit_at_most(batch.configuration, step)
-    again = (_attempt(batch, rows[at : at + step], left) for at in range(0, len(rows), step))
-    return [part for parts in again for part in parts]
 
 
 def _joined(parts: Parts) -> Outcome:
@@ -329,17 +309,14 @@ def solve_blocks(
     found = outcome(configuration, realizations, limit, excluded, device, drawn)
     times = {"elapsed": (now() - start) / size, "paused": (now.paused - paused) / size}
     about = {**provenance.of_process(device), **times}
-    parts = [found] if size == 1 else _split(found, configuration.batch)
-    return [
-        BlockData(
-            cells_of(part.columns),
-            {**about, "failures": dict(Counter(part.failures.values()))},
-            estimates.pack(part.estimates, configuration.batch)
-            if configuration.keeps_estimates
-            else None,
-        )
-        for part in parts
-    ]
+    blocks_data = []
+    for part in [found] if size == 1 else _split(found, configuration.batch):
+        kept = None
+        if configuration.keeps_estimates:
+            kept = estimates.pack(part.estimates, configuration.batch)
+        meta = {**about, "failures": dict(Counter(part.failures.values()))}
+        blocks_data.append(BlockData(cells_of(part.columns), meta, kept))
+    return blocks_data
 
 
 def _split(found: Outcome, size: int) -> list[Outcome]:
@@ -347,15 +324,14 @@ def _split(found: Outcome, size: int) -> list[Outcome]:
     parts = []
     for first in range(0, len(found.columns["status"]), size):
         columns = {name: values[first : first + size] for name, values in found.columns.items()}
-        traces = [columns[f"trace_{name}"] for name in TRACES if f"trace_{name}" in columns]
-        told = np.any([~np.isnan(t).all(axis=0) for t in traces], axis=0) if traces else []
-        width = int(np.max(np.flatnonzero(told), initial=-1)) + 1  # others went on for longer
-        columns |= {f"trace_{n}": t[:, :width] for n, t in zip(TRACES, traces, strict=False)}
+        traces = {name: t for name, t in columns.items() if name.startswith("trace_")}
+        told = [np.flatnonzero(~np.isnan(t).all(axis=0)) for t in traces.values()]
+        width = int(max((at[-1] + 1 for at in told if len(at)), default=0))
+        columns |= {name: t[:, :width] for name, t in traces.items()}  # others went on for longer
         failures = {r - first: why for r, why in found.failures.items() if 0 <= r - first < size}
-        kept = []
-        for rows, estimate in found.estimates:
-            at = np.flatnonzero((rows >= first) & (rows < first + size))
-            if len(at):
-                kept.append((rows[at] - first, estimate.take(at)))
+        inside = [(rows, (rows >= first) & (rows < first + size), e) for rows, e in found.estimates]
+        kept = [
+            (rows[at] - first, e.take(np.flatnonzero(at))) for rows, at, e in inside if at.any()
+        ]
         parts.append(Outcome(columns, failures, kept))
     return parts

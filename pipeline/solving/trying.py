@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import tracemalloc
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.campaign.blocks import SolvableConfiguration, canonical
 from pipeline.solving.device import Device
@@ -49,19 +50,14 @@ class Patience:
             raise Cut(iteration)
 
 
-class Footprint(NamedTuple):
-    """Bytes of arrays at their peak: of the first realization of a batch, and of each further."""
-
-    first: float
-    further: float
-
-    def of(self, rows: int) -> float:
-        """Bytes of a batch."""
-        return self.first + self.further * (rows - 1)
+def block_bytes(configuration: SolvableConfiguration) -> float:
+    """Peak of the arrays of a block, extrapolated from one and two realizations."""
+    first, further = footprint(configuration)
+    return first + further * (configuration.batch - 1)
 
 
-def footprint(configuration: SolvableConfiguration) -> Footprint:
-    """Measure what drawing and solving takes, on one and two realizations."""
+def footprint(configuration: SolvableConfiguration) -> tuple[float, float]:
+    """Bytes of arrays at their peak, of the first realization of a batch and of each further."""
     peaks = []
     for rows in (1, 2):
         tracemalloc.start()
@@ -73,10 +69,10 @@ def footprint(configuration: SolvableConfiguration) -> Footprint:
         finally:
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-    return Footprint(peaks[0], max(peaks[1] - peaks[0], 0))
+    return peaks[0], max(peaks[1] - peaks[0], 0)
 
 
-_footprints: dict[str, Footprint] = {}
+_footprints: dict[str, tuple[float, float]] = {}
 _most: dict[str, int] = {}
 """Realizations of a batch, by what is solved, after one that was too large."""
 
@@ -99,8 +95,8 @@ def rows_that_fit(configuration: SolvableConfiguration, device: Device) -> int:
             _footprints[sizes] = footprint(configuration)
     except Exception:  # its realizations fail, which is data; nothing is to be gained from more
         return 1
-    bytes_, room = _footprints[sizes], SHARE * min(device.free_bytes(), _host_bytes() / 2)
-    fitting = 1 + int(max(room - bytes_.first, 0.0) / max(bytes_.further, 1.0))
+    (first, further), room = _footprints[sizes], min(device.free_bytes(), _host_bytes() / 2)
+    fitting = 1 + int(max(SHARE * room - first, 0.0) / max(further, 1.0))
     return min(fitting, _most.get(sizes, fitting))
 
 
@@ -114,8 +110,6 @@ def _host_bytes() -> float:
     from distributed import get_worker
     from distributed.system import MEMORY_LIMIT
 
-    try:
-        limit = get_worker().memory_manager.memory_limit
-    except (ValueError, AttributeError):  # not on a worker
-        limit = None
-    return float(limit or MEMORY_LIMIT)
+    with contextlib.suppress(ValueError, AttributeError):  # not on a worker
+        return float(get_worker().memory_manager.memory_limit or MEMORY_LIMIT)
+    return float(MEMORY_LIMIT)
