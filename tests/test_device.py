@@ -252,7 +252,7 @@ def test_a_campaign_ends_with_the_cube_of_processors(tiny, tmp_path, workers, cl
     assert (verdict.ok, verdict.solved, verdict.exact) == (True, 16, 4)
 
 
-def test_each_worker_has_its_device_of(workers):
+def test_each_worker_has_its_own_device(workers):
     own = sorted(workers.run(lambda: os.environ.get(device.OWN)).values())
     assert own == ["cpu", "simulated:1"]
 

@@ -128,7 +128,7 @@ def device_notes(results: xr.Dataset) -> list[str]:
     parts = []
     for label in map(str, results.solver.values):
         numbers = np.unique(results.device.sel(solver=label))
-        parts.append(f"{label} {' and '.join(known[n - 1] for n in numbers if n)}")
+        parts.append(f"{label} on {' and '.join(known[n - 1] for n in numbers if n)}")
     return [f"runtimes are of several devices, left out where a point has both: {'; '.join(parts)}"]
 
 

@@ -263,11 +263,7 @@ class ClusterOption(click.Option):
 
 
 CLUSTER = click.option("--cluster", cls=ClusterOption, default="local", show_default=True)
-DEVICE = click.option(
-    "--device",
-    metavar="cpu|cuda",
-    help="Where solvers that can are to solve; by default what the campaign says, or cpu.",
-)
+DEVICE = click.option("--device", metavar="cpu|cuda", help="Where solvers solve that run there.")
 REALIZATIONS = click.option(
     "--realizations",
     type=click.IntRange(min=1),

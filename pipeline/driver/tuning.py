@@ -144,7 +144,7 @@ def tune(
         def lent() -> Iterator[Any]:  # where there is something to compute, and not before
             yield connected()
 
-        compute = partial(run, store=path, client=lent, folder=folder, shard=(0, 1))
+        compute = partial(run, store=path, client=lent, folder=folder, shard=(0, 1), device="cpu")
         study = _Study(campaign, label, over, realizations, measure, statistic, compute)
         search = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
         best, beside = study.descended(study.best_of(search, trials))
