@@ -181,6 +181,7 @@ def campaigns_agree(device):
     names = ("svd_krosbl", "am_krosbl", "ksbl", "csbl", "pc_krosbl", "oracle_ls", "crb")
     tables["solvers"] = {name: {"use": name} for name in names}
     tables["scenario"] |= {"dims": [8, 8, 8], "measurements": [6, 6, 8]}
+    tables["campaign"]["realizations"] = 50
     campaign, cubes, good = Campaign.from_tables(tables), [], True
     with tempfile.TemporaryDirectory() as folder:
         for where in (device, "cpu"):

@@ -31,9 +31,6 @@ EXAMPLE = {
 }
 """The settings that no batch system can do without, with an example of each."""
 
-GPUS = {"gpus": "gpus = 1"}
-"""The same, with ``--device cuda``."""
-
 SECONDS_BETWEEN_ROUNDS = 2.0
 """How often the number of jobs is compared with what the work asks for."""
 
@@ -50,7 +47,7 @@ def check(system: BatchSystem, settings: ClusterSettings, device: str = PROCESSO
     InputError
         There are such settings, or dask-jobqueue is not installed.
     """
-    needed = {**EXAMPLE, **({} if device == PROCESSOR else GPUS)}
+    needed = EXAMPLE if device == PROCESSOR else {**EXAMPLE, "gpus": "gpus = 1"}
     missing = [name for name in needed if getattr(settings, name) is None]
     if missing:
         raise InputError(

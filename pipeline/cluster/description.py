@@ -203,10 +203,7 @@ class BatchSystem:
         written = [_first_known(entry, known) for entry in (*self.header, *resources)]
         if settings.gpus and resources:
             asked = self.gpus.format(gpus=settings.gpus)
-            if asked.startswith(":"):  # goes on where cores are asked for
-                written[-1] = f"{written[-1]}{asked}"
-            else:
-                written.append(asked)
+            written[-1:] = [f"{written[-1]}{asked}"] if asked[0] == ":" else [written[-1], asked]
         return [*filter(None, written), *(settings.resources or ()), *settings.directives]
 
     def _bytes(self, key: str, text: str) -> int:

@@ -191,8 +191,10 @@ def plan(
     request = Request.of(campaign, {}, configurations)
     names = there.names()
     pending = pending_blocks(configurations, campaign.realizations, names)
-    site = _Site.of(campaign.cluster, cluster, workers, path, device)
-    workers = site.workers
+    site = _Site.of(campaign.cluster, cluster, workers, path)
+    workers, devices = site.workers, len(names_of(device))
+    if devices and site.jobs:
+        devices = site.jobs * (campaign.cluster.gpus or 1)
     process.prepare()
     costs = {
         label: costs_of(
@@ -220,6 +222,7 @@ def plan(
     cell_bytes = _bytes_per_cell(campaign, request)
     core_seconds = sum(p.seconds for p in plans if p.device == PROCESSOR)
     device_seconds = sum(p.seconds for p in plans) - core_seconds
+    wall_seconds = max(core_seconds / workers, device_seconds / (devices or 1))
     longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
     variables = len(variables_of(request))
     store_bytes = cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES
@@ -239,13 +242,12 @@ def plan(
         worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
         core_seconds=core_seconds,
         workers=workers,
-        wall_seconds=START_SECONDS
-        + max(core_seconds / workers, longest, device_seconds / max(site.devices, 1)),
+        wall_seconds=START_SECONDS + max(wall_seconds, longest),
         jobs=site.jobs,
         job_script=site.job_script,
         warnings=[],
         device_seconds=device_seconds,
-        devices=site.devices,
+        devices=devices,
     )
     changes = [] if last is None else last.version_changes(request)
     warnings = [f"computed again: {change}" for change in changes]
@@ -269,30 +271,19 @@ class _Site:
     worker_memory: float
     jobs: int = 0
     job_script: str = ""
-    devices: int = 0
 
     @classmethod
-    def of(
-        cls,
-        settings: ClusterSettings,
-        cluster: str,
-        workers: int | None,
-        path: Path,
-        device: str,
-    ) -> _Site:
+    def of(cls, settings: ClusterSettings, cluster: str, workers: int | None, path: Path) -> _Site:
         system = SYSTEMS.get(cluster)
         if system is None:
             from distributed.system import MEMORY_LIMIT
 
             workers = workers or usable_cores()
-            devices = len(names_of(device))
-            return cls(workers, float(MEMORY_LIMIT) / (workers + devices), devices=devices)
+            return cls(workers, float(MEMORY_LIMIT) / workers)
         script = batch.job_script(system, settings, path)
         memory = batch.memory_per_worker(system, settings) or float("inf")
         _, jobs = batch.jobs_of(settings)
-        devices = jobs * (settings.gpus or 0) if device != PROCESSOR else 0
-        cores = workers or max(jobs * (settings.cores or 1) - devices, 1)
-        return cls(cores, memory, jobs, script, devices)
+        return cls(workers or jobs * (settings.cores or 1), memory, jobs, script)
 
 
 def _cut(

@@ -156,8 +156,8 @@ class Queue:
                 return task
         if idle and not any(self._left.values()) and (found := self._ahead()) is not None:
             self.add(found[0], [found[1]])
-        left = ((label, n) for label, n in self._left.items() if self._places[label] == place)
-        open_labels = [label for label, n in left if n]
+        here = [label for label in self._left if self._places[label] == place]
+        open_labels = [label for label in here if self._left[label]]
         if not open_labels:
             return None
         label = max(open_labels, key=self._urgency)
