@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import solvers
+from pipeline.plots import style
 from pipeline.plots.looks import looks_of
-from pipeline.plots.style import STYLE
 from pipeline.solving import process
 from solvers.kron import kron_apply
 
@@ -131,7 +131,7 @@ def draw(measured):
     from matplotlib import pyplot
 
     looks = looks_of(ALL)
-    with pyplot.rc_context(STYLE):
+    with style.rc():
         figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 7), sharex="col", sharey="row")
         for column, (sweep, (label, values)) in zip(axes.T, SWEEPS.items(), strict=True):
             for name, look in looks.items():
