@@ -9,7 +9,7 @@ factor (I = 3, N = 16), I factors (8 atoms, 4 rows each), and the batch (I = 3, 
 time and memory per realization). Sizes at which an iteration would take longer than --seconds
 are left out. Dotted: the theoretical order, through the last point.
 
-One core, one BLAS thread, malloc set as in a worker.
+CPU time of one core, one BLAS thread, malloc set as in a worker.
 """
 
 import argparse
@@ -99,9 +99,9 @@ def cost(name, problem):
     rounds = getattr(solver, "max_iterations", 1)
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         solver.solve(problem)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.process_time() - start)
     tracemalloc.start()
     solver.solve(problem)
     peak = tracemalloc.get_traced_memory()[1]
