@@ -263,7 +263,7 @@ def test_a_solver_may_decline(tiny, tmp_path):
     (declined,) = [c for c in state.configurations if c.declined]
     assert declined.declined == "needs 5 measurements in the first factor, has 4"
     assert (declined.done, declined.failed, declined.pending) == (0, 0, 0)
-    words = "--solver picky --realization 0 --measurements_0 4".split()
+    words = ["--solver", "picky", "--realization", "0", "--measurements_0", "4"]
     replayed = CliRunner().invoke(main, ["replay", str(store), *words])
     assert replayed.exit_code == 2
     [line] = replayed.output.splitlines()

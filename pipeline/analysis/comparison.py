@@ -1,4 +1,4 @@
-"""Solvers against one of them, realization by realization: all have seen the same problems."""
+"""Paired comparison of solvers: differences to one of them, realization by realization."""
 
 from __future__ import annotations
 

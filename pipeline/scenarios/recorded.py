@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Target(Truth):
-    """What is to be estimated, (B, K_1, …, K_J), where it is not x itself."""
+    """Truth of recorded problems, with a target (B, K_1, …, K_J) where that is not x itself."""
 
     target: Array | None = None
 

@@ -20,7 +20,7 @@ BYTES_AT_A_TIME = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Arrays of a file, whose first axis is the record where they differ from one to the next.
+    """Arrays of a file; where records differ from each other, the first axis counts them.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Records:
     digest: str
 
     def rows(self, name: str, realizations: Sequence[int]) -> Array:
-        """The records of an array that some realizations take: their number modulo all."""
+        """Records of an array for some realizations, whose numbers count modulo the records."""
         array = self.arrays[name]
         return np.stack([np.asarray(array[r % array.shape[0]]) for r in realizations])
 
