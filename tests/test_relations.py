@@ -16,7 +16,7 @@ from tests.problems import REGISTERED, sparse_problem, stacked
 ROWS = 8
 SHAPE = {"measurements": (4, 5, 4), "dims": (5, 4, 6)}
 POWERS = (13, -13, 40, -40, 200, -200)
-NORMS = (1e-12, 1e-8, 1e-4, 1e-2, 1e-1, 1.0)
+NORMS = (1e-12, 1e-4, 1e-1, 1.0)
 
 ORDERED = {"pc_sbl", "pc_krosbl"}
 """Neighbours matter to them: atoms may be reversed, but not permuted."""
@@ -28,6 +28,9 @@ OPTIONS = {
     "komp": {"stop": "noise"},
     "lasso": {"tolerance": 1e-2},
     "bpdn": {"tolerance": 1e-3},
+    "multistage": {"max_iterations": 60},
+    "pc_sbl": {"max_iterations": 60},
+    "bals": {"max_iterations": 60},
 }
 """As published, Kronecker OMP goes on below the noise until sets of atoms span whole factors, where
 rounding decides which atom is next. The others are to be quick."""
@@ -333,6 +336,6 @@ def test_numbers_far_from_one(name, exponent):
     y, factors, noise_var, variance = parts_of(problem)
     far = 10.0**exponent
     lifted = Problem(y * far, factors, noise_var * far**2, variance * far**2)
-    estimate, expected = (solvers.create(name).solve(p) for p in (lifted, problem))
+    estimate, expected = (create(name, "known").solve(p) for p in (lifted, problem))
     assert np.isin(estimate.status, Status.values("finished")).all()
     np.testing.assert_allclose(estimate.x / far, expected.x, rtol=1e-6, atol=1e-9)

@@ -14,9 +14,13 @@ from tests.problems import REGISTERED, sparse_problem, stacked
 WITH_ESTIMATE = [name for name in REGISTERED if solvers.create(name).kind != "bound"]
 
 
+QUICK = {"multistage": {"max_iterations": 40}}
+"""Options where the default ones take long, and what is asked holds all along the way."""
+
+
 @pytest.fixture(params=REGISTERED)
 def solver(request):
-    return solvers.create(request.param)
+    return solvers.create(request.param, **QUICK.get(request.param, {}))
 
 
 @pytest.fixture(params=WITH_ESTIMATE)

@@ -77,7 +77,7 @@ def turned_over(results: xr.Dataset, measure: str) -> list[str]:
                 first, second = (one, other) if gap < 0 else (other, one)
                 point = describing.point_text(results, {**at, found.assumed: value})
                 lines.append(
-                    f"{first} is ahead of {second} by {abs(gap):.1f} dB at {point}, and behind by "
-                    f"{abs(before):.1f} dB where the assumption is right"
+                    f"{first} is ahead of {second} by {abs(gap):.2g} dB at {point}, and behind by "
+                    f"{abs(before):.2g} dB where the assumption is right"
                 )
     return lines

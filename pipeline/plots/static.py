@@ -55,8 +55,8 @@ def render(data: FigureData, results: xr.Dataset, looks: Looks, appearance: Appe
     words = "" if appearance.alone else data.legend
     notes = [*remarks.notes(results, data.failed or remarks.FAILED_LEFT_OUT), *data.notes]
     if bar is not None:
-        shown = [bar.ax.get_ylabel(), style.literal(words)]
-        bar.set_label(", ".join(filter(None, shown)))
+        shown = [bar.ax.get_ylabel(), _along(figure, words)]
+        bar.set_label("\n".join(filter(None, shown)))
     elif handles:
         _legend(figure, {names[s]: handles[s] for s in names if s in handles}, words, appearance)
     elif words:
@@ -247,8 +247,13 @@ def _colour_bar(figure: Figure, axes: Any, image: Any, colour: Axis) -> Any:
     bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=30)
     if colour.scale == "log":
         set_axis(bar.ax.yaxis, colour)
-    bar.set_label(style.worded(colour.label))
+    bar.set_label(_along(figure, colour.label))
     return bar
+
+
+def _along(figure: Figure, text: str) -> str:
+    """Text in lines that are no longer than the scale of colours is high."""
+    return style.worded(text, 0.8 * figure.get_figheight(), rcParams["axes.labelsize"])
 
 
 # -- axes -----------------------------------------------------------------------------------------
