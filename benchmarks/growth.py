@@ -132,7 +132,8 @@ def draw(measured):
 
     looks = looks_of(ALL)
     with style.rc():
-        figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 7), sharex="col", sharey="row")
+        figure = pyplot.figure(figsize=(14, 7), layout="constrained")
+        axes = figure.subplots(2, len(SWEEPS), sharex="col", sharey="row")
         for column, (sweep, (label, values)) in zip(axes.T, SWEEPS.items(), strict=True):
             for name, look in looks.items():
                 at, seconds, memory, order = measured[name, sweep]
