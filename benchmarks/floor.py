@@ -14,8 +14,15 @@ the shapes and batches that the solve itself had in each of its iterations:
                         fewer atoms than measurements, the inverse of the triangle alone
     LASSO, BPDN, UAMP   the products with the factors and their adjoints, and nothing of the passes
                         over tensors as large as x
+    dKroSBL, dOMP,      the eigenproblems and products that take y apart, and of each factor the
+    dLASSO              E-steps, or the products with it and its adjoint
+    multistage          the E-steps of its stages, and the QR decompositions of their snapshots
+    ls, krf, bals       the pseudo-inverses and the products with them; what takes slices apart
 
-One core, one BLAS thread, malloc set as in a worker.
+An iteration of dKroSBL, dLASSO and multistage is one of the factor, or stage, that needs most; ls,
+krf and dOMP are one iteration.
+
+CPU time of one core, one BLAS thread, malloc set as in a worker.
 """
 
 import os
@@ -28,6 +35,7 @@ import contextlib
 import time
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import scipy.linalg.lapack
@@ -36,8 +44,18 @@ import solvers
 from benchmarks.dense import e_step, iterate
 from pipeline import Campaign
 from pipeline.solving import process
-from solvers import flat_model, kron_model, kron_sbl, l1, message_passing
-from solvers.kron import kron_apply
+from solvers import (
+    decomposition,
+    flat_model,
+    greedy,
+    kron_model,
+    kron_sbl,
+    l1,
+    message_passing,
+    msbl,
+    training,
+)
+from solvers.kron import adjoint, kron_apply
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3
@@ -45,8 +63,16 @@ STUDIES = {  # campaign file, point, and the largest batch of the solvers in FLA
     "synthetic": ("workflows/paper/snr.toml", (20,), 10),
     "irs": ("workflows/paper/irs.toml", (12,), 100),
     "baselines": ("workflows/baselines/snr.toml", ("product", 20), 0),
+    "training": ("", (20,), 0),
 }
-BASELINES = ("lasso", "bpdn", "uamp_sbl")
+TRAINING = {  # the study of that name, which is no file
+    "campaign": {"name": "training", "seed": 1, "realizations": 500},
+    "scenario": {"use": "irs_training"},
+    "sweep": {"snr_db": [20]},
+    "solvers": {name: {"use": name} for name in ("ls", "krf", "bals")},
+}
+TAKEN_APART = ("dkrosbl", "domp", "dlasso")
+BASELINES = (*TAKEN_APART, "multistage", "lasso", "bpdn", "uamp_sbl", "ls", "krf", "bals")
 FLAT = ("csbl", "pc_sbl")  # so slow in the first study that larger batches take too long
 
 
@@ -56,10 +82,10 @@ def seconds_per_call(call, repeats=3):
     Not the shortest: a solve of seconds has the machine's good and bad moments, too.
     """
     call()
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return (time.process_time() - start) / repeats
 
 
 @contextlib.contextmanager
@@ -71,7 +97,7 @@ def recorded():
 
     def noted_build(self, model, gamma, noise_var):
         sizes = tuple(g.shape[1] for g in gamma)
-        log[len(noise_var), sizes, tuple(model.small), model.data.dtype] += 1
+        log[len(noise_var), sizes, model.measurements, tuple(model.small), model.data.dtype] += 1
         build(self, model, gamma, noise_var)
 
     def noted_flat(self, model, gamma, noise_var):
@@ -81,9 +107,9 @@ def recorded():
         build_flat(self, model, gamma, noise_var)
 
     def timed_alternate(*arguments, **options):
-        start = time.perf_counter()
+        start = time.process_time()
         result = alternate(*arguments, **options)
-        inner[0] += time.perf_counter() - start
+        inner[0] += time.process_time() - start
         return result
 
     kron_model.KronPosterior.__init__ = noted_build
@@ -97,29 +123,70 @@ def recorded():
         kron_sbl.alternate = alternate
 
 
+def taken_apart(y):
+    """The eigenproblems and products that split tensors into products of vectors."""
+    for _ in range(y.ndim - 2):
+        unfolded = y.reshape(len(y), y.shape[1], -1)
+        vectors = np.linalg.eigh(unfolded @ adjoint(unfolded))[1]
+        y = (vectors[:, None, :, -1] @ unfolded).reshape(len(y), *y.shape[2:])
+
+
+def snapshots(*arguments):
+    """What a stage of multistage works on: the other modes of x side by side."""
+    _, _, x, mode, _ = arguments
+    moved = np.moveaxis(x, mode + 1, 1)
+    return (np.ascontiguousarray(moved).reshape(len(x), moved.shape[1], -1),)
+
+
+def rotated(found):
+    """The QR decomposition of snapshots, and the way back."""
+    q, r = np.linalg.qr(adjoint(found))
+    r @ adjoint(q)
+
+
+def product(*matrices_and_x):
+    """A Kronecker product."""
+    *matrices, x = matrices_and_x
+    return kron_apply(matrices, x)
+
+
+CALLS = [  # where calls are noted, which arrays they take, and what of them is the floor
+    *(
+        (module, "kron_apply", lambda matrices, x: (*matrices, x), product)
+        for module in (l1, message_passing, greedy, training)
+    ),
+    *((module, "decompose", lambda y: (y,), taken_apart) for module in (decomposition, training)),
+    (msbl, "_stage", snapshots, rotated),
+    (np.linalg, "pinv", lambda a: (a,), np.linalg.pinv),
+]
+
+
 @contextlib.contextmanager
-def recorded_products():
-    """Shapes of every Kronecker product that the baselines take."""
+def recorded_calls():
+    """Shapes of the arrays that `CALLS` take, and how often."""
     log = Counter()
 
-    def noted(matrices, x):
-        log[tuple(m.shape for m in matrices), x.shape, x.dtype] += 1
-        return kron_apply(matrices, x)
+    def noting(call, taken, floor):
+        def noted(*arguments):
+            arrays = taken(*arguments)
+            log[floor, tuple(a.shape for a in arrays), np.result_type(*arrays)] += 1
+            return call(*arguments)
 
-    l1.kron_apply = message_passing.kron_apply = noted
-    try:
+        return noted
+
+    with contextlib.ExitStack() as stack:
+        for module, name, taken, floor in CALLS:
+            call = getattr(module, name)
+            stack.enter_context(mock.patch.object(module, name, noting(call, taken, floor)))
         yield log
-    finally:
-        l1.kron_apply = message_passing.kron_apply = kron_apply
 
 
-def products_floor(log, rng):
-    """Seconds of the products alone."""
+def calls_floor(log, rng):
+    """Seconds of those calls alone."""
     found = 0.0
-    for (shapes, shape, dtype), times in log.items():
-        matrices = [normal(rng, s, dtype) for s in shapes]
-        x = normal(rng, shape, dtype)
-        found += times * seconds_per_call(lambda m=matrices, x=x: kron_apply(m, x))
+    for (floor, shapes, dtype), times in log.items():
+        arrays = [normal(rng, shape, dtype) for shape in shapes]
+        found += times * seconds_per_call(lambda f=floor, a=arrays: f(*a))
     return found
 
 
@@ -133,9 +200,9 @@ def normal(rng, shape, dtype):
     )
 
 
-def kron_floor(key, measurements, name, rng):
+def kron_floor(key, name, rng):
     """Seconds of the unavoidable calls of one EM iteration of that shape."""
-    batch, sizes, small, dtype = key
+    batch, sizes, measurements, small, dtype = key
     orders = [n if s else m for n, m, s in zip(sizes, measurements, small, strict=True)]
     stacks = [normal(rng, (batch, r, r), dtype) for r in orders]
     stacks = [s @ s.conj().swapaxes(1, 2) for s in stacks]
@@ -197,9 +264,13 @@ def dense_seconds(problem, name):
     """Seconds of one EM iteration of a dense implementation, before anything is pruned."""
     factors = [a if a.ndim == 2 else a[0] for a in problem.factors]
     y, noise_var = problem.y[0], problem.noise_var[0]
+    if name in TAKEN_APART or name == "multistage":
+        return np.nan  # their own dense way is to form none of it
     if name in BASELINES:
         a = np.kron(factors[0], np.kron(factors[1], factors[2]))
         x = np.ones(a.shape[1])
+        if name in TRAINING["solvers"]:
+            return seconds_per_call(lambda: np.linalg.lstsq(a, y.ravel(), rcond=None))
         return seconds_per_call(lambda: a.conj().T @ (a @ x))
     if name in FLAT:
         a = np.kron(factors[0], np.kron(factors[1], factors[2]))
@@ -214,23 +285,23 @@ def measure(study, name, options, batch, campaign, point):
     rng = np.random.default_rng(0)
     problem, _ = campaign.scenario_at(point).draw(range(batch), campaign.campaign.seed)
     solver = solvers.create(name, **options)
-    with recorded() as (log, _), recorded_products() as products:
+    with recorded() as (log, _), recorded_calls() as calls:
         estimate = solver.solve(problem)
     rounds = []
     for _ in range(ROUNDS):  # in turns, since the machine's speed changes while we measure
         with recorded() as (_, inner):
-            start = time.perf_counter()
+            start = time.process_time()
             solver.solve(problem)
-            seconds = time.perf_counter() - start
-        floor = inner[0] if name in ("am_krosbl", "pc_krosbl") else products_floor(products, rng)
+            seconds = time.process_time() - start
+        floor = inner[0] if name in ("am_krosbl", "pc_krosbl") else calls_floor(calls, rng)
         for key, times in log.items():
             if isinstance(key, tuple):
-                floor += times * kron_floor(key, problem.measurements, name, rng)
+                floor += times * kron_floor(key, name, rng)
             else:
                 floor += times * flat_floor(key, problem, rng, repeats=max(3, times // 10))
         rounds.append((seconds / floor, seconds, floor))
     ratio, seconds, floor = sorted(rounds)[ROUNDS // 2]
-    iterations = estimate.iterations.sum()
+    iterations = np.maximum(estimate.iterations, 1).sum()
     dense = dense_seconds(problem, name)
     print(
         f"{study:10} {name:11} {batch:5} {seconds / iterations * 1e3:9.4f} "
@@ -255,11 +326,11 @@ def main():
     print("study      solver      batch      now     floor  ratio realization  iter.     dense")
     for study in arguments.study:
         file, point, largest = STUDIES[study]
-        campaign = Campaign.load(ROOT / file)
+        campaign = Campaign.load(ROOT / file) if file else Campaign.from_tables(TRAINING)
         for entry in campaign.entries:
-            if not hasattr(entry.solver, "max_iterations"):
+            if entry.use not in BASELINES and not hasattr(entry.solver, "max_iterations"):
                 continue
-            if (study == "baselines") != (entry.use in BASELINES):
+            if (study in ("baselines", "training")) != (entry.use in BASELINES):
                 continue
             if arguments.solver and entry.use not in arguments.solver:
                 continue

@@ -9,7 +9,7 @@ factor (I = 3, N = 16), I factors (8 atoms, 4 rows each), and the batch (I = 3, 
 time and memory per realization). Sizes at which an iteration would take longer than --seconds
 are left out. Dotted: the theoretical order, through the last point.
 
-One core, one BLAS thread, malloc set as in a worker.
+CPU time of one core, one BLAS thread, malloc set as in a worker.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import solvers
+from pipeline.plots import style
 from pipeline.plots.looks import looks_of
-from pipeline.plots.style import STYLE
 from pipeline.solving import process
 from solvers.kron import kron_apply
 
@@ -99,9 +99,9 @@ def cost(name, problem):
     rounds = getattr(solver, "max_iterations", 1)
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         solver.solve(problem)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.process_time() - start)
     tracemalloc.start()
     solver.solve(problem)
     peak = tracemalloc.get_traced_memory()[1]
@@ -131,8 +131,9 @@ def draw(measured):
     from matplotlib import pyplot
 
     looks = looks_of(ALL)
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 7), sharex="col", sharey="row")
+    with style.rc():
+        figure = pyplot.figure(figsize=(14, 7), layout="constrained")
+        axes = figure.subplots(2, len(SWEEPS), sharex="col", sharey="row")
         for column, (sweep, (label, values)) in zip(axes.T, SWEEPS.items(), strict=True):
             for name, look in looks.items():
                 at, seconds, memory, order = measured[name, sweep]

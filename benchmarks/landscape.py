@@ -1,9 +1,11 @@
 """The tables and the figure of docs/landscape.md, from the stores of `workflows/landscape`.
 
     python -m benchmarks.landscape [--results results] [-o FILE.png]
+    python -m benchmarks.landscape --ranks FILE.png
 
 The figure and the first table take ``landscape-counts``; ``landscape-sparse``, ``landscape-starts``
-and ``landscape-restarts`` follow where they are.
+and ``landscape-restarts`` follow where they are. The second command needs no store: it runs EM
+without noise and draws the ranks of its second moments (benchmarks/ranks.py), in a minute or two.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import numpy as np
 import scipy.stats
 
 import pipeline
+from benchmarks import ranks
 
 GROUND = 0.5
 """Costs that differ by less are those of one minimum."""
@@ -108,17 +111,21 @@ def restarts(cube):
 
 
 def main():
-    """Print what is there."""
+    """Print what is there, or draw ranks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("-o", "--figure", type=Path)
+    parser.add_argument("--ranks", type=Path, help="figure of the ranks without noise")
     options = parser.parse_args()
+    if options.ranks is not None:
+        return ranks.draw(options.ranks)
     counts(pipeline.open_results(options.results / "landscape-counts").load(), options.figure)
     for table in (sparse, starts, restarts):
         store = options.results / f"landscape-{table.__name__}"
         if store.exists():
             print()
             table(pipeline.open_results(store).load())
+    return None
 
 
 if __name__ == "__main__":

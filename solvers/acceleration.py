@@ -37,7 +37,7 @@ LEAPS = MappingProxyType(
 
 
 def acceleration(default: str) -> Any:
-    """The option of that name, with a solver's own default."""
+    """Declare the option `acceleration` with the default of a solver."""
     return option(
         default,
         "take plain EM steps, or extrapolate them where the cost does not rise",
@@ -53,7 +53,7 @@ class Point(NamedTuple):
     noise_var: Array
 
     def take(self, rows: Array) -> Point:
-        """Those of some rows (indices)."""
+        """The points of some rows (indices)."""
         return Point(tuple(take(g, rows) for g in self.gamma), take(self.noise_var, rows))
 
 
@@ -80,19 +80,19 @@ class Memory(NamedTuple):
 
     @classmethod
     def of(cls, batch: int, other: Array) -> Memory:
-        """Before the first iteration, where another array is."""
+        """The memory of a batch before its first iteration, on the device of another array."""
         count = zeros(other, (batch,), namespace(other).int64)
         return cls((), full(other, (batch,), np.inf), count, count, count)
 
     def take(self, rows: Array) -> Memory:
-        """That of some rows (indices)."""
+        """The memory of some rows (indices)."""
         history = tuple(point.take(rows) for point in self.history)
         return Memory(history, *(take(part, rows) for part in self[1:]))
 
     def judged(
         self, history: tuple[Point, ...], cost: Array, leapt: Array, settled: Array
     ) -> tuple[Memory, Array]:
-        """The memory to go on with, and which rows (a mask) must not keep their leap.
+        """Update the memory, and say which rows (a mask) must go back to their plain step.
 
         Parameters
         ----------

@@ -74,12 +74,12 @@ def reshape(array: Array, *shape: int) -> Array:
 
 
 def flat(array: Array) -> Array:
-    """(B, …) as (B, n)."""
+    """Flatten all axes but the batch: (B, …) to (B, n)."""
     return reshape(array, array.shape[0], -1)
 
 
 def wide(values: Array, axes: int) -> Array:
-    """(B,) as (B, 1, …, 1), to go with arrays of so many axes."""
+    """Append axes of length 1 to (B,), so that it broadcasts with arrays of so many axes."""
     return reshape(values, -1, *[1] * (axes - 1))
 
 
@@ -103,25 +103,25 @@ def where_true(mask: Array) -> Array:
 
 
 def full(other: Array, shape: Any, value: float, dtype: Any = None) -> Array:
-    """An array of equal entries, double by default, where another array is."""
+    """An array of equal entries, double by default, on the device of another array."""
     xp = namespace(other)
     return xp.full(shape, value, dtype=dtype or xp.float64, device=other.device)
 
 
 def zeros(other: Array, shape: Any, dtype: Any = None) -> Array:
-    """An array of zeros, double by default, where another array is."""
+    """An array of zeros, double by default, on the device of another array."""
     xp = namespace(other)
     return xp.zeros(shape, dtype=dtype or xp.float64, device=other.device)
 
 
 def arange(other: Array, size: int) -> Array:
-    """0, 1, …, where another array is."""
+    """The whole numbers 0, 1, …, on the device of another array."""
     xp = namespace(other)
     return xp.arange(size, dtype=xp.int64, device=other.device)
 
 
 def eye(other: Array, size: int) -> Array:
-    """The identity, where another array is."""
+    """The identity matrix, on the device of another array."""
     xp = namespace(other)
     return xp.eye(size, dtype=xp.float64, device=other.device)
 
@@ -182,7 +182,7 @@ def contiguous(x: Array) -> Array:
 
 
 def given(values: Any, other: Array) -> Array:
-    """Real numbers as a caller gives them, in any form, where another array is; doubles."""
+    """Real numbers of any form as doubles, on the device of another array."""
     if not is_array(values) or isinstance(values, np.ndarray):
         return like(np.asarray(values, float), other)
     xp = namespace(values)

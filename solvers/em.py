@@ -63,7 +63,7 @@ class _State(NamedTuple):
 
 
 def initial_gamma(default: float) -> Any:
-    """The option of that name, with a solver's own default."""
+    """Declare the option `initial_gamma` with the default of a solver."""
     return option(
         default,
         'prior power Σγ‖a‖² to start from, as a share of ‖y‖²; with scaling "none" γ itself',
@@ -111,11 +111,11 @@ class EMSolver(NoiseOption):
 
     @abstractmethod
     def model(self, problem: Problem) -> Model:
-        """The working set to run the E-steps on."""
+        """The model of the prior, which makes the E-steps for a problem."""
 
     @abstractmethod
     def start(self, problem: Problem) -> Gamma:
-        """Hyperparameters to start from but for their scale, each factor broadcast to the batch."""
+        """Hyperparameters to start from, up to a scale that the option `initial_gamma` sets."""
 
     @abstractmethod
     def prune_bounds(self, factors: int) -> tuple[Sequence[float], Sequence[float]]:
@@ -345,7 +345,7 @@ class EMSolver(NoiseOption):
         )
 
     def cost_as_given(self, cost: Array, log_scale: Array, size: int) -> Array:
-        """The log determinant of a covariance that is scale² times as large."""
+        """The SBL cost in the caller's units, whose log determinant depends on the scale of y."""
         return cost + 2.0 * size * log_scale
 
     def _without_signal(self, problem: Problem) -> Estimate:

@@ -26,19 +26,19 @@ PHRASES: Mapping[Status, str] = {
 
 
 def telling() -> list[Status]:
-    """The endings that count: at a cap, collapsed, failed."""
+    """Statuses after which a statistic needs care: at a cap, collapsed, failed."""
     return [status for status in Status if status.ran and status not in HARMLESS]
 
 
 def counted(statuses: Iterable[int]) -> Counter[Status]:
-    """How many of some realizations ended in each way that counts."""
+    """Number of realizations that ended with each of the statuses that need care."""
     worth = telling()
     found = Counter(Status(status) for status in statuses)
     return Counter({status: found[status] for status in worth if found[status]})
 
 
 def is_worth_a_word(number: Any, of: Any) -> Any:
-    """Whether so many realizations of all that were run are too many to say nothing."""
+    """Whether the share of such realizations is large enough to be mentioned."""
     return number > MOST * of
 
 

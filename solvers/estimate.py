@@ -201,7 +201,7 @@ Watch = Callable[[int, Array, IterationState], None]
 
 
 def ticking(watch: Watch) -> Watch:
-    """A watch of a part of a solve, of which `watch` learns nothing but that time passes.
+    """A watch for a solver within another one, which tells `watch` only that time goes by.
 
     So clocks go on, and limits hold, while there is no x to show.
     """
@@ -213,7 +213,7 @@ def ticking(watch: Watch) -> Watch:
 
 
 def told_at_the_end(watch: Watch, estimate: Estimate) -> Estimate:
-    """An estimate whose x `watch` has been told, as that of its last iteration."""
+    """Tell `watch` an estimate's x as that of its last iteration, and return the estimate."""
     iterations = host(estimate.iterations)
     for last in np.unique(iterations[iterations > 0]):
         rows = where_true(estimate.iterations == int(last))

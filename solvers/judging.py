@@ -31,7 +31,7 @@ FROM_GOOD_TO_BAD = (
 
 
 def combined(statuses: Sequence[Array]) -> Array:
-    """How a realization ended whose parts, solved one by one, ended so: as the worst of them.
+    """Status of a realization that was solved in parts: the worst of the parts' statuses.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def sum_of_logs(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class UAMPSBL(NoiseOption):
-    """UAMP-SBL: message passing with scalar variances, no matrix but two products an iteration.
+    """UAMP-SBL: message passing with scalar variances, two matrix products in each iteration.
 
     It has no cost that would fall, and may diverge: such rows end as diverged, with NaN, where
     numbers overflow or ‖y − Ax̂‖² exceeds 100 ‖y‖² at the end. Eqs.

@@ -88,7 +88,7 @@ class Minima(Solver):
     )
 
     def applies(self, problem: Problem) -> str | None:
-        """Whether it is real, small enough, and every factor as wide as it is high."""
+        """Why a problem is not taken: complex, too large, or a factor with more rows than atoms."""
         if np.iscomplexobj(problem.y) or any(map(np.iscomplexobj, problem.factors)):
             return "Minima is for real problems: with complex ones a minimum may have 2M atoms"
         shapes = [factor.shape[-2:] for factor in problem.factors]

@@ -1,4 +1,4 @@
-"""M-SBL, learning from several snapshots that share their support, and what takes modes as such."""
+"""M-SBL, for snapshots that share their support, and multi-stage recovery, composed of it."""
 
 from __future__ import annotations
 

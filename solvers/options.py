@@ -88,7 +88,7 @@ def _scalar_option(name: str, value: Any, kind: type, rule: Any) -> Any:
 
 
 def published(*bases: Any, **options: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Presets of a solver whose publication has these options, and knows of no data units.
+    """Declare the preset `published`: the options of a publication, without data units.
 
     Parameters
     ----------

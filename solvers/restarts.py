@@ -87,11 +87,11 @@ class Restarts(Solver):
 
     @property
     def requires(self) -> tuple[str, ...]:
-        """What the solver requires."""
+        """What the restarted solver requires of a problem."""
         return self.started.requires
 
     def applies(self, problem: Problem) -> str | None:
-        """Whether the solver does."""
+        """Why the restarted solver does not apply, or None; see `Solver.applies`."""
         return self.started.applies(problem)
 
     def _solve(self, problem: Problem, **_: Any) -> Estimate:

@@ -1,4 +1,4 @@
-"""State of a batch's realizations of which ever fewer are still running."""
+"""Bookkeeping of batches in which fewer and fewer realizations are still running."""
 
 from __future__ import annotations
 

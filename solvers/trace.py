@@ -88,7 +88,7 @@ class Trace:
 
     @property
     def nmse(self) -> Array | None:
-        """‖x̂ − x‖²/‖x‖², or what the way to it that was given says."""
+        """‖x̂ − x‖²/‖x‖², or the error that the function given for it computes."""
         return None if self._nmse is None else self._table("nmse")
 
 

@@ -43,7 +43,7 @@ class LeastSquares(Solver):
         return Estimate(self.shaped(x))
 
     def shaped(self, x: Array) -> Array:
-        """What is made of the least-squares solution, (B, N_1, …, N_I)."""
+        """Impose structure on the least-squares solution, (B, N_1, …, N_I); here none."""
         return x
 
 
@@ -61,7 +61,7 @@ class KhatriRao(LeastSquares):
     """
 
     def shaped(self, x: Array) -> Array:
-        """Products of vectors in the place of slices along the first mode."""
+        """Replace every slice along the first mode by a product of vectors close to it."""
         if x.ndim < 4:
             return x
         vectors, sizes = _slices(x)

@@ -1,4 +1,4 @@
-"""Data units: every problem is brought to the same size before it is solved, and results back.
+"""Data units: problems are scaled to the same size before a solve, and results scaled back.
 
 In them ‖y‖ and the Frobenius norms of the factors are near 1. The scales are powers of two, so
 that nothing is rounded on the way there or back.
@@ -51,7 +51,7 @@ def atom_shares(problem: Problem) -> tuple[Array, ...]:
 
 
 def atom_weights(problem: Problem) -> tuple[Array, ...]:
-    """What factors of γ are pruned by, (B, N_i): the power of weak atoms, 1 for the others."""
+    """Weights of γ_i where it is pruned, (B, N_i): the power of weak atoms, 1 for the others."""
     return tuple(namespace(share).minimum(share / ALIKE, 1.0) for share in atom_shares(problem))
 
 

@@ -1,5 +1,7 @@
 """Functions for ``--cluster tests.my_clusters:NAME``, good ones and bad ones."""
 
+import sys
+
 from distributed import Client, LocalCluster
 
 ended = []
@@ -37,6 +39,10 @@ def nobody():
 
 def broken():
     raise RuntimeError("the gateway\nis closed today")
+
+
+def leaving():
+    sys.exit("no allocation left")
 
 
 def something_else():

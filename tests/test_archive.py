@@ -138,6 +138,19 @@ def test_a_flipped_byte_names_its_file(whole, tmp_path, part, place):
     assert f"damaged: {member.filename}: BadZipFile: Bad CRC-32" in done.output
 
 
+def test_the_rest_of_a_damaged_archive_is_checked(whole, store, tmp_path):
+    """A member that is not as it was written is no reason to leave the others alone."""
+    with zipfile.ZipFile(whole) as opened:
+        first = next(n for n in opened.namelist() if n.startswith("store/blocks/"))
+    path = rewritten(whole, tmp_path / "changed.zip", lambda m: m.update({first: b"?"}))
+    verdict = pipeline.verify(path, blocks=2)
+    assert verdict.damaged == [f"{first}: not as SHA256SUMS has it"]
+    assert (verdict.read, verdict.solved) == (len(store.names()) - 1, 2)
+    assert not verdict.ok
+    done = invoke("verify", path)
+    assert (done.exit_code, first in done.output) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -139,6 +139,8 @@ def test_encrypted_cluster_is_used_with_credentials_of_dasks_configuration(
             "tests.my_clusters:broken",
             "tests.my_clusters:broken: RuntimeError: the gateway",
         ),
+        ("tests.my_clusters:leaving", "tests.my_clusters:leaving: SystemExit: no allocation left"),
+        ("tests.leaving:cluster", "tests.leaving:cluster: SystemExit: 3"),
         ("tests.my_clusters:nothing", "has no attribute 'nothing'"),
         ("tests.nowhere:cluster", "No module named 'tests.nowhere'"),
         ("tests.my_clusters:number", "is a int, not a function"),

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from pipeline import Campaign, InputError, Store, open_results
 from pipeline.analysis import summarize
 from pipeline.campaign.blocks import Block
 from pipeline.campaign.request import Request
+from pipeline.cli import main
 from pipeline.driver.preparation import dry_run, prepare
 from pipeline.driver.rescore import rescore
 from pipeline.fanout.task import Task, run_task
@@ -261,6 +263,12 @@ def test_a_solver_may_decline(tiny, tmp_path):
     (declined,) = [c for c in state.configurations if c.declined]
     assert declined.declined == "needs 5 measurements in the first factor, has 4"
     assert (declined.done, declined.failed, declined.pending) == (0, 0, 0)
+    words = ["--solver", "picky", "--realization", "0", "--measurements_0", "4"]
+    replayed = CliRunner().invoke(main, ["replay", str(store), *words])
+    assert replayed.exit_code == 2
+    [line] = replayed.output.splitlines()
+    assert "picky: does not apply here" in line
+    assert declined.declined in line
     assert json.loads(ds.attrs["not_applicable"]) == {"picky": {"0": declined.declined}}
     summary = summarize(ds)
     picky = summary.sel(solver="picky", measurements_0=4)

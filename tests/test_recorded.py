@@ -166,6 +166,11 @@ def test_a_target_is_what_is_scored(tmp_path):
         (problems(y=np.full((RECORDS, 4, 4, 4), np.nan)), {}, "y holds NaN"),
         (problems(y=np.full((RECORDS, 4, 4, 4), "a")), {}, "y must hold numbers"),
         (problems(), {"y": "V", "noise_var": "V"}, "noise_var is in 'V', expected 'V2'"),
+        (problems(noise_var=-np.ones(RECORDS)), {}, "noise_var must be real and from 0, got -1"),
+        (problems(noise_var=np.full(RECORDS, 1j)), {}, "noise_var must be real and from 0"),
+        (problems(gain=np.ones(RECORDS)), {}, "no such array as gain is known beside factor_0, "),
+        (problems(factor_3=np.ones((2, 2))), {}, "no such array as factor_3 is known"),
+        (problems(target_0=np.ones((2, 5))), {}, "no such array as target_0 is known"),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, arrays, units, message):

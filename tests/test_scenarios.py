@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import solvers
+from pipeline.campaign.messages import first_complaint
 from pipeline.scenarios import REGISTRY, metrics, stream, streams
 from pipeline.scenarios.synthetic import Synthetic
 from solvers import Estimate
@@ -252,6 +253,26 @@ def test_nmse_of_the_smallest_and_largest_numbers():
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValidationError, match=message):
         dataclasses.replace(SMALL, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("clusters", [0, 1], "clusters.0: input should be greater than or equal to 1, got 0"),
+        ("clusters", [1, "x"], "clusters.1: input should be a valid integer, got 'x'"),
+        ("clusters", [1, 2, 3], "clusters: list should have at most 2 items, not 3, got [1, 2, 3]"),
+        ("clusters", [1], "clusters.1: missing, got [1]"),
+        ("clusters", 0, "clusters: input should be greater than or equal to 1, got 0"),
+        ("clusters", "x", "clusters: input should be a valid integer or a list, got 'x'"),
+        ("rician_db", [400.0, 1.0], "rician_db.0: input should be less than or equal to 300, got"),
+        ("irs_elements", [0, 2, 2], "irs_elements.0: input should be greater than or equal to 1"),
+        ("direct_db", "x", "direct_db: input should be a valid number, got 'x'"),
+    ],
+)
+def test_a_number_or_a_list_is_complained_of_as_what_was_given(key, value, message):
+    with pytest.raises(ValidationError) as caught:
+        REGISTRY.create("irs_mimo", {"snr_db": 10.0, key: value})
+    assert first_complaint(caught.value).startswith(message)
 
 
 def test_registry_suggests():

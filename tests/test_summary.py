@@ -274,7 +274,8 @@ def test_bad_input_is_one_line_and_exit_2(store, tiny, tmp_path, client):
     cases = [
         (("compare", store), "as --reference one of svd, oracle"),
         (("compare", store, "--reference", "am"), "it has svd, oracle"),
-        (("compare", alone, "--reference", "svd"), "svd is the only solver"),
+        (("compare", alone, "--reference", "svd"), "nothing to compare svd with"),
+        (("compare", store, "--reference", "svd", "--solvers", "svd"), "name, or compute, another"),
         (("compare", store, "--reference", "svd", "--measure", "x"), "it has nmse, srr"),
         (("summary", empty), "nothing to show"),
         (("summary", tmp_path / "thesis"), "not a kronsbl store"),

@@ -102,6 +102,7 @@ def test_finds_what_is_best(study, over, options, best, within, tmp_path, client
     assert table.get("sign", "plus") == "plus"
     better = np.less if options.get("measure") != "gain" else np.greater
     assert better(record["value"], record["before"])
+    assert not found.own_are_best
     assert not better([one["value"] for one in record["neighbours"]], record["value"]).any()
     assert record["trials"] >= 16
     assert record["realizations"] == 4
@@ -127,6 +128,15 @@ def test_own_options_are_kept_where_they_are_best(study, tmp_path, client):
     found = tune(study, ['sign=["minus", "plus"]'], tmp_path / "s", client, trials=2)
     assert found.table["sign"] == "plus"
     assert found.table["tuned"]["value"] == found.table["tuned"]["before"]
+    assert found.own_are_best
+    assert tomllib.loads(str(found))["solvers"]["w"]["tuned"]["own_are_best"] is True
+
+
+def test_own_options_outside_the_ranges_are_said_to_be_best(study, tmp_path, client):
+    study["solvers"]["w"]["weight"] = 0.52
+    found = tune(study, ["weight=linear(0.8, 0.9)"], tmp_path / "s", client, trials=2)
+    assert found.own_are_best
+    assert found.table["tuned"]["before"] < found.table["tuned"]["value"]
 
 
 def test_goes_on_where_it_was(study, tmp_path, client, monkeypatch):

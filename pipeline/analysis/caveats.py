@@ -45,7 +45,7 @@ class Caveat(NamedTuple):
 
 
 def shares(results: xr.Dataset) -> xr.Dataset:
-    """Shares of the endings that count, per solver and point of the grid.
+    """Share of cells with each status that needs care, per solver and point of the grid.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def shares(results: xr.Dataset) -> xr.Dataset:
 
 
 def doubtful(results: xr.Dataset, there: xr.DataArray) -> xr.DataArray:
-    """Whether too many of some cells ended in ways that count, per solver and point; lazily.
+    """Whether too many cells ended at a cap or failed, per solver and point; lazily.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Solvers against one of them, realization by realization: all have seen the same problems."""
+"""Paired comparison of solvers: differences to one of them, realization by realization."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _compared(
         raise InputError(f"no solver {reference!r} in this cube; it has {', '.join(labels)}")
     others = [label for label in labels if label != reference]
     if not others:
-        raise InputError(f"{reference} is the only solver in this cube; comparing needs a second")
+        raise InputError(f"nothing to compare {reference} with: name, or compute, another solver")
     values, lost = results[measure].where(finished(results)), failed(results)
     power, lower = is_power(measure), lower_is_better(results[measure])
     pair = [(x.sel(solver=others), x.sel(solver=reference, drop=True)) for x in (values, lost)]

@@ -1,4 +1,4 @@
-"""What is assumed crossed with what is true: the matched cases, and rankings that turn over."""
+"""Model mismatch: assumed parameters crossed with true ones, and rankings that change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Crossing(NamedTuple):
 
 
 def crossing(results: xr.Dataset) -> Crossing | str:
-    """How what is assumed is crossed with what is true in a cube, or why it is not.
+    """The axes of a cube with true and with assumed parameters, or why there are none.
 
     ``assumed_NAME`` is right where it has the value of NAME, an error where it is 0, and
     ``assumed_hardware`` where it is "true".
@@ -55,7 +55,7 @@ def crossing(results: xr.Dataset) -> Crossing | str:
 
 
 def turned_over(results: xr.Dataset, measure: str) -> list[str]:
-    """Sentences on pairs of solvers of which an assumption puts the other one ahead.
+    """Sentences on pairs of solvers whose order changes with what is assumed.
 
     Both where it is right and where it is not, the interval of the median of paired differences
     leaves out 0.

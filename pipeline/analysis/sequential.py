@@ -24,7 +24,7 @@ NEGLIGIBLE = 1e-18
 
 
 class Look(NamedTuple):
-    """A look: at how many realizations, and what its intervals may cost.
+    """One look of a sequential procedure: its number of realizations, and the error it may spend.
 
     Attributes
     ----------

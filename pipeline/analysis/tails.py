@@ -1,4 +1,4 @@
-"""What a sample cannot know of its tail: trials not yet seen, and the few that make a mean.
+"""Tails of samples: events too rare to have been seen, and means that rest on few values.
 
 Arrays in, arrays out, samples along the last axis, NaN for what is not there; as `intervals`.
 benchmarks/coverage.py tells how often intervals hold where none of this marks a mean.
@@ -29,7 +29,7 @@ _quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
 def unseen_rate(number: Any) -> Any:
-    """The largest probability of what has not happened in so many trials, 1 − 0.025^(1/n).
+    """Upper bound on the probability of an event not seen in n trials, 1 − 0.025^(1/n).
 
     It is Clopper and Pearson's upper end for no event; about 3.7/n.
     """
@@ -37,13 +37,13 @@ def unseen_rate(number: Any) -> Any:
 
 
 def with_unseen(middle: Any, number: Any, worst: Any) -> Any:
-    """The mean, were unseen trials as frequent as they may be, each of them a value `worst`."""
+    """The mean if events not seen were as frequent as `unseen_rate`, with the value `worst`."""
     rate = unseen_rate(number)
     return (1.0 - rate) * middle + rate * worst
 
 
 def opened_at(low: Array, high: Array, number: Array, *, least: float, most: float) -> Interval:
-    """The interval of a mean, its end opened where the other one touches a measure's bound.
+    """The interval of a mean, with one end moved out where the other is at the measure's bound.
 
     Where all trials have the bound itself, resampling knows of no other value; there are some
     with a probability of at most `unseen_rate` (the rule of three).

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ValidationError
 from pipeline.campaign.settings import LABEL, NAME
 from solvers.registry import suggest
 
-PYDANTICS_OWN = {"[key]", "constrained-int", "constrained-float"}
-"""Parts of the places of its complaints that no campaign file has."""
+PYDANTICS_OWN = ("[key]", "constrained-int", "constrained-float", "tuple[")
+"""Beginnings of parts of the places of its complaints that no campaign file has."""
+
+OTHER_KIND = {"int_type", "float_type", "tuple_type"}
+"""Complaints that a value is of quite another kind than one that is allowed."""
 
 LONGEST_VALUE = 100
 
@@ -22,8 +25,16 @@ MISSING_TABLES = {
 
 
 def first_complaint(error: ValidationError) -> str:
-    """The first of pydantic's complaints, as "key: what is wrong, got value"."""
-    return _complaint(error.errors(include_url=False)[0])
+    """The first of pydantic's complaints, as "key: what is wrong, got value".
+
+    Where a key takes a number or a list, there is one for each: that which gets furthest counts.
+    """
+    errors = error.errors(include_url=False)
+    of_key = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
+    said = max(of_key, key=lambda e: (len(e["loc"]), e["type"] not in OTHER_KIND))
+    if said["type"] in OTHER_KIND and "tuple_type" in [e["type"] for e in of_key[1:]]:
+        said = said | {"msg": f"{said['msg']} or a list"}
+    return _complaint(said)
 
 
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:
@@ -52,16 +63,19 @@ def _table_in(annotation: Any) -> type[BaseModel]:
 
 
 def _complaint(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part not in PYDANTICS_OWN)
+    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(PYDANTICS_OWN))
     if error["type"] == "value_error":  # raised by us, with all that there is to say
         message = str(error["ctx"]["error"])
         return f"{key}: {message}" if key else message
     if error["type"] == "missing":
+        if isinstance(given := error["input"], list | tuple):  # too short
+            return f"{key}: missing, got {_shown(given)}"
         hint = MISSING_TABLES.get(key)
         return f"{key}: missing; {hint}" if hint else f"{key}: missing"
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] in (NAME, LABEL):
         return f"{key}: a name has letters, digits and . + - _ only, got {_shown(error['input'])}"
-    return f"{key}: {error['msg'].lower()}, got {_shown(error['input'])}"
+    said = error["msg"].lower().replace("tuple", "list").replace(" after validation", "")
+    return f"{key}: {said}, got {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:

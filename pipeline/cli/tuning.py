@@ -59,5 +59,7 @@ def tune(campaign: Path, quiet: bool, **options: Any) -> None:
     set_up_logging(quiet)
     found = tune_solver(campaign, dashboard=not quiet, **options)
     click.echo(str(found), nl=False)
+    if found.own_are_best:
+        tell("the campaign's own options are the best that were tried; no need to change it")
     for option in found.at_end:
         tell(f"the best {option} lies at an end of its range; a wider one may hold a better")

@@ -93,7 +93,7 @@ def function(cluster: str) -> Callable[[], Any]:
     module, _, name = cluster.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # it is the user's code that is imported
+    except (Exception, SystemExit) as error:  # it is the user's code that is imported
         raise InputError(f"--cluster {cluster}: {in_one_line(error)}") from None
     if not callable(found):
         raise InputError(f"--cluster {cluster}: is a {type(found).__name__}, not a function")
@@ -124,7 +124,7 @@ def made_by(cluster: str) -> Iterator[Any]:
             found = function(cluster)()
             if hasattr(found, "get_client"):
                 found = stack.enter_context(found).get_client()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"--cluster {cluster}: {in_one_line(error)}") from None
         check_client(found, f"--cluster {cluster}")
         yield stack.enter_context(found)

@@ -60,6 +60,11 @@ class Tuned:
     table: dict[str, Any]
     at_end: list[str]
 
+    @property
+    def own_are_best(self) -> bool:
+        """Whether nothing that was tried is better than the options that the campaign has."""
+        return bool(self.table["tuned"]["own_are_best"])
+
     def __str__(self) -> str:
         """The table as a campaign file takes it."""
         return tomli_w.dumps({"solvers": {self.label: self.table}})
@@ -153,6 +158,7 @@ def tune(
         "statistic": study.described,
         "value": round(study.values([best])[0], 4),
         "before": round(study.values([{}])[0], 4),
+        "own_are_best": study.own_are_best(best),
         "neighbours": [{**one, "value": round(study.values([one])[0], 4)} for one in beside],
         "over": {one.option: one.text for one in study.ranges},
         "trials": len(study.known),
@@ -264,6 +270,11 @@ class _Study:
         """What is minimised, finite."""
         values = self._sign * np.array(self.values(trials))
         return np.clip(np.nan_to_num(values, nan=WORST), -WORST, WORST).tolist()
+
+    def own_are_best(self, best: Options) -> bool:
+        """Whether the campaign's own options are as good as the best that were tried."""
+        own, found = self._costs([{}, best])
+        return own <= found
 
     def best_of(self, search: Any, trials: int) -> Options:
         """The best that the optimiser tries, or the campaign's own if they are in the ranges."""

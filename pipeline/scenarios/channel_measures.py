@@ -41,7 +41,7 @@ def channel_nmse(channel: Array, truth: Array) -> Array:
 
 
 def weights(power: Array) -> Array:
-    """1/power of those in a row that are not 0, over their number, (B, Q); NaN if there is none."""
+    """Weights of a mean of errors relative to each pattern's power; 0 where that is 0, (B, Q)."""
     there = power > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(there, 1.0 / power, 0.0) / there.sum(axis=1, keepdims=True)

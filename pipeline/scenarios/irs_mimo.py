@@ -39,7 +39,7 @@ FAINT = 1e-5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChannelTruth(Truth):
-    """x where angles lie on the grid, and the channel itself.
+    """The true channel, and its coefficients x where all angles lie on the grid.
 
     Attributes
     ----------

@@ -23,6 +23,7 @@ from pipeline.scenarios.base import (
     noise_variance,
 )
 from pipeline.scenarios.streams import Draws
+from pipeline.scenarios.training import Sequences
 from solvers import ErrorForm, Estimate, Problem
 from solvers.kron import kron_apply
 
@@ -68,6 +69,7 @@ class IrsTraining(Scenario[Truth]):
     patterns: Literal["random", "dft"] = "random"
     paths: Annotated[int, Field(strict=True, ge=0)] = 0
 
+    draw_version: ClassVar[int] = 2
     units: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
         {
             "snr_db": ("dB", "SNR"),
@@ -120,15 +122,15 @@ class IrsTraining(Scenario[Truth]):
 
     def _training(self, draws: Draws) -> list[Array]:
         """Patterns (…, K, N) of modulus 1, and pilots (…, T, U) of modulus 1/√U."""
-        k, n = self.reflection_patterns, self.irs_elements
-        t, u = self.pilot_slots, self.ue_antennas
-        if self.patterns == "dft":
-            turns = [np.outer(np.arange(m), np.arange(c)) / m for m, c in ((k, n), (t, u))]
-        else:
-            quarters = draws.each("pilots", lambda rng: rng.integers(4, size=(t, u)))
-            turns = [draws.each("patterns", lambda rng: rng.random((k, n))), quarters / 4.0]
-        patterns, pilots = (np.exp(2j * np.pi * turn) for turn in turns)
-        return [patterns, pilots / np.sqrt(u)]
+        kinds = ("dft", "dft") if self.patterns == "dft" else ("uniform", "qpsk")
+        patterns, pilots = (
+            Sequences(name, kind, (rows,), (columns,)).parts(draws)[0]
+            for name, kind, rows, columns in (
+                ("patterns", kinds[0], self.reflection_patterns, self.irs_elements),
+                ("pilots", kinds[1], self.pilot_slots, self.ue_antennas),
+            )
+        )
+        return [np.sqrt(self.irs_elements) * patterns, pilots]
 
     def score(self, truth: Truth, problem: Problem, estimate: Estimate) -> dict[str, Array]:
         """NMSE of x, Eq. `eq:nmse` of docs/numbers.md, and calibration."""

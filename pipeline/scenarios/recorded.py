@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Target(Truth):
-    """What is to be estimated, (B, K_1, …, K_J), where it is not x itself."""
+    """Truth of recorded problems, with a target (B, K_1, …, K_J) where that is not x itself."""
 
     target: Array | None = None
 
@@ -68,6 +68,9 @@ class Recorded(Scenario[Target]):
         if "noise_var" in found.arrays:
             unit = found.units.get("y")
             found.check("noise_var", (count,), f"{unit}2" if unit not in (None, "1") else unit)
+            least = found.arrays["noise_var"][:].min()
+            if np.iscomplexobj(least) or least < 0:
+                raise ValueError(f"{self.file}: noise_var must be real and from 0, got {least:g}")
             if self.snr_db is not None:
                 raise ValueError(f"{self.file}: has a noise_var, so y has noise; drop snr_db")
         if "x" in found.arrays:
@@ -77,6 +80,14 @@ class Recorded(Scenario[Target]):
             found.check("target", (count, *rows))
             if self._check_factors("target", rows, ()) != dims:
                 raise ValueError(f"{self.file}: target_0, … need the columns of factor_0, …")
+        known = {"y", "noise_var", "x", *(f"factor_{axis}" for axis in range(len(measurements)))}
+        if "target" in found.arrays:
+            known |= {"target", *(f"target_{axis}" for axis in range(len(rows)))}
+        if unknown := sorted({*found.arrays} - known):
+            raise ValueError(
+                f"{self.file}: no such array as {', '.join(unknown)} is known beside "
+                f"{', '.join(sorted(known))}; see docs/recorded.md"
+            )
 
     def _check_factors(self, name: str, rows: Sequence[int], own: tuple[int, ...]) -> list[int]:
         """Columns of NAME_0, …, one for each axis; some may have records of their `own`."""

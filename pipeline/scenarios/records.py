@@ -20,7 +20,7 @@ BYTES_AT_A_TIME = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Arrays of a file, whose first axis is the record where they differ from one to the next.
+    """Arrays of a file; where records differ from each other, the first axis counts them.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Records:
     digest: str
 
     def rows(self, name: str, realizations: Sequence[int]) -> Array:
-        """The records of an array that some realizations take: their number modulo all."""
+        """Records of an array for some realizations, whose numbers count modulo the records."""
         array = self.arrays[name]
         return np.stack([np.asarray(array[r % array.shape[0]]) for r in realizations])
 
@@ -91,7 +91,9 @@ def bound_to(scenario: Any, name: str, field: str) -> Records:
     ValueError
         There is no such file, it cannot be read, or it is not what it was.
     """
-    path = vars(scenario).get("_path") or _located(name)
+    path = vars(scenario).get("_path") or beside_the_campaign(name)
+    if path is None:
+        raise ValueError(f"{name}: no such .npz or zarr file beside the campaign")
     found = _opened(path, name, (path / "zarr.json" if path.is_dir() else path).stat().st_mtime_ns)
     if getattr(scenario, field) not in ("", found.digest):
         raise ValueError(f"{name}: not what it was, {getattr(scenario, field)}")
@@ -100,13 +102,11 @@ def bound_to(scenario: Any, name: str, field: str) -> Records:
     return found
 
 
-def _located(name: str) -> Path:
-    """An absolute path, or one beside the campaign, as for modules the last on the path."""
-    places = [Path(name)] if Path(name).is_absolute() else [Path(p, name) for p in sys.path[::-1]]
+def beside_the_campaign(name: str) -> Path | None:
+    """A file, or zarr folder, of that name: absolute, or the last place on the import path."""
+    places = (Path(folder, name) for folder in reversed(sys.path))
     found = next((p for p in places if p.is_file() or (p / "zarr.json").is_file()), None)
-    if found is None:
-        raise ValueError(f"{name}: no such .npz or zarr file beside the campaign")
-    return found.resolve()
+    return None if found is None else found.resolve()
 
 
 @functools.lru_cache(maxsize=4)

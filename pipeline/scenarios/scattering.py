@@ -1,4 +1,4 @@
-"""How a channel comes to be: its paths, a line of sight, and a link beside the surface."""
+"""Propagation: paths between the arrays, a line of sight, and a link beside the surface."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class Scattering(Geometry):
         return strength * arriving @ ue.responses(hop.departure).conj()
 
     def gain_vectors(self, x: Array) -> tuple[Array, ...] | None:
-        """Vectors whose product x is, (B, N_i); None where paths make it none.
+        """Vectors whose Kronecker product is x, (B, N_i); None where x is no such product.
 
         It is one with linear arrays, a single cluster and no line of sight; its fibres through its
         largest entry are those vectors, up to their scales.

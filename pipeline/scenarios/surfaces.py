@@ -1,4 +1,4 @@
-"""What a reflecting surface makes of the phases that it is told."""
+"""Hardware of a reflecting surface: what it reflects for the phases that it is set to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 @parameters(frozen=True, config=PARAMETERS, kw_only=True)
 class Hardware(Geometry):
-    """Hardware of the IRS; by default it does as it is told.
+    """Hardware impairments of the IRS; by default there are none.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class Hardware(Geometry):
 
     @property
     def is_ideal(self) -> bool:
-        """Whether the IRS reflects as it is told."""
+        """Whether the hardware is ideal, so that patterns are reflected as they are set."""
         exact = self.phase_bits is None and self.least_amplitude == 1
         return exact and self.dead_elements == 0 and self.phase_noise == 0
 
     def reflected(self, patterns: Array, draws: Draws) -> Array:
-        """What becomes of patterns, (Q, N) or (B, Q, N)."""
+        """Patterns as the hardware reflects them, (Q, N) or (B, Q, N)."""
         if self.is_ideal:
             return patterns
         phase = np.angle(patterns)

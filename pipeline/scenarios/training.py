@@ -1,4 +1,4 @@
-"""What is sent to learn a channel: pilots of the antennas, reflection patterns of a surface."""
+"""Training sequences: pilots of the antennas and reflection patterns of a surface."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DRAWN: Mapping[str, Callable[[np.random.Generator, tuple[int, int]], Array]] = M
 
 
 class Sequences(NamedTuple):
-    """Rows of coefficients, one at a time at the antennas along each axis of an array.
+    """Training sequences of an array: each slot applies a row of coefficients to the antennas.
 
     Along two axes they are sent in every combination, so that all of them together are a
     Kronecker product.
@@ -71,7 +71,7 @@ class Sequences(NamedTuple):
         return self.given is None and self.kind in DRAWN
 
     def one(self, axis: int, rng: np.random.Generator | None) -> Array:
-        """Those along one axis, (rows, columns)."""
+        """The sequences along one axis, (rows, columns)."""
         if self.given is not None:
             return self.given
         rows, columns = self.rows[axis], self.columns[axis]
@@ -81,7 +81,7 @@ class Sequences(NamedTuple):
         return DRAWN[self.kind](rng, (rows, columns)) / np.sqrt(columns)
 
     def parts(self, draws: Draws) -> list[Array]:
-        """Those along each axis, (rows, columns) or (B, rows, columns)."""
+        """The sequences along each axis, (rows, columns) or (B, rows, columns)."""
         return [self._along(axis, draws) for axis in range(len(self.rows))]
 
     def _along(self, axis: int, draws: Draws) -> Array:
@@ -94,7 +94,7 @@ class Sequences(NamedTuple):
     def again(
         self, parts: Sequence[Array], rows: Array, generators: Sequence[np.random.Generator]
     ) -> list[Array]:
-        """Those along each axis, with others where they are part of a combination.
+        """The sequences along each axis, drawn anew where they are part of given combinations.
 
         Parameters
         ----------

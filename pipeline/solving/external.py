@@ -7,7 +7,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.io
 
+from pipeline.scenarios.records import beside_the_campaign
 from pipeline.solving.contract import BrokenContract
 from solvers import Estimate, IterationState, Problem, Status, Watch, option
 from solvers.noise import NoiseOption
@@ -67,7 +67,7 @@ class External(NoiseOption):
         super().__post_init__()
         if not self.command:
             raise ValueError("command must list a program and its arguments, got none")
-        contents = {name: _beside_the_campaign(name).read_bytes() for name in self.files}
+        contents = {name: _content(name) for name in self.files}
         digest = hashlib.blake2b(repr(contents).encode(), digest_size=8).hexdigest()
         if self.digest not in ("", digest):
             raise ValueError(f"{', '.join(self.files)}: not what they were, {self.digest}")
@@ -114,16 +114,15 @@ class External(NoiseOption):
             raise BrokenContract(f"{path.name} cannot be read{how}: {error}") from error
 
 
-def _beside_the_campaign(name: str) -> Path:
-    """The file of that name in the folder of the campaign, as for modules the last on the path."""
+def _content(name: str) -> bytes:
+    """Of the file of that name in the folder of the campaign."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"files: {name!r} must be a path within the folder of the campaign")
-    places = [Path(folder, path) for folder in reversed(sys.path) if folder]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    found = beside_the_campaign(name)
+    if found is None or not found.is_file():
         raise ValueError(f"files: no {name!r} beside the campaign, or elsewhere on the import path")
-    return found
+    return found.read_bytes()
 
 
 def _run(command: tuple[str, ...], folder: Path, batch: int, watch: Watch) -> str:

@@ -96,7 +96,7 @@ def replay(
     ------
     InputError
         No such solver, point or realization in what the store was asked for, or the solver or
-        scenario is not to be had or may not run here.
+        scenario is not to be had or may not run here, or the solver does not apply.
     BrokenContract
         What the solver returns is no estimate of the problem.
     Exception
@@ -117,6 +117,8 @@ def replay(
     if not 0 <= realization < asked.realizations:
         last = asked.realizations - 1
         raise InputError(f"realization {realization}: the store has 0 to {last}")
+    if found.declined:
+        raise InputError(f"{solver}: does not apply here, so no cell has numbers: {found.declined}")
     try:
         configuration = solvable(found, store.allow_code(code))
     except (ValueError, TypeError) as error:

@@ -130,18 +130,18 @@ def verify(
 
 
 def _verify_archive(path: Path, blocks: int, seed: int | None, code: Path | None) -> Verdict:
-    """Unpack an archive, and verify it as a store where all of it is as it was written."""
+    """Unpack what is whole of an archive, and verify it as a store."""
     with tempfile.TemporaryDirectory(prefix="kronsbl-") as folder:
         verdict = Verdict()
         verdict.members, verdict.damaged = unpack_archive(path, Path(folder))
-        if verdict.damaged:
-            return verdict
+        if not Path(folder, STORE, "campaign.toml").is_file():
+            return verdict  # which says that it is damaged
         store = Store.open(Path(folder, STORE))
         refused = "an archive's; name the folder of its code with --code"
         if store.names():
             refused = refused if code is None else store.allow_code(code)
             _check_blocks(store, verdict, blocks, seed, refused)
-        else:
+        elif not verdict.damaged:
             verdict.skipped = [f"{path}: holds digests of its blocks only"]
     return verdict
 
@@ -162,7 +162,7 @@ def _check_blocks(
             damaged[name] = wrong
         elif not name.endswith(f".{ESTIMATES}"):
             good.append(name)
-    verdict.damaged = store.troubles() + store.set_aside(damaged, however_many=move_all)
+    verdict.damaged += store.troubles() + store.set_aside(damaged, however_many=move_all)
     for name in random.Random(seed).sample(good, min(blocks, len(good))):
         _solve_again(store, name, verdict, refused)
     if (asked := store.last_request()) is not None:

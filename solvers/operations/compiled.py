@@ -49,7 +49,7 @@ def _lapack_eigh(matrices: Array) -> tuple[Array, Array]:
 
 
 def leading_vectors(matrices: Array) -> Array:
-    """By power iterations.
+    """Leading eigenvectors by power iterations; see `solvers.operations`.
 
     Rows that have not settled (leading eigenvalues that all but coincide) get theirs from all
     eigenvectors.

@@ -54,7 +54,7 @@ def second_moments(mean: Array, gamma: Sequence[Array], explained: Array) -> Arr
 def alternate(
     moment: Array, gamma: Sequence[Array], options: Sweeps
 ) -> tuple[tuple[Array, ...], Array, Array]:
-    """Rows that stand still are left out once they are half of all."""
+    """Alternating minimisation; converged rows are left out once they are half of all."""
     tolerance, relative, most, coupling, unit, spread = options
     if coupling is not None:
         raise NotImplementedError("coupled factors need non-negative least squares")
