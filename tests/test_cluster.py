@@ -204,7 +204,7 @@ def test_scheduler_that_cannot_be_reached_is_one_line(tiny, tmp_path, kronsbl):
 
 
 def test_a_scheduler_file_that_goes_just_then(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.cluster.check_cluster", lambda *_: None)
+    monkeypatch.setattr("pipeline.cluster.check_cluster", lambda *_, **__: None)
     with (
         pytest.raises(InputError, match="no scheduler file"),
         connect(str(tmp_path / "gone.json")),
