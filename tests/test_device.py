@@ -6,9 +6,11 @@ the array API standard, with a memory that ends where a test says.
 
 import dataclasses
 import os
+import resource
 import sys
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -19,8 +21,8 @@ import pipeline
 from pipeline import Campaign, Store, open_results
 from pipeline.analysis import compare, summarize
 from pipeline.analysis.remarks import device_notes
-from pipeline.campaign.blocks import Block
-from pipeline.cluster import common, connect
+from pipeline.campaign.blocks import Block, SolvableConfiguration
+from pipeline.cluster import checks, common, connect
 from pipeline.driver import calibration
 from pipeline.driver.preparation import chosen_device, prepare
 from pipeline.errors import InputError
@@ -131,7 +133,7 @@ def assert_same_as_on_processor(store, blocks):
     [(100, [21]), (20, [18, 3]), (8, [6, 6, 6, 3]), (1, [3] * 7)],
 )
 def test_blocks_are_merged_as_far_as_memory_is_free(some_blocks, monkeypatch, fitting, batches):
-    monkeypatch.setattr(trying, "footprint", lambda _: (100.0, 100.0))
+    monkeypatch.setattr(trying, "footprint", lambda *_: (100.0, 100.0))
     monkeypatch.setenv(simulated.FREE, str(fitting * 100.0 / trying.SHARE + 1.0))
     store, blocks = some_blocks(7)
     result = run_there(store, blocks)
@@ -139,6 +141,45 @@ def test_blocks_are_merged_as_far_as_memory_is_free(some_blocks, monkeypatch, fi
     assert simulated.put_rows == batches
     assert_same_as_on_processor(store, blocks)
     assert len(block_files(store)) == 7
+
+
+def test_whatever_kills_a_worker_leaves_the_name_of_its_block(some_blocks, monkeypatch):
+    """Otherwise the driver takes a block that kills for one that waited, and hands it out again."""
+    monkeypatch.setenv(simulated.ROWS, "11")
+    store, blocks = some_blocks(7)
+    key = {r: block.key for block in blocks for r in block.realizations}
+    draw, solve = SolvableConfiguration.draw, SolvableConfiguration.solve
+    unmarked, drawn, marked = set(), [], store.path / "in_progress"
+
+    def drawn_under_marks(configuration, realizations):
+        drawn.extend(realizations)
+        there = {path.stem for path in marked.iterdir()} if marked.is_dir() else set()
+        unmarked.update(key[r] for r in realizations if key[r] not in there)
+        return draw(configuration, realizations)
+
+    def solved_under_marks(configuration, problem, watch=None):
+        if not list(marked.iterdir()):
+            unmarked.add("solved")
+        return solve(configuration, problem, watch)
+
+    monkeypatch.setattr(SolvableConfiguration, "draw", drawn_under_marks)
+    monkeypatch.setattr(SolvableConfiguration, "solve", solved_under_marks)
+    assert run_there(store, blocks[1:]).blocks == 6  # block 0 may be the one that kills
+    assert unmarked == set()
+    assert set(drawn) >= set(range(3, 21))
+    assert list(marked.iterdir()) == []
+
+
+def test_a_batch_may_have_more_blocks_than_a_process_may_open_files(some_blocks):
+    store, blocks = some_blocks(60)
+    run_there(store, blocks[:2])  # what is loaded once has been
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, hard))
+    try:
+        assert run_there(store, blocks).blocks == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert max(simulated.put_rows) == 3 * 58
 
 
 def test_what_is_there_already_is_left_out_of_a_batch(some_blocks):
@@ -206,7 +247,7 @@ def test_a_row_that_raises_costs_no_other(some_blocks):
 
 
 def test_a_task_that_is_stopped_loses_nothing_but_what_follows(some_blocks, monkeypatch):
-    monkeypatch.setattr(trying, "footprint", lambda _: (100.0, 100.0))
+    monkeypatch.setattr(trying, "footprint", lambda *_: (100.0, 100.0))
     monkeypatch.setenv(simulated.FREE, "1300")
     store, blocks = some_blocks(6)
     put = simulated.opened(0).put
@@ -371,6 +412,32 @@ def test_without_a_library_or_a_gpu_one_line_says_so(monkeypatch, tiny, tmp_path
 def test_a_client_needs_a_worker_with_a_device(tiny, tmp_path, client):
     with pytest.raises(InputError, match=r'no worker has the resource GPU.* --resources "GPU=1"'):
         pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client, device="simulated")
+
+
+@pytest.mark.parametrize(
+    ("offered", "looks", "asked"),
+    [
+        (["CPU"], 3, {"cuda": {"GPU": 1.0}, "cpu": {"CPU": 1.0}}),  # that with the GPU comes later
+        ([], 1, None),  # of one's own cluster, where nobody is said to have one
+    ],
+)
+def test_a_worker_with_a_device_may_come_after_those_beside_it(monkeypatch, offered, looks, asked):
+    monkeypatch.setattr(checks, "SECONDS_BETWEEN_LOOKS", 0.01)
+    answers = []
+
+    def sync(_):
+        answers.append([{"resources": dict.fromkeys(offered, 1.0)}])
+        if len(answers) == 3:
+            answers[-1].append({"resources": {"GPU": 1.0}})
+        return {"workers": dict(enumerate(answers[-1]))}
+
+    client = SimpleNamespace(sync=sync, scheduler=SimpleNamespace(identity=None))
+    if asked:
+        assert checks.resources_for(client, "cuda", patience=60.0) == asked
+    else:
+        with pytest.raises(InputError, match="no worker has the resource GPU"):
+            checks.resources_for(client, "cuda", patience=60.0)
+    assert len(answers) == looks
 
 
 def test_the_command_line_says_in_one_line_what_cannot_be(kronsbl, tmp_path, tiny):

@@ -72,7 +72,7 @@ def workers_at_work(client: Any) -> tuple[dict[str, int], int, str]:
     return threads, devices, "; ".join(words) or "none there"
 
 
-def resources_for(client: Any, device: str) -> dict[str, dict[str, float]]:
+def resources_for(client: Any, device: str, patience: float = 0.0) -> dict[str, dict[str, float]]:
     """What tasks ask of workers, by kind of device; nothing where all is for processors.
 
     Parameters
@@ -80,6 +80,8 @@ def resources_for(client: Any, device: str) -> dict[str, dict[str, float]]:
     client : distributed.Client
     device
         Where solvers that can are to solve.
+    patience
+        Seconds to wait for a first worker that has it, where those beside it are there already.
 
     Raises
     ------
@@ -88,8 +90,16 @@ def resources_for(client: Any, device: str) -> dict[str, dict[str, float]]:
     """
     if device == PROCESSOR:
         return {}
-    workers = client.sync(client.scheduler.identity)["workers"].values()
-    offered = {name for worker in workers for name in worker["resources"]}
+    end = time.monotonic() + patience
+    with speaking_meanwhile("waiting for a first worker with a GPU"):
+        while True:
+            workers = client.sync(client.scheduler.identity)["workers"].values()
+            offered = {name for worker in workers for name in worker["resources"]}
+            # Who offers CPU has somebody with a GPU beside it; those of a job come one by one.
+            if GPU_WORKER in offered or CPU_WORKER not in offered or time.monotonic() > end:
+                break
+            with signals_delivered():
+                time.sleep(SECONDS_BETWEEN_LOOKS)
     if GPU_WORKER not in offered:
         raise InputError(
             f"device {device}: no worker has the resource {GPU_WORKER}; start those with a GPU "

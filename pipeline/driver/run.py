@@ -283,7 +283,7 @@ class _Computing:
         patience = self._campaign.cluster.start_timeout
         # A worker of another version, or without the file system, would spoil the store or hang.
         check_workers(client, self._store.path, patience, limited=limit is not None)
-        resources = resources_for(client, self._device)
+        resources = resources_for(client, self._device, patience)
         for part in self._pending:
             make_shippable(part.configuration)
         if not any(run.alive for run in live_runs(self._store.path)):

@@ -112,7 +112,8 @@ class Queue:
     @property
     def needs_device(self) -> bool:
         """Whether there are blocks for another device than the processor."""
-        return any(n and self._places[label] != PROCESSOR for label, n in self._undone.items())
+        undone = list(self._undone.items())  # which another thread may add to meanwhile
+        return any(n and self._places[label] != PROCESSOR for label, n in undone)
 
     def threads_of(self, place: str) -> int:
         """Workers' threads for the blocks of one kind of device."""

@@ -123,13 +123,14 @@ def _accountable(store: Store, task: Task, blocks: Sequence[Block], rows: int) -
     those that do not, or hang. The driver hears of a lost worker, and by the files tells who was
     at it from who only waited there.
     """
-    # Files, since native code writes the traceback.
     paths = [store.path / task.marker(block) for block in blocks]
     paths[0].parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        for path in reversed(paths):
-            file = stack.enter_context(path.open("w"))
+        file = stack.enter_context(paths[0].open("w"))  # native code writes the traceback
+        stack.callback(paths[0].unlink, missing_ok=True)
+        for path in paths[1:]:  # not kept open: there may be more than a process may have
             stack.callback(path.unlink, missing_ok=True)
+            path.touch()
         if task.limit is not None:
             # A batch over time is tried again half by half, a block row by row, and each of these
             # once more.
@@ -153,13 +154,17 @@ _Work = tuple[tuple[Block, ...], list[Block], int, Drawn | None]
 and the problem that was drawn ahead."""
 
 
-def _groups(task: Task, device: Device) -> Iterator[tuple[Block, ...]]:
+def _groups(store: Store, task: Task, device: Device) -> Iterator[tuple[Block, ...]]:
     """The blocks of a task as they are solved together, in their order."""
     for _, same in itertools.groupby(task.blocks, lambda block: id(block.configuration)):
         left, size = tuple(same), 1
         while left:
             if device is not CPU and len(left) > 1:
-                size = max(rows_that_fit(left[0].configuration, device) // task.batch, 1)
+                # A try solves three realizations, and it may be the one that kills its worker.
+                first, tried = left[0], left[0].realizations[0]
+                with _accountable(store, task, [first], 4):
+                    rows = rows_that_fit(first.configuration, device, tried)
+                size = max(rows // task.batch, 1)
             yield left[:size]
             left = left[size:]
 
@@ -177,14 +182,17 @@ def _prepare(store: Store, task: Task, device: Device, blocks: tuple[Block, ...]
         else:
             todo.append(block)
     if todo and device is not CPU and not task.excluded:
-        with contextlib.suppress(Exception):  # drawn again where that is data
+        with (
+            _accountable(store, task, todo, len(todo) * task.batch),
+            contextlib.suppress(Exception),  # drawn again where that is data
+        ):
             drawn = todo[0].configuration.draw([r for b in todo for r in b.realizations])
     return blocks, todo, failed, drawn
 
 
 def _prepared(store: Store, task: Task, device: Device) -> Iterator[_Work]:
     """The work of a task; what another device solves next is drawn while it is at work."""
-    groups = _groups(task, device)
+    groups = _groups(store, task, device)
     with ThreadPoolExecutor(1) as thread:
 
         def begun() -> Callable[[], _Work] | None:

@@ -236,7 +236,7 @@ def outcome(
         unit = size if len(rows) > size else 1  # whole blocks, as far as there are some
         step = -(-len(rows) // (2 * unit)) * unit if too_large or unit > 1 else 1
         if too_large:
-            fit_at_most(configuration, step)
+            fit_at_most(configuration, step, realizations[rows[0]])
         left = tries - (len(rows) == 1)
         cuts = range(0, len(rows), step)
         return [part for at in cuts for part in attempt(rows[at : at + step], left)]

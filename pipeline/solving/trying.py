@@ -56,13 +56,16 @@ def block_bytes(configuration: SolvableConfiguration) -> float:
     return first + further * (configuration.batch - 1)
 
 
-def footprint(configuration: SolvableConfiguration) -> tuple[float, float]:
-    """Bytes of arrays at their peak, of the first realization of a batch and of each further."""
+def footprint(configuration: SolvableConfiguration, realization: int = 0) -> tuple[float, float]:
+    """Bytes of arrays at their peak, of the first realization of a batch and of each further.
+
+    They are measured of one, solved alone and in a batch of two.
+    """
     peaks = []
     for rows in (1, 2):
         tracemalloc.start()
         try:
-            problem, _ = configuration.draw(range(rows))
+            problem, _ = configuration.draw([realization] * rows)
             configuration.solve(problem, Patience(0.0, MEMORY_ITERATIONS))
         except Cut:
             pass
@@ -77,22 +80,25 @@ _most: dict[str, int] = {}
 """Realizations of a batch, by what is solved, after one that was too large."""
 
 
-def _sizes(configuration: SolvableConfiguration) -> str:
+def _sizes(configuration: SolvableConfiguration, realization: int = 0) -> str:
     """What decides how much memory a solve takes: a solver, and the sizes of its problems."""
-    problem, _ = configuration.draw(range(1))
+    problem, _ = configuration.draw([realization])
     shapes = [str(problem.y.dtype), *(a.shape for a in (problem.y, *problem.factors))]
     return canonical([configuration.spec["solver"], shapes])
 
 
-def rows_that_fit(configuration: SolvableConfiguration, device: Device) -> int:
+def rows_that_fit(
+    configuration: SolvableConfiguration, device: Device, realization: int = 0
+) -> int:
     """How many realizations a device takes at once, and the host beside it; at least one.
 
-    From an estimate of what each takes. The host holds two batches: the next is drawn meanwhile.
+    From an estimate of what each takes, by a try of one. The host holds two batches: the next is
+    drawn meanwhile.
     """
     try:
-        sizes = _sizes(configuration)
+        sizes = _sizes(configuration, realization)
         if sizes not in _footprints:
-            _footprints[sizes] = footprint(configuration)
+            _footprints[sizes] = footprint(configuration, realization)
     except Exception:  # its realizations fail, which is data; nothing is to be gained from more
         return 1
     (first, further), room = _footprints[sizes], min(device.free_bytes(), _host_bytes() / 2)
@@ -100,9 +106,9 @@ def rows_that_fit(configuration: SolvableConfiguration, device: Device) -> int:
     return min(fitting, _most.get(sizes, fitting))
 
 
-def fit_at_most(configuration: SolvableConfiguration, rows: int) -> None:
-    """Have later batches be no larger, after one that ran out of memory."""
-    _most[_sizes(configuration)] = rows
+def fit_at_most(configuration: SolvableConfiguration, rows: int, realization: int) -> None:
+    """Have later batches be no larger, after one with this realization ran out of memory."""
+    _most[_sizes(configuration, realization)] = rows
 
 
 def _host_bytes() -> float:
