@@ -95,6 +95,27 @@ def test_the_digest_is_of_the_content_and_of_nothing_else(tmp_path):
     assert len(same) == 4
 
 
+@pytest.mark.parametrize("kind", ["i1", "u1", "i2", "i4"])
+@pytest.mark.parametrize("saved", [as_npz, as_zarr])
+def test_integers_are_the_doubles_that_they_stand_for(tmp_path, saved, kind):
+    """Of a converter, say: their squares would not fit their own type."""
+    largest = np.iinfo(kind).max
+    arrays = without(problems(), "noise_var")
+    arrays |= {name: np.abs(np.clip(a.real, -1, 1)) * largest for name, a in arrays.items()}
+    arrays = {name: np.round(array) for name, array in arrays.items()}
+    one, other = (
+        Recorded(file=saved(tmp_path / f"some_{as_}", found), snr_db=20)
+        for as_, found in (("f8", arrays), (kind, {n: a.astype(kind) for n, a in arrays.items()}))
+    )
+    assert one.digest == other.digest
+    (here, truth), (there, its_truth) = (each.draw(range(3), 1) for each in (one, other))
+    for name in ("y", "noise_var", "true_variance"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
+    np.testing.assert_array_equal(
+        other.signal_energy(its_truth, there), one.signal_energy(truth, here)
+    )
+
+
 def test_another_content_is_another_block(tmp_path):
     keys = set()
     for factor in (1, 2):

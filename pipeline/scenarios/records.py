@@ -33,7 +33,8 @@ class Records:
     power : mapping of str to float
         Mean |a|² of the entries of each array.
     digest : str
-        Hash of names, types, shapes, values and units; the container is not in it.
+        Hash of names, types, shapes, values and units; the container is not in it, and integers
+        are the doubles that they stand for.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Records:
     def rows(self, name: str, realizations: Sequence[int]) -> Array:
         """Records of an array for some realizations, whose numbers count modulo the records."""
         array = self.arrays[name]
-        return np.stack([np.asarray(array[r % array.shape[0]]) for r in realizations])
+        return np.stack([_doubles(array[r % array.shape[0]]) for r in realizations])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an array; that of a number where there is none."""
@@ -116,7 +117,8 @@ def _opened(path: Path, name: str, _changed: int) -> Records:
         hashed, power = hashlib.blake2b(digest_size=16), {}
         for key in sorted(arrays):
             array = arrays[key]
-            hashed.update(repr((key, array.dtype.str, array.shape, units.get(key))).encode())
+            kind = np.dtype(float) if array.dtype.kind in "iu" else array.dtype
+            hashed.update(repr((key, kind.str, array.shape, units.get(key))).encode())
             energy = 0.0
             for part in _parts(array):
                 hashed.update(part.tobytes())
@@ -146,9 +148,15 @@ def _of_zarr(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _parts(array: Any) -> Iterator[Array]:
     """An array in pieces along its first axis."""
     if not array.shape:
-        yield np.asarray(array[()])
+        yield _doubles(array[()])
         return
     size = max(array.dtype.itemsize * int(np.prod(array.shape[1:])), 1)
     step = max(BYTES_AT_A_TIME // size, 1)
     for first in range(0, array.shape[0], step):
-        yield np.asarray(array[first : first + step])
+        yield _doubles(array[first : first + step])
+
+
+def _doubles(part: Any) -> Array:
+    """Integers as doubles, since squares of short ones would not fit their type."""
+    part = np.asarray(part)
+    return part.astype(float) if part.dtype.kind in "iu" else part
