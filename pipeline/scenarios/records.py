@@ -34,7 +34,7 @@ class Records:
         Mean |a|² of the entries of each array.
     digest : str
         Hash of names, types, shapes, values and units; the container is not in it, and integers
-        are the doubles that they stand for.
+        and half precision are the doubles that they stand for.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Records:
     def rows(self, name: str, realizations: Sequence[int]) -> Array:
         """Records of an array for some realizations, whose numbers count modulo the records."""
         array = self.arrays[name]
-        return np.stack([_doubles(array[r % array.shape[0]]) for r in realizations])
+        return np.stack([_kept(array[r % array.shape[0]]) for r in realizations])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an array; that of a number where there is none."""
@@ -117,8 +117,8 @@ def _opened(path: Path, name: str, _changed: int) -> Records:
         hashed, power = hashlib.blake2b(digest_size=16), {}
         for key in sorted(arrays):
             array = arrays[key]
-            kind = np.dtype(float) if array.dtype.kind in "iu" else array.dtype
-            hashed.update(repr((key, kind.str, array.shape, units.get(key))).encode())
+            kind = _kept_as(array.dtype).str
+            hashed.update(repr((key, kind, array.shape, units.get(key))).encode())
             energy = 0.0
             for part in _parts(array):
                 hashed.update(part.tobytes())
@@ -148,15 +148,19 @@ def _of_zarr(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _parts(array: Any) -> Iterator[Array]:
     """An array in pieces along its first axis."""
     if not array.shape:
-        yield _doubles(array[()])
+        yield _kept(array[()])
         return
     size = max(array.dtype.itemsize * int(np.prod(array.shape[1:])), 1)
     step = max(BYTES_AT_A_TIME // size, 1)
     for first in range(0, array.shape[0], step):
-        yield _doubles(array[first : first + step])
+        yield _kept(array[first : first + step])
 
 
-def _doubles(part: Any) -> Array:
-    """Integers as doubles, since squares of short ones would not fit their type."""
+def _kept_as(kind: np.dtype[Any]) -> np.dtype[Any]:
+    """Doubles in place of integers and half precision, since squares would not fit their type."""
+    return np.dtype(float) if kind.kind in "iu" or kind == np.float16 else kind
+
+
+def _kept(part: Any) -> Array:
     part = np.asarray(part)
-    return part.astype(float) if part.dtype.kind in "iu" else part
+    return part.astype(_kept_as(part.dtype), copy=False)
