@@ -5,6 +5,7 @@ import datetime
 import logging
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from distributed import Client, LocalCluster, Status
@@ -66,6 +67,21 @@ def test_a_paused_worker_is_none(in_process, tiny, tmp_path, caplog):
     why = r"1 paused, as on \S+: \d+ of \d+ MB in use"
     assert re.search(rf"no worker at work for 2 s \({why}\)", str(caught.value))
     assert re.search(rf"no worker is at work \({why}\)", caplog.text)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_workers_without_a_gpu_are_none_for_what_needs_one(caplog):
+    said, queue = [], SimpleNamespace(needs_device=True)
+    fan_out = SimpleNamespace(abandon=said.append)
+    looked = {"tcp://there": 2}, 0, "1 paused"
+    with (
+        caplog.at_level(logging.WARNING, "kronsbl"),
+        monitor.Monitor(lambda: looked, fan_out, queue, lambda _: None, 1.0) as watching,
+    ):
+        watching.join(60)
+    assert said == ["there has been no worker with a GPU at work for 1 s (1 paused)"]
+    assert "no worker with a GPU is at work (1 paused)" in caplog.text
+    assert (queue.threads, queue.devices) == (2, 0)
 
 
 @pytest.mark.usefixtures("hasty")

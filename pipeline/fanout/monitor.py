@@ -67,20 +67,20 @@ class Monitor(threading.Thread):
             except (OSError, ValueError, RuntimeError):
                 # The scheduler is on its way out; the fan-out will hear of it.
                 threads, devices, others = {}, 0, "the scheduler does not answer"
-            now = time.monotonic()
+            now, wanted = time.monotonic(), "worker"
             if threads:
                 self._queue.threads, self._queue.devices = sum(threads.values()), devices
             if threads and not devices and self._queue.needs_device:
-                others = "those that are have no GPU"
+                wanted = "worker with a GPU"
             elif threads:
                 seen = spoke = now
             if now - seen > self._patience:
                 self._fan_out.abandon(
-                    f"there has been no worker at work for {self._patience:.0f} s ({others})"
+                    f"there has been no {wanted} at work for {self._patience:.0f} s ({others})"
                 )
                 return
             if now - spoke > SECONDS_BETWEEN_WORDS:
                 spoke = now
-                log.warning("no worker is at work (%s)", others)
+                log.warning("no %s is at work (%s)", wanted, others)
             self._tick(len(threads))
             self._over.wait(SECONDS_BETWEEN_LOOKS)
