@@ -379,6 +379,8 @@ class TestClusters:
             assert line in script
         left = set(self.rows()) - set(tables["cluster"])
         assert left == {
+            "device",
+            "gpus",
             "log_directory",
             "lifetime",
             "start_timeout",
