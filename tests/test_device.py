@@ -492,7 +492,7 @@ def test_a_plan_is_of_the_device(tiny, tmp_path, monkeypatch):
 )
 def test_devices_are_shared_out_by_the_numbers_of_workers(monkeypatch, worker, own):
     monkeypatch.setenv(device.OWN, "")
-    assert device.shared_out(worker) == ""
+    assert device.own_device(worker) == ""
     monkeypatch.setenv(device.SHARED_OUT, common.shared_out(["cuda:0"], 4)[device.SHARED_OUT])
-    assert device.shared_out(worker) == own
+    assert device.own_device(worker) == own
     assert os.environ[device.OWN] == own

@@ -15,7 +15,7 @@ def dask_setup(worker: Any) -> None:
     before this function has returned, and after a minute without a word it is given up.
     """
     process.steady()
-    if own := device.shared_out(str(worker.name)):
+    if own := device.own_device(str(worker.name)):
         # The scheduler has not heard of this worker yet, so that there is nobody else to tell.
         for quantities in (worker.state.total_resources, worker.state.available_resources):
             quantities[CPU_WORKER if own == device.PROCESSOR else GPU_WORKER] = 1.0

@@ -24,6 +24,7 @@ from pipeline.driver.run import Run, run
 from pipeline.errors import InputError
 from pipeline.solving import provenance
 from pipeline.solving.deciding import outcomes
+from pipeline.solving.device import PROCESSOR
 from pipeline.store import Store
 from solvers.registry import suggest
 
@@ -149,7 +150,9 @@ def tune(
         def lent() -> Iterator[Any]:  # where there is something to compute, and not before
             yield connected()
 
-        compute = partial(run, store=path, client=lent, folder=folder, shard=(0, 1), device="cpu")
+        compute = partial(
+            run, store=path, client=lent, folder=folder, shard=(0, 1), device=PROCESSOR
+        )
         study = _Study(campaign, label, over, realizations, measure, statistic, compute)
         search = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
         best, beside = study.descended(study.best_of(search, trials))

@@ -191,7 +191,7 @@ def others_at_work() -> bool:
     return _opened.cache_info().currsize > 0
 
 
-def shared_out(worker: str) -> str:
+def own_device(worker: str) -> str:
     """The device of the worker of that name, which this process is; empty where it is anybody's.
 
     Workers that are started together are numbered, at the end of their names.
