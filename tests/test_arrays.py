@@ -1,13 +1,10 @@
-"""Solvers on arrays of other libraries, against those of numpy.
+"""Arrays of other libraries (tests/libraries.py): what numpy finds is found in them, too.
 
-`array_api_strict` has nothing but the standard, and keeps arrays on a device that no other array
-may be mixed with. PyTorch and CuPy are tested where they are installed, PyTorch on the device that
-KRONSBL_TEST_DEVICE names (`python -m benchmarks.device --check`).
+PyTorch and CuPy are tested where they are installed. What solvers keep to in any library is in
+tests/test_solver_contract.py and tests/test_relations.py.
 """
 
 import dataclasses
-import importlib
-import os
 import subprocess
 import sys
 
@@ -15,7 +12,7 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import Problem, Status, Trace
+from solvers import Problem, Trace
 from solvers.arrays import gather, host, scatter
 from solvers.flat_model import FlatModel
 from solvers.kron import outer
@@ -23,39 +20,16 @@ from solvers.kron_model import KronModel
 from solvers.operations import compiled, standard, standard_systems
 from solvers.operations.terms import Spread, Sweeps
 from solvers.units import DataUnits
+from tests.libraries import ANY_ARRAY, LIBRARIES, quick, strict, torch
 from tests.problems import REGISTERED, normal, sparse_problem
 from tests.test_golden_solves import EM, recorded
 from tests.textbook import Dense, flat, kron_all
 
-ANY_ARRAY = [name for name in REGISTERED if solvers.create(name).any_array]
 
-QUICK = {"max_iterations": 8, "inner_max_iterations": 10}
-"""Each call of `array_api_strict` costs a hundred of numpy's."""
-
-
-def strict(array):
-    xp = importlib.import_module("array_api_strict")
-    return xp.asarray(np.ascontiguousarray(array), device=xp.Device("device1"))
-
-
-def torch(array):
-    device = os.environ.get("KRONSBL_TEST_DEVICE", "cpu")
-    return pytest.importorskip("torch").asarray(np.ascontiguousarray(array), device=device)
-
-
-def cupy(array):
-    return pytest.importorskip("cupy").asarray(np.ascontiguousarray(array))
-
-
-@pytest.fixture(params=[strict, torch, cupy])
+@pytest.fixture(params=LIBRARIES.values())
 def library(request):
     request.param(np.zeros(1))
     return request.param
-
-
-def quick(name, **options):
-    known = {f.name for f in dataclasses.fields(solvers.create(name))}
-    return solvers.create(name, **{k: v for k, v in QUICK.items() if k in known}, **options)
 
 
 def difficult(**options):
@@ -126,20 +100,6 @@ def test_recorded_solves(name, kind, library):
     np.testing.assert_array_equal(host(found.iterations), iterations[:2])
     np.testing.assert_array_equal(host(found.inner_iterations), inner[:2])
     np.testing.assert_allclose(host(found.x), x[:2], atol=1e-10 * np.abs(x[:2]).max())
-
-
-@pytest.mark.parametrize("name", ["svd_krosbl", "csbl", "oracle_lmmse", "crb"])
-def test_a_batch_is_its_rows(name, library):
-    problem = sparse_problem(3, seed=94)[0].moved(library)
-    solver = quick(name)
-    whole = solver.solve(problem)
-    for row in range(3):
-        alone = solver.solve(problem.take([row]))
-        if whole.x is None:
-            one, other = alone.diagnostics["nmse"], whole.diagnostics["nmse"][row]
-        else:
-            one, other = alone.x[0, ...], whole.x[row, ...]
-        np.testing.assert_allclose(host(one).reshape(-1), host(other).reshape(-1), atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", [KronModel, FlatModel])
@@ -338,17 +298,6 @@ def test_arrays_of_one_problem_come_from_one_library(library):
         Problem(y, factors, library(-problem.noise_var))
     with pytest.raises(ValueError, match="NaN or infinite"):
         Problem(y * np.nan, factors)
-
-
-def test_rows_that_overflow_end_as_diverged(library):
-    problem, _ = sparse_problem(3, seed=107)
-    problem = dataclasses.replace(
-        problem, y=problem.y * np.array([1, 1e200, 1])[:, None, None, None]
-    )
-    solver = quick("ksbl", preset="published")
-    found, expected = solver.solve(problem.moved(library)), solver.solve(problem)
-    np.testing.assert_array_equal(host(found.status), expected.status)
-    assert expected.status[1] == Status.DIVERGED
 
 
 def test_no_library_is_imported_unless_asked_for():

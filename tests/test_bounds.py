@@ -10,6 +10,7 @@ import solvers
 from pipeline.scenarios import IrsMimo, Synthetic
 from solvers import ErrorForm, Estimate, Problem, Solver, Status
 from solvers.kron import outer
+from tests.libraries import NUMPY, OTHER, create
 from tests.problems import normal, sparse_problem
 from tests.textbook import kron_all
 
@@ -17,11 +18,12 @@ BOUNDS = ("crb", "bcrb", "crb_product")
 SHAPES = [((5,), (7,)), ((4, 5), (6, 5)), ((4, 3, 5), (5, 4, 6)), ((3, 3, 2, 4), (3, 4, 3, 4))]
 
 kinds = pytest.mark.parametrize("complex_valued", [False, True], ids=["real", "complex"])
+libraries = pytest.mark.parametrize("library", [NUMPY, OTHER])
 ownership = pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
 
 
-def value(name, problem):
-    estimate = solvers.create(name).solve(problem)
+def value(name, problem, library=NUMPY):
+    estimate = create(name, library).solve(problem)
     assert estimate.x is None
     assert (estimate.status == Status.BOUND).all()
     return estimate.diagnostics["nmse"]
@@ -78,22 +80,26 @@ def dense(name, problem, row):
 @pytest.mark.parametrize(("measurements", "dims"), SHAPES)
 @kinds
 @ownership
-def test_closed_forms_are_those_of_dense_algebra(name, measurements, dims, complex_valued, shared):
+@libraries
+def test_closed_forms_are_those_of_dense_algebra(
+    name, measurements, dims, complex_valued, shared, library
+):
     problem = problem_with_forms(measurements, dims, complex_valued, shared)
     expected = [dense(name, problem, row) for row in range(problem.batch)]
-    np.testing.assert_allclose(value(name, problem), expected, rtol=1e-9)
+    np.testing.assert_allclose(value(name, problem, library), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["crb", "bcrb"])
 @kinds
 @ownership
-def test_any_support_and_any_variances(name, complex_valued, shared):
+@libraries
+def test_any_support_and_any_variances(name, complex_valued, shared, library):
     problem = problem_with_forms((4, 3, 5), (5, 4, 6), complex_valued, shared)
     variance = problem.true_variance * np.random.default_rng(1).random(problem.true_variance.shape)
     variance[0], variance[2] = problem.true_variance[0], np.where(variance[2] > 0.1, 1.0, 0.0)
     odd = dataclasses.replace(problem, true_variance=variance)
     expected = [dense(name, odd, row) for row in range(odd.batch)]
-    np.testing.assert_allclose(value(name, odd), expected, rtol=1e-9)
+    np.testing.assert_allclose(value(name, odd, library), expected, rtol=1e-9)
 
 
 SCENARIOS = {

@@ -1,4 +1,4 @@
-"""What every registered solver keeps to."""
+"""What every registered solver keeps to, in the arrays of every library that it runs on."""
 
 import dataclasses
 import pickle
@@ -9,23 +9,30 @@ import pytest
 import solvers
 from solvers import Problem, Status
 from solvers.message_passing import UAMPSBL
-from tests.problems import REGISTERED, sparse_problem, stacked
+from tests.libraries import CASES, NUMPY, create
+from tests.problems import sparse_problem, stacked
 
-WITH_ESTIMATE = [name for name in REGISTERED if solvers.create(name).kind != "bound"]
+WITH_ESTIMATE = [case for case in CASES if solvers.create(case[0]).kind != "bound"]
 
 
-QUICK = {"multistage": {"max_iterations": 40}}
+LONG = {("multistage", NUMPY): {"max_iterations": 40}}
 """Options where the default ones take long, and what is asked holds all along the way."""
 
 
-@pytest.fixture(params=REGISTERED)
+@pytest.fixture(params=CASES, ids="-".join)
 def solver(request):
-    return solvers.create(request.param, **QUICK.get(request.param, {}))
+    return create(*request.param, **LONG.get(request.param, {}))
 
 
-@pytest.fixture(params=WITH_ESTIMATE)
+@pytest.fixture(params=WITH_ESTIMATE, ids="-".join)
 def estimator(request):
-    return solvers.create(request.param)
+    return create(*request.param)
+
+
+whatever_the_library = pytest.mark.parametrize(
+    "solver", [case for case in CASES if case[1] == NUMPY], indirect=True, ids="-".join
+)
+"""For what no array has a part in."""
 
 
 def answer(estimate):
@@ -56,11 +63,20 @@ def assert_contract(problem, estimate):
         assert estimate.gamma.shape == shape
 
 
+SHAPES = [((7,), (10,)), ((4, 5), (6, 6)), ((3, 4, 5), (5, 5, 5)), ((2, 3, 3, 2), (3, 3, 3, 3))]
+
+
+def of_a_shape(case, shape):
+    few = case[1] == NUMPY or len(shape[0]) == 3
+    return pytest.param(case, *shape, id="-".join(case), marks=[] if few else pytest.mark.slow)
+
+
 @pytest.mark.parametrize("complex_valued", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(
-    ("measurements", "dims"),
-    [((7,), (10,)), ((4, 5), (6, 6)), ((3, 4, 5), (5, 5, 5)), ((2, 3, 3, 2), (3, 3, 3, 3))],
+    ("solver", "measurements", "dims"),
+    [of_a_shape(case, shape) for case in CASES for shape in SHAPES],
+    indirect=["solver"],
 )
 def test_a_batch_is_its_rows(solver, measurements, dims, complex_valued, shared):
     problem, _ = sparse_problem(
@@ -112,6 +128,7 @@ def test_inputs_are_not_modified(solver):
         np.testing.assert_array_equal(a, b)
 
 
+@whatever_the_library
 def test_pickles_to_an_equal_solver(solver):
     again = pickle.loads(pickle.dumps(solver))
     assert again == solver
@@ -209,6 +226,7 @@ def test_truth_is_for_those_who_require_it(solver):
     assert np.array_equal(one, two) == ("true_variance" not in solver.requires)
 
 
+@whatever_the_library
 def test_applies_to_every_problem_that_has_what_it_requires(solver):
     assert solver.kind in ("estimator", "oracle", "bound")
     for dims in ((6,), (6, 6), (6, 6, 6)):
@@ -228,6 +246,7 @@ def test_says_what_it_requires(solver):
     assert_contract(problem, solver.solve(Problem(problem.y, problem.factors, **needed)))
 
 
+@whatever_the_library
 def test_options_are_documented_and_sourced(solver):
     assert solver.source
     for field in dataclasses.fields(solver):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from itertools import starmap
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import solvers
 from solvers import Estimate, IterationState, Problem, Solver, Status, Trace, option
 from solvers.kron import abs2, kron_apply, outer, total
 from solvers.units import RESOLVED, data_unit, with_power
+from tests.libraries import CASES, NUMPY, OTHER, create
 from tests.problems import REGISTERED, sparse_problem
 
 
@@ -249,9 +251,10 @@ class TestCollapse:
         monkeypatch.setattr(Spy, "kind", "oracle")
         assert (spy.solve(problem).status == Status.CONVERGED).all()
 
-    def test_pruning_that_takes_all_is_a_collapse(self):
+    @pytest.mark.parametrize("library", [NUMPY, OTHER])
+    def test_pruning_that_takes_all_is_a_collapse(self, library):
         problem, _ = sparse_problem(4, seed=84)
-        estimate = solvers.create("svd_krosbl", prune_absolute=1e9).solve(problem)
+        estimate = create("svd_krosbl", library, prune_absolute=1e9).solve(problem)
         assert not estimate.x.any()
         assert (estimate.status == Status.COLLAPSED).all()
 
@@ -297,7 +300,7 @@ class TestPrecision:
     def test_noise_free_data_have_a_noise_variance_of_zero(self):
         problem, _ = self.draw(np.inf)
         assert not problem.noise_var.any()
-        for solver in map(solvers.create, REGISTERED):
+        for solver in starmap(create, CASES):
             if solver.kind != "bound":
                 status = solver.solve(problem).status
                 assert np.isin(status, Status.values("finished")).all()
