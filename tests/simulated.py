@@ -27,6 +27,9 @@ MEASUREMENTS = (4, 4, 5)
 put_rows = []
 """Realizations of each batch that was brought there, or would have been."""
 
+let_go = []
+"""For each time that its library was to give memory back, how many batches there had been."""
+
 
 class OutOfMemory(RuntimeError):
     """There is no room for a batch."""
@@ -50,7 +53,7 @@ def opened(number):
         versions={"array_api_strict": "2"},
         put=put,
         free_bytes=lambda: float(os.environ.get(FREE, "inf")),
-        out_of_memory=(OutOfMemory,),
+        let_go=lambda: let_go.append(len(put_rows)),
     )
 
 

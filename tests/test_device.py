@@ -4,6 +4,7 @@ The device is simulated (tests/simulated.py): arrays of `array_api_strict`, whic
 the array API standard, with a memory that ends where a test says.
 """
 
+import builtins
 import dataclasses
 import os
 import resource
@@ -16,16 +17,18 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tomli_w
+from distributed import Client, LocalCluster
 
 import pipeline
 from pipeline import Campaign, Store, open_results
 from pipeline.analysis import compare, summarize
 from pipeline.analysis.remarks import device_notes
 from pipeline.campaign.blocks import Block, SolvableConfiguration
-from pipeline.cluster import checks, common, connect
+from pipeline.cluster import checks, common, connect, worker_preload
 from pipeline.driver import calibration
 from pipeline.driver.preparation import chosen_device, prepare
-from pipeline.errors import InputError
+from pipeline.errors import ClusterLost, InputError
+from pipeline.fanout import monitor
 from pipeline.fanout.queue import Queue
 from pipeline.fanout.task import Task, TaskResult, run_task
 from pipeline.solving import device, trying
@@ -50,6 +53,7 @@ ON_DEVICE = {"svd", "ksbl", "oracle"}
 def kind(monkeypatch):
     """A kind of device more, of which nothing is known yet."""
     simulated.put_rows.clear()
+    simulated.let_go.clear()
     for known in (trying._footprints, trying._most):
         known.clear()
     monkeypatch.setitem(device.KINDS, simulated.NAME, lambda: (2, simulated.opened))
@@ -91,6 +95,14 @@ class Touchy:
     def die(self):
         time.sleep(0.2)  # let the thread that draws ahead begin
         os._exit(1)
+
+
+@dataclass(frozen=True)
+class Picky(Touchy):
+    """Says that it runs anywhere, and finds when it is there that it does not."""
+
+    def applies(self, problem):
+        return None if isinstance(problem.y, np.ndarray) else "runs on numpy's arrays only"
 
 
 def blocks_of(tiny, number, **tables):
@@ -209,7 +221,7 @@ def test_traces_and_estimates_are_those_of_the_blocks(some_blocks):
 
 @pytest.mark.parametrize(
     ("too_many", "batches", "then"),
-    [(7, [21, 12, 6, 6, 9, 6, 3], [6]), (2, [3, 2, 1, 1, 1], [3, 2, 1, 1, 1])],
+    [(7, [21, 12, 6, 6, 6, 3], [6]), (2, [3, 2, 1, 1, 1], [1, 1, 1])],
 )
 def test_out_of_memory_halves_a_batch(some_blocks, monkeypatch, too_many, batches, then):
     monkeypatch.setenv(simulated.ROWS, str(too_many))
@@ -220,6 +232,65 @@ def test_out_of_memory_halves_a_batch(some_blocks, monkeypatch, too_many, batche
     simulated.put_rows.clear()  # what has been learned counts
     run_there(store, blocks[-2:], replace=True)
     assert simulated.put_rows == then
+
+
+def test_what_one_block_has_learned_its_siblings_know(some_blocks, monkeypatch):
+    monkeypatch.setenv(simulated.ROWS, "2")
+    store, blocks = some_blocks(4)
+    assert run_there(store, blocks).failed == 0
+    assert simulated.put_rows == [12, 6, 3, 2, *[1] * 12]
+    assert simulated.let_go == [1, 2, 3, 4]
+    assert_same_as_on_processor(store, blocks)
+
+
+def error_of(name, words=""):
+    kind = getattr(builtins, name, None) or type(name, (RuntimeError,), {})
+    return kind(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("OutOfMemoryError", "Out of memory allocating 8,000 bytes (allocated so far: 0 bytes)."),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 35.0 GiB. GPU 0 has …"),
+        ("CUDARuntimeError", "cudaErrorMemoryAllocation: out of memory"),
+        ("CUDARuntimeError", "cudaErrorMemoryAllocation"),
+        ("CUBLASError", "CUBLAS_STATUS_ALLOC_FAILED"),
+        ("CUSOLVERError", "CUSOLVER_STATUS_ALLOC_FAILED"),
+        ("RuntimeError", "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `syevj`"),
+        ("RuntimeError", "CUDA error: out of memory"),
+        ("MemoryError", ""),
+    ],
+)
+def test_words_of_libraries_for_too_little_memory(name, words, some_blocks, monkeypatch):
+    monkeypatch.setenv(simulated.ROWS, "7")
+    monkeypatch.setattr(simulated, "OutOfMemory", lambda _: error_of(name, words))
+    store, blocks = some_blocks(7)
+    assert run_there(store, blocks).failed == 0
+    assert simulated.put_rows == [21, 12, 6, 6, 6, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("CUSOLVERError", "CUSOLVER_STATUS_EXECUTION_FAILED"),
+        ("ValueError", "the memory is a set of atoms"),
+        ("LinAlgError", "not positive definite"),
+    ],
+)
+def test_other_errors_are_no_lack_of_memory(name, words):
+    assert not device.ran_out_of_memory(error_of(name, words))
+
+
+def test_who_declines_arrays_of_a_device_solves_on_the_processor(some_blocks):
+    store, blocks = some_blocks(
+        3, solvers={"picky": {"use": "tests.test_device:Picky", "above": 1e9}}
+    )
+    assert run_there(store, blocks).failed == 0
+    for block in blocks:
+        stored = store.read(block.configuration, block.index)
+        assert stored.meta["device"] == "cpu"
+        assert differences(solve_block(block), stored, exact=True) == []
 
 
 def test_what_does_not_fit_alone_is_a_failure(some_blocks, monkeypatch):
@@ -296,6 +367,49 @@ def test_a_campaign_ends_with_the_cube_of_processors(tiny, tmp_path, workers, cl
 def test_each_worker_has_its_own_device(workers):
     own = sorted(workers.run(lambda: os.environ.get(device.OWN)).values())
     assert own == ["cpu", "simulated:1"]
+    offered = [w["resources"] for w in workers.scheduler_info()["workers"].values()]
+    # That with a device says that there are others for processors: it may be the first to come.
+    assert sorted(map(len, offered)) == [1, 2]
+    assert {"CPU": 1.0} in offered
+    assert {"CPU": 0.0, "GPU": 1.0} in offered
+
+
+def test_a_worker_alone_with_its_device_takes_everything(monkeypatch):
+    monkeypatch.setenv(device.OWN, "")
+    monkeypatch.setenv(device.SHARED_OUT, common.shared_out(["cuda:0"], 1)[device.SHARED_OUT])
+    monkeypatch.setattr(worker_preload.process, "steady", lambda: None)
+    state = SimpleNamespace(total_resources={}, available_resources={})
+    worker_preload.dask_setup(SimpleNamespace(name="0", state=state))
+    assert state.total_resources == state.available_resources == {"GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("offered", "gone", "done"),
+    [
+        ({"GPU": 1, "CPU": 0}, "without", {"svd"}),
+        ({"CPU": 1}, "with", {"pc"}),
+    ],
+)
+def test_a_kind_of_worker_that_is_gone_ends_only_what_waits_for_it(
+    offered, gone, done, tiny, tmp_path, monkeypatch
+):
+    needed = {simulated.NAME: {"GPU": 1.0}, "cpu": {"CPU": 1.0}}
+    monkeypatch.setattr("pipeline.driver.run.resources_for", lambda *_: needed)
+    monkeypatch.setattr(monitor, "SECONDS_BETWEEN_LOOKS", 0.1)
+    tiny["solvers"] = {"svd": SOLVERS["svd"], "pc": SOLVERS["pc"]}
+    tiny["cluster"] = {"start_timeout": 2.0, "device": simulated.NAME}
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        LocalCluster(n_workers=1, resources=offered, **options) as cluster,
+        Client(cluster) as client,
+        pytest.raises(ClusterLost, match=f"no worker {gone} a GPU at work for 2 s"),
+    ):
+        pipeline.run(Campaign.from_tables(tiny), tmp_path / "store", client)
+    pipeline.publish(tmp_path / "store")
+    status = open_results(tmp_path / "store").status
+    for label in tiny["solvers"]:
+        ran = status.sel(solver=label).values != Status.NOT_RUN
+        assert ran.all() if label in done else not ran.any()
 
 
 def test_devices_take_turns_and_nothing_is_solved_again(tiny, tmp_path, workers, client):
@@ -358,6 +472,7 @@ def test_the_queue_keeps_kinds_of_devices_apart(tiny, tmp_path):
     campaign = Campaign.from_tables(tiny)
     missing = [(configuration, list(range(100))) for configuration in campaign.configurations]
     queue = Queue(Store(tmp_path), missing, threads=4, device="cuda")
+    assert queue.threads == {"cpu": 3, "cuda": 1}
     assert queue.places == ("cpu", "cuda")
     assert (queue.threads_of("cpu"), queue.threads_of("cuda")) == (3, 1)
     for place, label in (("cpu", "pc"), ("cuda", "svd")):

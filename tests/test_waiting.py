@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import logging
 import re
+import threading
 import time
 from types import SimpleNamespace
 
@@ -70,18 +71,35 @@ def test_a_paused_worker_is_none(in_process, tiny, tmp_path, caplog):
 
 
 @pytest.mark.usefixtures("hasty")
-def test_workers_without_a_gpu_are_none_for_what_needs_one(caplog):
-    said, queue = [], SimpleNamespace(needs_device=True)
-    fan_out = SimpleNamespace(abandon=said.append)
-    looked = {"tcp://there": 2}, 0, "1 paused"
+@pytest.mark.parametrize(
+    ("workers", "threads", "gone", "kind"),
+    [
+        (1, {"cpu": 2, "cuda": 0}, ["cuda"], "worker with a GPU"),
+        (1, {"cpu": 0, "cuda": 1}, ["cpu"], "worker without a GPU"),
+        (0, {"cpu": 0, "cuda": 0}, ["cpu", "cuda"], "worker"),
+    ],
+)
+def test_workers_of_one_kind_are_none_for_another(workers, threads, gone, kind, caplog):
+    given_up, waiting, over = {}, {"cpu": ["a task"], "cuda": ["a task"]}, threading.Event()
+
+    def give_up(place, why):
+        given_up[place] = why
+        waiting[place].clear()
+        if [*given_up] == gone:
+            over.set()
+
+    queue = SimpleNamespace(places=("cpu", "cuda"), threads=None)
+    fan_out = SimpleNamespace(in_flight=waiting.get, give_up=give_up)
+    looked = workers, threads, "1 paused"
     with (
         caplog.at_level(logging.WARNING, "kronsbl"),
-        monitor.Monitor(lambda: looked, fan_out, queue, lambda _: None, 1.0) as watching,
+        monitor.Monitor(lambda: looked, fan_out, queue, lambda _: None, 1.0),
     ):
-        watching.join(60)
-    assert said == ["there has been no worker with a GPU at work for 1 s (1 paused)"]
-    assert "no worker with a GPU is at work (1 paused)" in caplog.text
-    assert (queue.threads, queue.devices) == (2, 0)
+        assert over.wait(60)
+        time.sleep(0.3)  # what nobody waits for any more is not missed
+    assert given_up == dict.fromkeys(gone, f"there has been no {kind} at work for 1 s (1 paused)")
+    assert f"no {kind} is at work (1 paused)" in caplog.text
+    assert queue.threads == (threads if workers else None)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -104,8 +122,7 @@ def test_a_paused_worker_that_is_solving_is_at_work(in_process):
     while client.sync(client.scheduler.identity)["workers"][worker.address]["status"] != "paused":
         assert time.monotonic() < end
         time.sleep(0.05)
-    threads, _, others = checks.workers_at_work(client)
-    assert (sum(threads.values()), others) == (1, "none there")
+    assert checks.workers_at_work(client, {}) == (1, {"cpu": 1}, "none there")
     future.cancel()
 
 

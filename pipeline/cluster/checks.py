@@ -6,7 +6,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,33 +43,39 @@ def speaking_meanwhile(words: str) -> Iterator[None]:
         over.set()
 
 
-def workers_at_work(client: Any) -> tuple[dict[str, int], int, str]:
-    """Threads of the workers that have work or would take some, and what is with the others.
+def workers_at_work(
+    client: Any, resources: Mapping[str, Mapping[str, float]]
+) -> tuple[int, dict[str, int], str]:
+    """Who has work or would take some, and what is with the others.
 
     Parameters
     ----------
     client : distributed.Client
+    resources
+        What tasks ask of workers, by kind of device; see `resources_for`.
 
     Returns
     -------
+    workers : int
     threads : dict
-        By address.
-    devices : int
-        How many of these workers have a GPU.
+        Of those that take tasks for each kind of device, by kind.
     others : str
         In words, for people.
     """
-    threads, devices, others = {}, 0, dict[str, list[str]]()
-    for address, worker in client.sync(client.scheduler.identity)["workers"].items():
+    workers, others = 0, dict[str, list[str]]()
+    threads = dict.fromkeys((PROCESSOR, *resources), 0)
+    for worker in client.sync(client.scheduler.identity)["workers"].values():
         metrics, limit = worker["metrics"], worker["memory_limit"] or 0
         if worker["status"] == "running" or metrics.get("task_counts", {}).get("executing"):
-            threads[address] = worker["nthreads"]
-            devices += GPU_WORKER in worker["resources"]
+            workers, offered = workers + 1, worker["resources"]
+            for place in threads:
+                if all(offered.get(name, 0) >= n for name, n in resources.get(place, {}).items()):
+                    threads[place] += worker["nthreads"]
         else:
             used = f"{metrics.get('memory', 0) / 1e6:.0f} of {limit / 1e6:.0f} MB in use"
             others.setdefault(worker["status"], []).append(f"{worker['host']}: {used}")
     words = [f"{len(where)} {status}, as on {where[0]}" for status, where in others.items()]
-    return threads, devices, "; ".join(words) or "none there"
+    return workers, threads, "; ".join(words) or "none there"
 
 
 def resources_for(client: Any, device: str, patience: float = 0.0) -> dict[str, dict[str, float]]:

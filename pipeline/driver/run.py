@@ -312,7 +312,7 @@ class _Computing:
 
             fan_out = FanOut(client, self._queue, self._done, self._stop, resources)
             try:
-                look = partial(workers_at_work, client)
+                look = partial(workers_at_work, client, resources)
                 with Monitor(look, fan_out, self._queue, tick, patience):
                     fan_out.run()
                     while self._stages and self._go_on(self._stages.refresh(self._store.names())):

@@ -10,6 +10,7 @@ from typing import Self
 
 from pipeline.fanout.fan_out import FanOut
 from pipeline.fanout.queue import Queue
+from pipeline.solving.device import PROCESSOR
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -25,21 +26,21 @@ class Monitor(threading.Thread):
     Parameters
     ----------
     look
-        Gives the threads of the workers that are at work by address, how many of these have a
-        device, and says in words what is with the others.
+        Gives the number of workers at work and their threads by kind of device, and says in words
+        what is with the others.
     fan_out
-        Given up when no worker has been at work for too long.
+        Gives up a kind of device whose tasks have waited in vain for too long.
     queue
-        Told how many threads and devices there are, since it sizes tasks by them.
+        Told how many threads there are, since it sizes tasks by them.
     tick
         Called with the number of workers at work.
     patience
-        Seconds without any worker at work.
+        Seconds without any worker at work of a kind that tasks are waiting for.
     """
 
     def __init__(
         self,
-        look: Callable[[], tuple[dict[str, int], int, str]],
+        look: Callable[[], tuple[int, dict[str, int], str]],
         fan_out: FanOut,
         queue: Queue,
         tick: Callable[[int], None],
@@ -60,27 +61,34 @@ class Monitor(threading.Thread):
 
     def run(self) -> None:
         """Look, tell, wait."""
-        seen = spoke = time.monotonic()
+        spoke = time.monotonic()
+        seen = dict.fromkeys(self._queue.places, spoke)
         while not self._over.is_set():
             try:
-                threads, devices, others = self._look()
+                workers, threads, others = self._look()
             except (OSError, ValueError, RuntimeError):
                 # The scheduler is on its way out; the fan-out will hear of it.
-                threads, devices, others = {}, 0, "the scheduler does not answer"
-            now, wanted = time.monotonic(), "worker"
-            if threads:
-                self._queue.threads, self._queue.devices = sum(threads.values()), devices
-            if threads and not devices and self._queue.needs_device:
-                wanted = "worker with a GPU"
-            elif threads:
-                seen = spoke = now
-            if now - seen > self._patience:
-                self._fan_out.abandon(
-                    f"there has been no {wanted} at work for {self._patience:.0f} s ({others})"
-                )
-                return
-            if now - spoke > SECONDS_BETWEEN_WORDS:
+                workers, threads, others = 0, {}, "the scheduler does not answer"
+            now = time.monotonic()
+            if workers:
+                self._queue.threads = threads
+            for place in seen:
+                if threads.get(place) or not self._fan_out.in_flight(place):
+                    seen[place] = now
+            missing = [place for place, since in seen.items() if since < now]
+            for place in missing:
+                wanted = _kind(place) if workers else "worker"
+                if now - seen[place] > self._patience:
+                    why = f"there has been no {wanted} at work for {self._patience:.0f} s"
+                    self._fan_out.give_up(place, f"{why} ({others})")
+                elif now - spoke > SECONDS_BETWEEN_WORDS:
+                    spoke = now
+                    log.warning("no %s is at work (%s)", wanted, others)
+            if not missing:
                 spoke = now
-                log.warning("no %s is at work (%s)", wanted, others)
-            self._tick(len(threads))
+            self._tick(workers)
             self._over.wait(SECONDS_BETWEEN_LOOKS)
+
+
+def _kind(place: str) -> str:
+    return f"worker {'without' if place == PROCESSOR else 'with'} a GPU"

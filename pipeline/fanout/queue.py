@@ -54,8 +54,8 @@ class Queue:
 
     Attributes
     ----------
-    threads, devices : int
-        Workers' threads, and how many of them have such a device; to be kept up to date.
+    threads : dict
+        Workers' threads for the blocks of each kind of device; to be kept up to date.
     places : tuple of str
         Kinds of devices that there may be blocks for.
 
@@ -79,8 +79,8 @@ class Queue:
         stop: str = "",
         ahead: Callable[[], tuple[SolvableConfiguration, int] | None] = lambda: None,
     ) -> None:
-        self._store, self.threads = store, threads
-        self._device, self.devices = device, int(device != PROCESSOR)
+        self._store, self._device = store, device
+        self.threads = {device: 1, PROCESSOR: threads - (device != PROCESSOR)}
         self.places = tuple(dict.fromkeys((PROCESSOR, device)))
         self._limit, self._replace, self._stop = limit, replace, stop
         self._ahead = ahead
@@ -109,15 +109,9 @@ class Queue:
         self._costs.setdefault(label, _Cost())
         self._places[label] = self._device if configuration.any_array else PROCESSOR
 
-    @property
-    def needs_device(self) -> bool:
-        """Whether there are blocks for another device than the processor."""
-        undone = list(self._undone.items())  # which another thread may add to meanwhile
-        return any(n and self._places[label] != PROCESSOR for label, n in undone)
-
     def threads_of(self, place: str) -> int:
         """Workers' threads for the blocks of one kind of device."""
-        return max(self.threads - self.devices if place == PROCESSOR else self.devices, 1)
+        return max(self.threads[place], 1)
 
     def seconds_left(self) -> float | None:
         """Expected seconds until all is done, or None while a solver's cost is not known."""

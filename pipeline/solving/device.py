@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.campaign.blocks import SolvableConfiguration
-from pipeline.errors import InputError
+from pipeline.errors import InputError, in_one_line
 from solvers import Estimate, Problem
 from solvers.arrays import Array, host
 from solvers.estimate import Watch
@@ -32,6 +32,14 @@ SHARED_OUT = "KRONSBL_DEVICES"
 
 OWN = "KRONSBL_DEVICE"
 """Environment variable: name of the device of this worker, where they were shared out."""
+
+NO_MEMORY = re.compile("out ?of ?memory|alloc_?failed|memory_?allocation", re.IGNORECASE)
+"""What errors say that tell of too little memory, by their types or in words: of CUDA itself, of
+CuPy and PyTorch, and of cuBLAS, cuSOLVER and the like, which have neither type nor words alike."""
+
+
+class Declined(Exception):
+    """A solver does not apply to the arrays of a device."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,8 @@ class Device:
         Gives the memory that arrays may still take.
     at_work : callable
         Gives a context in which everything is done that is done there.
-    out_of_memory : tuple of exception types
-        Raised where memory does not suffice.
+    let_go : callable
+        Gives memory back that its library keeps for later, so that other libraries may have it.
     """
 
     name: str = PROCESSOR
@@ -62,22 +70,35 @@ class Device:
     put: Callable[[NDArray[Any]], Array] = np.asarray
     free_bytes: Callable[[], float] = lambda: np.inf
     at_work: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-    out_of_memory: tuple[type[BaseException], ...] = ()
+    let_go: Callable[[], object] = lambda: None
 
     def solve(
         self, configuration: SolvableConfiguration, problem: Problem, watch: Watch | None = None
     ) -> Estimate:
-        """Bring a problem there, without what its solver must not see, and the estimate back."""
+        """Bring a problem there, without what its solver must not see, and the estimate back.
+
+        Raises
+        ------
+        Declined
+            The solver, of third parties, says that it does not apply to arrays from there.
+        """
         if self is CPU:
             return configuration.solve(problem, watch)
         with self.at_work():
             there = problem.seen_by(configuration.solver).moved(self.put)
+            if reason := getattr(configuration.solver, "applies", lambda _: None)(there):
+                raise Declined(reason)
             estimate = configuration.solve(there, watch)
             # Whatever else a solver may return is left to who checks contracts.
             return estimate.moved(host) if isinstance(estimate, Estimate) else estimate
 
 
 CPU = Device()
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error tells that the memory of a device is too small, or the host's beside it."""
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(in_one_line(error)))
 
 
 Kind = tuple[int, Callable[[int], Device]]
@@ -101,8 +122,7 @@ def _of_cupy(cupy: Any) -> Kind:
 
         title, versions = runtime.getDeviceProperties(number)["name"].decode(), cupy.__version__
         about = (f"cuda:{number}", title, {"cupy": versions}, partial(_put, "cupy", card))
-        errors = (cupy.cuda.memory.OutOfMemoryError,)
-        return Device(*about, free_bytes, lambda: cupy.cuda.Device(number), errors)
+        return Device(*about, free_bytes, lambda: cupy.cuda.Device(number), pool.free_all_blocks)
 
     try:
         return runtime.getDeviceCount(), open_
@@ -120,7 +140,7 @@ def _of_torch(torch: Any) -> Kind:
 
         name, title = f"cuda:{number}", cuda.get_device_name(number)
         about = (name, title, {"torch": torch.__version__}, partial(_put, "torch", name))
-        return Device(*about, free_bytes, lambda: cuda.device(number), (cuda.OutOfMemoryError,))
+        return Device(*about, free_bytes, lambda: cuda.device(number), cuda.empty_cache)
 
     return cuda.device_count(), open_
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ from pipeline.errors import in_one_line
 from pipeline.scenarios import Scenario, Truth
 from pipeline.solving import clock, estimates, provenance
 from pipeline.solving.contract import REPORTED_KINDS, BrokenContract, check_estimate, scores_of
-from pipeline.solving.device import CPU, Device
-from pipeline.solving.trying import fit_at_most
+from pipeline.solving.device import CPU, Declined, Device, ran_out_of_memory
+from pipeline.solving.trying import fit_at_most, fitted
 from pipeline.store.block_file import BlockData
 from solvers import Estimate, Problem, Status, Trace
 from solvers.arrays import host
@@ -93,7 +93,7 @@ class RowClock:
         self.seconds += (self._now() - self._since) / len(self.seconds)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """Result of some realizations.
 
@@ -105,11 +105,14 @@ class Outcome:
         Messages of the rows that failed, by row.
     estimates : list of (rows, Estimate)
         Of the rows that have one, as they were solved together.
+    device : Device
+        Where they were solved.
     """
 
     columns: Columns
-    failures: Mapping[int, str] = field(default_factory=dict)
+    failures: Mapping[int, str] = dataclasses.field(default_factory=dict)
     estimates: Sequence[tuple[NDArray[np.intp], Estimate]] = ()
+    device: Device = CPU
 
 
 def nmse_watch(scenario: Scenario[Any], problem: Problem, truth: Truth) -> Trace:
@@ -209,7 +212,7 @@ def outcome(
     excluded
         Realizations not to touch, and why.
     device
-        Where to solve.
+        Where to solve; where the solver declines, it is done on the processor.
     drawn
         Problem and truth of all of them, if they have been drawn already.
 
@@ -222,24 +225,35 @@ def outcome(
     size = configuration.batch
 
     def attempt(rows: list[int], tries: int = ATTEMPTS) -> Parts:
+        nonlocal device
         if not rows:
             return []
         try:
+            if device is not CPU and len(rows) > 1:
+                most = fitted(configuration, realizations[rows[0]])
+                if len(rows) > most:
+                    return pieces(rows, most, tries)
             part = drawn
             if part is None or len(rows) < len(realizations):
                 part = configuration.draw([realizations[row] for row in rows])
             return [(rows, _solve(configuration, part, limit, device))]
+        except Declined:
+            device = CPU
+            return pieces(rows, size, tries)  # to the bit what blocks are
         except (Exception, SystemExit) as error:  # a solver may raise anything; that is data
-            too_large = isinstance(error, device.out_of_memory)
+            too_large = device is not CPU and ran_out_of_memory(error)
             if len(rows) == 1 and not (isinstance(error, OverTime) and tries > 1):
                 return [(rows, _lost(configuration, _failure(error)))]
         unit = size if len(rows) > size else 1  # whole blocks, as far as there are some
         step = -(-len(rows) // (2 * unit)) * unit if too_large or unit > 1 else 1
         if too_large:
+            device.let_go()
             fit_at_most(configuration, step, realizations[rows[0]])
-        left = tries - (len(rows) == 1)
+        return pieces(rows, step, tries - (len(rows) == 1))
+
+    def pieces(rows: list[int], step: int, tries: int) -> Parts:
         cuts = range(0, len(rows), step)
-        return [part for at in cuts for part in attempt(rows[at : at + step], left)]
+        return [part for at in cuts for part in attempt(rows[at : at + step], tries)]
 
     parts = attempt([row for row, r in enumerate(realizations) if r not in excluded])
     parts += [
@@ -247,7 +261,7 @@ def outcome(
         for row, r in enumerate(realizations)
         if r in excluded
     ]
-    return parts[0][1] if len(parts) == 1 else _joined(parts)
+    return dataclasses.replace(parts[0][1] if len(parts) == 1 else _joined(parts), device=device)
 
 
 def _joined(parts: Parts) -> Outcome:
@@ -308,7 +322,7 @@ def solve_blocks(
     realizations = [r for block in blocks for r in block.realizations]
     found = outcome(configuration, realizations, limit, excluded, device, drawn)
     times = {"elapsed": (now() - start) / size, "paused": (now.paused - paused) / size}
-    about = {**provenance.of_process(device), **times}
+    about = {**provenance.of_process(found.device), **times}
     blocks_data = []
     for part in [found] if size == 1 else _split(found, configuration.batch):
         kept = None

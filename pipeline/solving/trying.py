@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 import tracemalloc
 from typing import Any
@@ -109,6 +110,11 @@ def rows_that_fit(
 def fit_at_most(configuration: SolvableConfiguration, rows: int, realization: int) -> None:
     """Have later batches be no larger, after one with this realization ran out of memory."""
     _most[_sizes(configuration, realization)] = rows
+
+
+def fitted(configuration: SolvableConfiguration, realization: int) -> int:
+    """How many realizations a batch may have after what has been learned of memory."""
+    return _most.get(_sizes(configuration, realization), sys.maxsize) if _most else sys.maxsize
 
 
 def _host_bytes() -> float:
