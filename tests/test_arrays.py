@@ -20,7 +20,7 @@ from solvers.kron_model import KronModel
 from solvers.operations import compiled, standard, standard_systems
 from solvers.operations.terms import Spread, Sweeps
 from solvers.units import DataUnits
-from tests.libraries import ANY_ARRAY, LIBRARIES, quick, strict, torch
+from tests.libraries import ANY_ARRAY, LIBRARIES, quick
 from tests.problems import REGISTERED, normal, sparse_problem
 from tests.test_golden_solves import EM, recorded
 from tests.textbook import Dense, flat, kron_all
@@ -177,7 +177,7 @@ def leaves(result):
 
 
 @pytest.mark.parametrize("case", operands())
-@pytest.mark.parametrize("library", [np.asarray, strict, torch])
+@pytest.mark.parametrize("library", [np.asarray, *LIBRARIES.values()])
 def test_both_implementations_of_an_operation_are_equal(case, library):
     arguments, name = operands()[case], case.split(",")[0].split(" ")[0]
     expected = leaves(getattr(compiled, name)(*arguments))
@@ -188,7 +188,7 @@ def test_both_implementations_of_an_operation_are_equal(case, library):
 
 
 @pytest.mark.parametrize("implementation", [compiled, standard])
-@pytest.mark.parametrize("library", [np.asarray, strict, torch])
+@pytest.mark.parametrize("library", [np.asarray, *LIBRARIES.values()])
 def test_atoms_that_are_gone_stay_so(implementation, library):
     if implementation is compiled and library is not np.asarray:
         pytest.skip("compiled for numpy's arrays")
@@ -200,7 +200,7 @@ def test_atoms_that_are_gone_stay_so(implementation, library):
 
 
 @pytest.mark.parametrize("complex_valued", [False, True])
-@pytest.mark.parametrize("library", [np.asarray, strict, torch])
+@pytest.mark.parametrize("library", [np.asarray, *LIBRARIES.values()])
 def test_both_give_eigenvectors(complex_valued, library, monkeypatch):
     monkeypatch.setattr(standard, "MOST_AT_ONCE", 100)  # in portions
     rng = np.random.default_rng(98)
@@ -215,7 +215,7 @@ def test_both_give_eigenvectors(complex_valued, library, monkeypatch):
 
 
 @pytest.mark.parametrize("complex_valued", [False, True])
-@pytest.mark.parametrize("library", [strict, torch])
+@pytest.mark.parametrize("library", LIBRARIES.values())
 @pytest.mark.parametrize("leaf", [3, 96])
 def test_both_solve_systems(complex_valued, library, leaf, monkeypatch):
     """Rows with many and with few atoms in use, and a working set that has been reduced."""
