@@ -291,6 +291,8 @@ def test_who_declines_arrays_of_a_device_solves_on_the_processor(some_blocks):
         stored = store.read(block.configuration, block.index)
         assert stored.meta["device"] == "cpu"
         assert differences(solve_block(block), stored, exact=True) == []
+    found = calibration.costs_of([blocks[0].configuration], simulated.opened(0))
+    assert (found.device, found.trouble) == ("cpu", "")
 
 
 def test_what_does_not_fit_alone_is_a_failure(some_blocks, monkeypatch):
@@ -553,6 +555,30 @@ def test_a_worker_with_a_device_may_come_after_those_beside_it(monkeypatch, offe
         with pytest.raises(InputError, match="no worker has the resource GPU"):
             checks.resources_for(client, "cuda", patience=60.0)
     assert len(answers) == looks
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [
+        ({}, {"cpu": 11}),
+        ({"cuda": {"GPU": 1.0}}, {"cpu": 11, "cuda": 3}),
+        ({"cuda": {"GPU": 1.0}, "cpu": {"CPU": 1.0}}, {"cpu": 1, "cuda": 3}),
+    ],
+)
+def test_threads_count_for_what_their_workers_offer(asked, threads):
+    workers = [
+        (1, "running", {"GPU": 1.0, "CPU": 0.0}),
+        (4, "running", {"GPU": 2.0}),  # of one's own
+        (1, "running", {"CPU": 1.0}),
+        (5, "running", {}),
+        (8, "paused", {"CPU": 8.0}),
+    ]
+    idle = {"metrics": {}, "memory_limit": 0, "host": "there"}
+    found = [{"nthreads": n, "status": s, "resources": r} | idle for n, s, r in workers]
+    client = SimpleNamespace(
+        sync=lambda _: {"workers": dict(enumerate(found))}, scheduler=SimpleNamespace(identity=None)
+    )
+    assert checks.workers_at_work(client, asked)[:2] == (4, threads)
 
 
 def test_the_command_line_says_in_one_line_what_cannot_be(kronsbl, tmp_path, tiny):

@@ -69,8 +69,9 @@ def workers_at_work(
         if worker["status"] == "running" or metrics.get("task_counts", {}).get("executing"):
             workers, offered = workers + 1, worker["resources"]
             for place in threads:
-                if all(offered.get(name, 0) >= n for name, n in resources.get(place, {}).items()):
-                    threads[place] += worker["nthreads"]
+                asked = resources.get(place, {}).items()
+                times = [int(offered.get(name, 0) // quantity) for name, quantity in asked]
+                threads[place] += min([worker["nthreads"], *times])
         else:
             used = f"{metrics.get('memory', 0) / 1e6:.0f} of {limit / 1e6:.0f} MB in use"
             others.setdefault(worker["status"], []).append(f"{worker['host']}: {used}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.campaign.blocks import SolvableConfiguration
 from pipeline.errors import in_one_line
-from pipeline.solving.device import CPU, Device
+from pipeline.solving.device import CPU, Declined, Device
 from pipeline.solving.outcome import nmse_watch
 from pipeline.solving.trying import Cut, Patience, block_bytes, rows_that_fit
 
@@ -81,6 +81,8 @@ def costs_of(
             most = max(most, min(rows_that_fit(applying[0], device), realizations))
         measured = [seconds_per_block(applying[i], device, most) for i in at]
         memory = block_bytes(applying[0])
+    except Declined:
+        return costs_of(configurations)
     except Exception as error:  # a run would store it as the outcome of these realizations
         trouble = in_one_line(error)
     per_block = np.interp(np.arange(len(applying)), at, [m.seconds for m in measured])
