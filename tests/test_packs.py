@@ -1,5 +1,6 @@
 """Objects of a store wherever they lie; and packs, in which many of them are one file."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -204,6 +205,79 @@ def test_readers_beside_packers_miss_nothing(tmp_path):
     for reader in readers:
         reader.join()
     assert missed == []
+
+
+def interrupted(monkeypatch, owner, method, what):
+    """Have `what` happen once, after that method of `owner`, as another process may do any time."""
+    original, waiting = getattr(owner, method), [what]
+
+    def then(self, *args, **kwargs):
+        result = original(self, *args, **kwargs)
+        if waiting:
+            waiting.pop()()
+        return result
+
+    monkeypatch.setattr(owner, method, then)
+
+
+@pytest.mark.parametrize("method", ["packs", "_newest"])
+def test_what_is_gone_is_gone_while_a_packer_says_so(tmp_path, monkeypatch, method):
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    objects.put(NAMES[0], b"x")
+    objects.put(NAMES[1], b"y")
+    objects.pack()
+    objects.delete(NAMES[0])
+    with monkeypatch.context() as patch:
+        interrupted(patch, PackedFiles, method, other.pack)
+        assert NAMES[0] not in objects
+    assert list(objects.list("blocks/")) == [NAMES[1]]
+
+
+def test_what_is_deleted_while_it_is_packed_stays_gone(tmp_path, monkeypatch):
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    objects.put(NAMES[1], b"y")
+    objects.pack()
+    objects.put(NAMES[0], b"x")
+    interrupted(monkeypatch, packs.PackWriter, "finish", lambda: objects.delete(NAMES[0]))
+    other.pack()
+    for found in (objects, PackedFiles(tmp_path)):
+        assert NAMES[0] not in found
+        assert list(found.list("blocks/")) == [NAMES[1]]
+
+
+def test_a_folder_that_changes_twice_within_a_tick_is_read_twice(tmp_path):
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    objects.put(NAMES[0], b"x")
+    other.pack()
+    before = (tmp_path / "packs").stat()
+    assert NAMES[0] in objects
+    other.delete(NAMES[0])
+    other.pack()
+    os.utime(tmp_path / "packs", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert NAMES[0] not in objects
+
+
+def test_packs_that_are_merged_again_and_again_are_read(tmp_path, monkeypatch):
+    objects = made("loose", tmp_path)
+    for name in NAMES[:2]:
+        objects.put(name, name.encode())
+        objects.pack()
+    original, merges = packs.Pack.get, list(range(9))
+
+    def get(pack, name, start):
+        if merges:
+            monkeypatch.setattr(packs, "PACK_BYTES", 1 << 40)
+            other = PackedFiles(tmp_path)
+            other.put(NAMES[2 + merges.pop()], b"z")
+            monkeypatch.setattr(packs.Pack, "get", original)
+            other.pack()
+            other.pack(merge=True)
+            monkeypatch.setattr(packs.Pack, "get", get)
+        return original(pack, name, start)
+
+    monkeypatch.setattr(packs.Pack, "get", get)
+    assert objects.get(NAMES[0]) == NAMES[0].encode()
+    assert merges == []
 
 
 def test_one_packer_at_a_time_and_a_killed_one_is_not_waited_for_long(tmp_path):
@@ -446,37 +520,37 @@ def test_packers_killed_at_random_moments_lose_nothing(tmp_path):
     """Beside writers that replace, delete and read; two packers, so that they meet as well."""
     objects, rng, held = made("loose", tmp_path), random.Random(7), {}
     command = [sys.executable, "-c", PACK_FOR_EVER, str(tmp_path)]
-
-    def start():
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    packers, kills, until = [start(), start()], 0, time.monotonic() + 60
     names = [f"blocks/{n % 256:02x}/{n:032x}.{'1' * 16}.npz" for n in range(400)]
-    next_kill = time.monotonic() + 2
-    while time.monotonic() < until or kills < 20:
-        name = rng.choice(names)
-        if rng.random() < 0.9:
-            held[name] = rng.randbytes(rng.randrange(1, 400))
-            objects.put(name, held[name])
-        elif name in held and rng.random() < 0.2:
-            objects.delete(name)
-            del held[name]
-        name = rng.choice(names)
-        assert (objects.get(name) if name in objects else None) == held.get(name)
-        if time.monotonic() > next_kill:
-            victim = packers.pop(rng.randrange(2))
-            victim.send_signal(signal.SIGKILL)
-            said = victim.communicate()[1]
-            assert victim.returncode == -signal.SIGKILL, said
-            kills += 1
-            packers.append(start())
-            next_kill = time.monotonic() + rng.uniform(0.5, 3)
-            found = PackedFiles(tmp_path)
-            assert {n: found.get(n) for n in found.list("blocks/")} == held
-    for packer in packers:
-        packer.kill()
-        packer.communicate()
-    time.sleep(0.1)
+    with contextlib.ExitStack() as running:
+
+        def start():
+            packer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            running.enter_context(packer)
+            running.callback(packer.kill)
+            return packer
+
+        packers, kills, until = [start(), start()], 0, time.monotonic() + 60
+        next_kill = time.monotonic() + 2
+        while time.monotonic() < until or kills < 20:
+            name = rng.choice(names)
+            if rng.random() < 0.8:
+                held[name] = rng.randbytes(rng.randrange(1, 400))
+                objects.put(name, held[name])
+            elif name in held:
+                objects.delete(name)
+                del held[name]
+            name = rng.choice([name, rng.choice(names)])
+            assert (objects.get(name) if name in objects else None) == held.get(name)
+            if time.monotonic() > next_kill:
+                victim = packers.pop(rng.randrange(2))
+                victim.send_signal(signal.SIGKILL)
+                said = victim.communicate()[1]
+                assert victim.returncode == -signal.SIGKILL, said
+                kills += 1
+                packers.append(start())
+                next_kill = time.monotonic() + rng.uniform(0.5, 3)
+                found = PackedFiles(tmp_path)
+                assert {n: found.get(n) for n in found.list("blocks/")} == held
     found = PackedFiles(tmp_path)
     assert not found.troubles()
     assert {n: found.get(n) for n in found.list("blocks/")} == held

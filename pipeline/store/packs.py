@@ -34,6 +34,9 @@ GONE = ".gone"
 
 PACK_BYTES = 128 << 20
 
+TICK = 100_000_000
+"""Nanoseconds within which a folder may change twice and keep the time of its last change."""
+
 CLAIM_SECONDS = 600.0
 """Two packers at once do no harm but waste space; one that was killed is waited for so long."""
 
@@ -66,7 +69,8 @@ class PackedFiles:
             while found is None:
                 with contextlib.suppress(FileNotFoundError):  # one was merged with others meanwhile
                     found = self._opened()
-            self._stamp, self._known = stamp, found
+            settled = time.time_ns() - about.st_mtime_ns > TICK
+            self._stamp, self._known = stamp if settled else (), found
         return list(self._known.values())
 
     def _opened(self) -> dict[str, Pack]:
@@ -100,20 +104,25 @@ class PackedFiles:
 
     def _packed(self, name: str) -> tuple[Place, Pack] | None:
         """The record of an object that is there."""
-        found = self._newest(name, self.packs()) if name.startswith(PACKED) else None
-        gone = found is None or not found[0].size or name + GONE in self._loose
-        return None if gone else found
+        # In this order: what says so leaves when a pack says it.
+        if not name.startswith(PACKED) or name + GONE in self._loose:
+            return None
+        found = self._newest(name, self.packs())
+        return found if found is not None and found[0].size else None
 
     def get(self, name: str) -> bytes:
         """See `Objects.get`."""
-        for anew in (False, True, True):
+        looked_twice = False
+        while True:
             with contextlib.suppress(FileNotFoundError):
                 return self._loose.get(name)
-            self.packs(anew=anew)
+            self.packs(anew=looked_twice)
             if (found := self._packed(name)) is not None:
                 with contextlib.suppress(FileNotFoundError):  # merged with others meanwhile
                     return found[1].get(name, found[0].start)
-        return self._loose.get(name)
+            elif looked_twice:
+                return self._loose.get(name)
+            looked_twice = True
 
     def __contains__(self, name: str) -> bool:
         return name in self._loose or self._packed(name) is not None
@@ -155,7 +164,9 @@ class PackedFiles:
     def delete(self, *names: str) -> None:
         """See `Objects.delete`."""
         for name in names:
-            if self._packed(name) is not None:
+            # A packer may be about to put a loose one into a pack.
+            loose = name.startswith(PACKED) and name in self._loose
+            if (loose and os.path.isdir(self._packs)) or self._packed(name) is not None:
                 self._loose.put(name + GONE, b"")
             self._loose.delete(name)
 
@@ -225,11 +236,11 @@ class PackedFiles:
         # Looked at under a name that nobody writes to, since another may replace it any time.
         aside = f"{path[: path.rindex('/')]}/.{unique}"
         with contextlib.suppress(FileNotFoundError):
-            os.rename(path, aside)
-            about = os.lstat(aside)
-            if (about.st_ino, about.st_mtime_ns) != seen[name]:
-                files.take_name(Path(aside), Path(path))
-            os.unlink(aside)
+            if _stamp_of(path) == seen[name]:
+                os.rename(path, aside)
+                if _stamp_of(aside) != seen[name]:
+                    files.take_name(Path(aside), Path(path))
+                os.unlink(aside)
 
     def _write(self, records: Iterable[tuple[str, int, bytes]]) -> Iterator[Sequence[str]]:
         """Write packs; yield the names in each once it is durable, read back, and has its name."""
@@ -290,6 +301,12 @@ class PackedFiles:
                     yield name, place.time, pack.get(name, place.start)
                 except ValueError as error:
                     pack.trouble = str(error)
+
+
+def _stamp_of(path: str) -> tuple[int, int]:
+    """What tells a file from one that has taken its name."""
+    about = os.lstat(path)
+    return about.st_ino, about.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=64)  # a worker's tasks would read the indices of packs anew
