@@ -242,6 +242,18 @@ def test_a_matrix_that_is_not_positive_definite_fails_alone(library):
     np.testing.assert_allclose(found[[0, 2]], [np.eye(3), np.eye(3) / 2])
 
 
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_matrices_that_are_nearly_singular(complex_valued, library, monkeypatch):
+    """Of atoms that depend on each other, without noise but for what double precision resolves."""
+    monkeypatch.setattr(standard_systems, "LEAF", 5)
+    a = normal(np.random.default_rng(108), (20, 40, 8), complex_valued)
+    matrices = a @ a.conj().swapaxes(1, 2) + 1e-12 * np.eye(40)
+    factors = np.linalg.cholesky(matrices)
+    found = host(standard_systems.inverse_root(library(matrices)))
+    diagonal, expected = (np.einsum("bii->bi", root).real for root in (found, factors))
+    np.testing.assert_allclose(1 / diagonal, expected, rtol=0.05)
+
+
 @pytest.mark.parametrize("axis", [1, 2])
 def test_scatter_and_gather(axis, library):
     rng = np.random.default_rng(101)

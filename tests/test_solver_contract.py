@@ -8,25 +8,27 @@ import pytest
 
 import solvers
 from solvers import Problem, Status
+from solvers.kron import outer
 from solvers.message_passing import UAMPSBL
-from tests.libraries import CASES, NUMPY, create
+from tests.libraries import CASES, NUMPY, OTHER, create
 from tests.problems import sparse_problem, stacked
 
 WITH_ESTIMATE = [case for case in CASES if solvers.create(case[0]).kind != "bound"]
 
 
-LONG = {("multistage", NUMPY): {"max_iterations": 40}}
-"""Options where the default ones take long, and what is asked holds all along the way."""
+OPTIONS = {("multistage", NUMPY): {"max_iterations": 40}, ("csbl", OTHER): {"prune": 1e-3}}
+"""The default ones may take long where what is asked holds all along the way; the quick ones of
+tests/libraries.py prune atoms of cSBL that matter."""
 
 
 @pytest.fixture(params=CASES, ids="-".join)
 def solver(request):
-    return create(*request.param, **LONG.get(request.param, {}))
+    return create(*request.param, **OPTIONS.get(request.param, {}))
 
 
 @pytest.fixture(params=WITH_ESTIMATE, ids="-".join)
 def estimator(request):
-    return create(*request.param)
+    return create(*request.param, **OPTIONS.get(request.param, {}))
 
 
 whatever_the_library = pytest.mark.parametrize(
@@ -61,6 +63,9 @@ def assert_contract(problem, estimate):
         assert [g.shape for g in estimate.gamma] == [(batch, n) for n in problem.dims]
     elif estimate.gamma is not None:
         assert estimate.gamma.shape == shape
+    if estimate.gamma is not None:
+        whole = outer(estimate.gamma) if isinstance(estimate.gamma, tuple) else estimate.gamma
+        assert (estimate.x[whole == 0] == 0).all()
 
 
 SHAPES = [((7,), (10,)), ((4, 5), (6, 6)), ((3, 4, 5), (5, 5, 5)), ((2, 3, 3, 2), (3, 3, 3, 3))]
@@ -68,7 +73,8 @@ SHAPES = [((7,), (10,)), ((4, 5), (6, 6)), ((3, 4, 5), (5, 5, 5)), ((2, 3, 3, 2)
 
 def of_a_shape(case, shape):
     few = case[1] == NUMPY or len(shape[0]) == 3
-    return pytest.param(case, *shape, id="-".join(case), marks=[] if few else pytest.mark.slow)
+    name = f"{'-'.join(case)}-{len(shape[0])}"
+    return pytest.param(case, *shape, id=name, marks=[] if few else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("complex_valued", [False, True])

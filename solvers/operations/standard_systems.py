@@ -14,6 +14,9 @@ from solvers.operations.terms import Parts, Systems
 ENTRIES = 2**27
 """Bound, in entries, on the matrices that are worked on at once."""
 
+NARROW = 1e-8
+"""Noise variance over a matrix's largest entry, from which on no more care need be taken."""
+
 LEAF = 96
 """Order up to which libraries factorise and invert; above it products of matrices do."""
 
@@ -42,7 +45,7 @@ def _over_measurements(model: Systems, gamma: Array, noise_var: Array) -> Parts:
     xp, shape = namespace(gamma), model.y.shape
     k = gram(model.pairs, model.expand(gamma), shape[1:])
     k = k + noise_var[:, None, None] * arrays.eye(k, k.shape[1])
-    root = inverse_root(k)
+    root = inverse_root(k, precise=_wide(k, noise_var))
     inverse = adjoint(root) @ root
     weighted = xp.matmul(inverse, flat(model.y)[:, :, None])
     adjoints = [adjoint(a) for a in model.factors]
@@ -74,7 +77,7 @@ def _over_atoms(model: Systems, gamma: Array, noise_var: Array, most: int) -> Pa
         s = s * reshape(xp.take_along_axis(grams, flat(entries), axis=1), *s.shape)
         start += n * n
     s = s + noise_var[:, None, None] * arrays.eye(s, most)
-    inverse = inverse_root(s)
+    inverse = inverse_root(s, precise=_wide(s, noise_var))
     target = root * xp.take_along_axis(model.correlation, keep, axis=1)
     weights = (adjoint(inverse) @ xp.matmul(inverse, target[:, :, None]))[:, :, 0]
     freedom = noise_var[:, None] * xp.sum(abs2(inverse), axis=1)
@@ -125,24 +128,53 @@ def quadratic_forms(pairs: Sequence[Array], matrix: Array, measurements: Sequenc
     return arrays.real(kron_apply([adjoint(r) for r in pairs], tensor))
 
 
-def inverse_root(matrices: Array) -> Array:
+def _wide(matrices: Array, noise_var: Array) -> bool:
+    """Whether eigenvalues of matrices, the least of which is the noise variance, lie far apart."""
+    xp = namespace(matrices)
+    largest = xp.max(arrays.real(xp.linalg.diagonal(matrices)), axis=1)
+    return bool(xp.any(noise_var < NARROW * largest))
+
+
+def inverse_root(matrices: Array, *, precise: bool = True) -> Array:
     """Inverses of the lower Cholesky factors L of matrices, (B, n, n); NaN where there is none.
 
     By a recursion over blocks of half the order, which is made of products of matrices. It carries
     the inverse of the *triangle*: one that carried inverses of the matrices would lose digits with
     the square of the condition number.
+
+    Parameters
+    ----------
+    matrices
+        Hermitian, of which the lower triangle is read.
+    precise
+        Whether to take two products more, without which L is that of a matrix that differs by the
+        rounding error times the root of the condition number, and with which by that error only.
     """
-    xp, n = namespace(matrices), matrices.shape[1]
+    return _root(matrices, precise)[1]
+
+
+def _root(matrices: Array, precise: bool) -> tuple[Array, Array]:
+    """L, where it has to be precise, and its inverse."""
+    n = matrices.shape[1]
     if n <= LEAF:
-        return xp.linalg.inv(_cholesky(matrices))
+        root = _cholesky(matrices)
+        return root, namespace(root).linalg.inv(root)
     h = n // 2
-    first = inverse_root(matrices[:, :h, :h])
+    above, first = _root(matrices[:, :h, :h], precise)
     beside = matrices[:, h:, :h] @ adjoint(first)
-    second = inverse_root(matrices[:, h:, h:] - beside @ adjoint(beside))
-    below = -(second @ (beside @ first))
-    nothing = arrays.zeros(matrices, (matrices.shape[0], h, n - h), matrices.dtype)
-    halves = [xp.concat(pair, axis=2) for pair in ((first, nothing), (below, second))]
-    return xp.concat(halves, axis=1)
+    if precise:  # the standard has no substitution, which would leave as little
+        left = matrices[:, h:, :h] - beside @ adjoint(above)
+        beside = beside + left @ adjoint(first)
+    below, second = _root(matrices[:, h:, h:] - beside @ adjoint(beside), precise)
+    inverse = _triangle(first, -(second @ (beside @ first)), second)
+    return _triangle(above, beside, below) if precise else inverse, inverse
+
+
+def _triangle(above: Array, beside: Array, below: Array) -> Array:
+    """Lower triangular matrices from their blocks."""
+    xp, (batch, h, _), n = namespace(above), above.shape, below.shape[1]
+    upper = xp.concat([above, arrays.zeros(above, (batch, h, n), above.dtype)], axis=2)
+    return xp.concat([upper, xp.concat([beside, below], axis=2)], axis=1)
 
 
 def _cholesky(matrices: Array) -> Array:
