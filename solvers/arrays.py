@@ -6,6 +6,8 @@ short word for, or has only since lately, is here; numpy's own way is taken wher
 
 from __future__ import annotations
 
+import importlib
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,19 @@ def like(values: Any, other: Array) -> Array:
     if isinstance(other, np.ndarray):
         return values
     return namespace(other).asarray(values, device=other.device)
+
+
+def failing_aloud(array: Array) -> AbstractContextManager[Any]:
+    """A context in which whatever linear algebra cannot do is an exception in every library.
+
+    CuPy gives factors that are none without a word, unless it is told otherwise.
+    """
+    from array_api_compat import is_cupy_array
+
+    if not is_cupy_array(array):
+        return nullcontext()
+    aloud: AbstractContextManager[Any] = importlib.import_module("cupyx").errstate(linalg="raise")
+    return aloud
 
 
 def scatter(x: Array, index: Array, size: int, axis: int) -> Array:

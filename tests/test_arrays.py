@@ -4,9 +4,11 @@ PyTorch and CuPy are tested where they are installed. What solvers keep to in an
 tests/test_solver_contract.py and tests/test_relations.py.
 """
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from solvers.kron_model import KronModel
 from solvers.operations import compiled, standard, standard_systems
 from solvers.operations.terms import Spread, Sweeps
 from solvers.units import DataUnits
-from tests.libraries import ANY_ARRAY, LIBRARIES, quick
+from tests.libraries import ANY_ARRAY, LIBRARIES, quick, strict
 from tests.problems import REGISTERED, normal, sparse_problem
 from tests.test_golden_solves import EM, recorded
 from tests.textbook import Dense, flat, kron_all
@@ -238,6 +240,35 @@ def test_both_solve_systems(complex_valued, library, leaf, monkeypatch):
 def test_a_matrix_that_is_not_positive_definite_fails_alone(library):
     matrices = np.stack([np.eye(3), -np.eye(3), 4 * np.eye(3)])
     found = host(standard_systems.inverse_root(library(matrices)))
+    assert np.isnan(found[1]).any()
+    np.testing.assert_allclose(found[[0, 2]], [np.eye(3), np.eye(3) / 2])
+
+
+def test_a_library_that_passes_over_what_fails_is_told_not_to(monkeypatch):
+    """As CuPy does, whose Cholesky factors of such a matrix are finite."""
+    import array_api_compat
+    import array_api_strict
+
+    cholesky, aloud = array_api_strict.linalg.cholesky, []
+
+    def quiet(matrices):
+        return cholesky(matrices if aloud else strict(np.broadcast_to(np.eye(3), matrices.shape)))
+
+    @contextlib.contextmanager
+    def errstate(*, linalg):
+        aloud.append(linalg)
+        try:
+            yield
+        finally:
+            aloud.clear()
+
+    monkeypatch.setattr(array_api_strict.linalg, "cholesky", quiet)
+    monkeypatch.setattr(array_api_compat, "is_cupy_array", lambda _: True)
+    monkeypatch.setitem(sys.modules, "cupyx", SimpleNamespace(errstate=errstate))
+    matrices = np.stack([np.eye(3), -np.eye(3), 4 * np.eye(3)])
+    found = standard_systems.inverse_root(strict(matrices))
+    monkeypatch.undo()
+    found = host(found)
     assert np.isnan(found[1]).any()
     np.testing.assert_allclose(found[[0, 2]], [np.eye(3), np.eye(3) / 2])
 

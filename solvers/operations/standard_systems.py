@@ -181,7 +181,8 @@ def _cholesky(matrices: Array) -> Array:
     """Lower Cholesky factors; NaN beside the identity where a matrix is not positive definite."""
     xp = namespace(matrices)
     try:
-        return xp.linalg.cholesky(matrices)
+        with arrays.failing_aloud(matrices):
+            return xp.linalg.cholesky(matrices)
     except Exception as error:  # the standard does not say which
         if "LinAlgError" not in type(error).__name__:
             raise
