@@ -78,7 +78,7 @@ def test_time_left_is_reckoned_from_what_each_solver_costs(tiny, tmp_path):
     assert queue.seconds_left() == pytest.approx((98 * 3.0 + 99 * 0.01) / 2)
     on_its_way = queue.next()
     assert queue.seconds_left() == pytest.approx((98 * 3.0 + 99 * 0.01) / 2)
-    queue.threads = 4
+    queue.threads = {"cpu": 4}
     queue.done(on_its_way, TaskResult(1, 3, 0, 3.0))
     assert queue.seconds_left() == pytest.approx((97 * 3.0 + 99 * 0.01) / 4)
     queue.stop("svd")
