@@ -6,8 +6,8 @@ short word for, or has only since lately, is here; numpy's own way is taken wher
 
 from __future__ import annotations
 
-import importlib
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -135,17 +135,15 @@ def like(values: Any, other: Array) -> Array:
     return namespace(other).asarray(values, device=other.device)
 
 
-def failing_aloud(array: Array) -> AbstractContextManager[Any]:
+def failing_aloud(array: Array) -> Any:
     """A context in which whatever linear algebra cannot do is an exception in every library.
 
     CuPy gives factors that are none without a word, unless it is told otherwise.
     """
     from array_api_compat import is_cupy_array
 
-    if not is_cupy_array(array):
-        return nullcontext()
-    aloud: AbstractContextManager[Any] = importlib.import_module("cupyx").errstate(linalg="raise")
-    return aloud
+    quiet = is_cupy_array(array)
+    return import_module("cupyx").errstate(linalg="raise") if quiet else nullcontext()
 
 
 def scatter(x: Array, index: Array, size: int, axis: int) -> Array:
