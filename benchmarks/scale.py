@@ -97,6 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--store", type=Path)
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -122,7 +123,8 @@ def main():
 
     samples = Samples()
     samples.start()
-    timed("run", lambda: pipeline.run(campaign, store, progress=progress, workers=2))
+    number = arguments.workers
+    timed("run", lambda: pipeline.run(campaign, store, progress=progress, workers=number))
     samples.report()
     print(f"workers {sum(workers.values()):.1f} s of processor time")
     opened = Store.open(store)

@@ -245,7 +245,11 @@ WORKERS = click.option(
 )
 
 
-CODE = path_option("--code", help="Folder of solvers MODULE:CLASS, if the store is not your own.")
+CODE = click.option(
+    "--code",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of solvers MODULE:CLASS, if the store is not your own.",
+)
 
 
 class ClusterOption(click.Option):
