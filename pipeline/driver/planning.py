@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -191,10 +192,7 @@ def plan(
     request = Request.of(campaign, {}, configurations)
     names = there.names()
     pending = pending_blocks(configurations, campaign.realizations, names)
-    site = _Site.of(campaign.cluster, cluster, workers, path)
-    workers, devices = site.workers, len(names_of(device))
-    if devices and site.jobs:
-        devices = site.jobs * (campaign.cluster.gpus or 1)
+    site = _Site.of(campaign.cluster, cluster, workers, device, path)
     process.prepare()
     costs = {
         label: costs_of(
@@ -204,51 +202,15 @@ def plan(
         )
         for label in campaign.solvers
     }
-    forecast = None
-    if request.rule is not None:
-
-        def seconds(c: Configuration, size: int) -> float:
-            return c.block_count(size) * costs[c.label].per_block.get(c.grid_index, 0.0)
-
-        forecast = Forecast(there, request, names, seconds)
+    forecast = _forecast(there, request, names, costs)
+    if forecast is not None:
         sizes = forecast.realizations()
         pending = [_cut(part, sizes[number % len(sizes)]) for number, part in enumerate(pending)]
     plans = [
         _solver_plan(label, [p for p in pending if p.configuration.label == label], costs[label])
         for label in campaign.solvers
     ]
-    cells = sum(p.blocks * p.batch for p in plans)
-    blocks = sum(p.blocks for p in plans)
-    cell_bytes = _bytes_per_cell(campaign, request)
-    core_seconds = sum(p.seconds for p in plans if p.device == PROCESSOR)
-    device_seconds = sum(p.seconds for p in plans) - core_seconds
-    wall_seconds = max(core_seconds / workers, device_seconds / (devices or 1))
-    longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
-    variables = len(variables_of(request))
-    store_bytes = cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES
-    loose = min(blocks, LOOSE_IN_A_RUN) * (2 if configurations[0].keeps_estimates else 1)
-    found = Plan(
-        solvers=plans,
-        cells=cells,
-        cells_done=sum(p.blocks_done * p.batch for p in plans),
-        blocks=blocks,
-        blocks_done=sum(p.blocks_done for p in plans),
-        store_files=loose + int(store_bytes // PACK_BYTES),
-        store_folders=min(loose, SHELVES),
-        cube_files=variables * (2 + cells // CELLS_PER_CHUNK) + 2 * (len(campaign.axes) + 2),
-        files_free=_files_free(path),
-        store_bytes=store_bytes,
-        cube_bytes=cells * cell_bytes,
-        worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
-        core_seconds=core_seconds,
-        workers=workers,
-        wall_seconds=START_SECONDS + max(wall_seconds, longest),
-        jobs=site.jobs,
-        job_script=site.job_script,
-        warnings=[],
-        device_seconds=device_seconds,
-        devices=devices,
-    )
+    found = _totals(plans, campaign, request, site, path)
     changes = [] if last is None else last.version_changes(request)
     warnings = [f"computed again: {change}" for change in changes]
     warnings += _warnings(found, path, site.worker_memory)
@@ -262,28 +224,81 @@ def plan(
 
 @dataclasses.dataclass(frozen=True)
 class _Site:
-    """Workers, memory and jobs that a campaign would run on.
+    """Workers, devices, memory and jobs that a campaign would run on.
 
     `worker_memory` is in bytes, infinite where the site decides and nothing is known of it.
     """
 
     workers: int
+    devices: int
     worker_memory: float
     jobs: int = 0
     job_script: str = ""
 
     @classmethod
-    def of(cls, settings: ClusterSettings, cluster: str, workers: int | None, path: Path) -> _Site:
-        system = SYSTEMS.get(cluster)
+    def of(
+        cls, settings: ClusterSettings, cluster: str, workers: int | None, device: str, path: Path
+    ) -> _Site:
+        system, devices = SYSTEMS.get(cluster), len(names_of(device))
         if system is None:
             from distributed.system import MEMORY_LIMIT
 
             workers = workers or usable_cores()
-            return cls(workers, float(MEMORY_LIMIT) / workers)
+            return cls(workers, devices, float(MEMORY_LIMIT) / workers)
         script = batch.job_script(system, settings, path)
         memory = batch.memory_per_worker(system, settings) or float("inf")
         _, jobs = batch.jobs_of(settings)
-        return cls(workers or jobs * (settings.cores or 1), memory, jobs, script)
+        workers = workers or jobs * (settings.cores or 1)
+        return cls(workers, devices and jobs * (settings.gpus or 1), memory, jobs, script)
+
+
+def _forecast(
+    there: Store, request: Request, names: set[str], costs: Mapping[str, Costs]
+) -> Forecast | None:
+    """What points that stop by themselves will take; None without ``[stop]``."""
+
+    def seconds(c: Configuration, size: int) -> float:
+        return c.block_count(size) * costs[c.label].per_block.get(c.grid_index, 0.0)
+
+    return None if request.rule is None else Forecast(there, request, names, seconds)
+
+
+def _totals(
+    plans: list[SolverPlan], campaign: Campaign, request: Request, site: _Site, path: Path
+) -> Plan:
+    """The plan of a campaign from those of its solvers, without warnings and points."""
+    cells = sum(p.blocks * p.batch for p in plans)
+    blocks = sum(p.blocks for p in plans)
+    cell_bytes = _bytes_per_cell(campaign, request)
+    store_bytes = cells * cell_bytes + blocks * BLOCK_OVERHEAD_BYTES
+    loose = min(blocks, LOOSE_IN_A_RUN) * (2 if campaign.output.estimates else 1)
+    core_seconds = sum(p.seconds for p in plans if p.device == PROCESSOR)
+    device_seconds = sum(p.seconds for p in plans) - core_seconds
+    wall_seconds = max(core_seconds / site.workers, device_seconds / (site.devices or 1))
+    longest = max((p.seconds_per_block for p in plans if p.blocks > p.blocks_done), default=0.0)
+    files_of_variable = 2 + cells // CELLS_PER_CHUNK
+    return Plan(
+        solvers=plans,
+        cells=cells,
+        cells_done=sum(p.blocks_done * p.batch for p in plans),
+        blocks=blocks,
+        blocks_done=sum(p.blocks_done for p in plans),
+        store_files=loose + int(store_bytes // PACK_BYTES),
+        store_folders=min(loose, SHELVES),
+        cube_files=len(variables_of(request)) * files_of_variable + 2 * (len(campaign.axes) + 2),
+        files_free=_files_free(path),
+        store_bytes=store_bytes,
+        cube_bytes=cells * cell_bytes,
+        worker_bytes=WORKER_BASE_BYTES + max(p.bytes for p in plans),
+        core_seconds=core_seconds,
+        workers=site.workers,
+        wall_seconds=START_SECONDS + max(wall_seconds, longest),
+        jobs=site.jobs,
+        job_script=site.job_script,
+        warnings=[],
+        device_seconds=device_seconds,
+        devices=site.devices,
+    )
 
 
 def _cut(

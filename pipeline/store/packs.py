@@ -141,15 +141,13 @@ class PackedFiles:
 
     def _names(self, prefix: str) -> set[str]:
         """Names of the objects in packs that begin so."""
-        found = set[str]()
         packs = self.packs(anew=True) if prefix.startswith(PACKED) or not prefix else ()
-        for pack in packs:
-            found.update(pack.names())
+        found = {name for pack in packs for name in pack.names() if name.startswith(prefix)}
         for pack in packs:
             if pack.says_gone:
                 newest = {name: self._newest(name, packs) for name in pack.names()}
                 found -= {name for name, at in newest.items() if at and not at[0].size}
-        return {name for name in found if name.startswith(prefix)}
+        return found
 
     # -- writing ----------------------------------------------------------------------------
 
