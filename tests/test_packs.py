@@ -245,6 +245,63 @@ def test_what_is_deleted_while_it_is_packed_stays_gone(tmp_path, monkeypatch):
         assert list(found.list("blocks/")) == [NAMES[1]]
 
 
+def test_what_is_deleted_and_put_again_before_a_packer_reads_it_is_not_lost(tmp_path, monkeypatch):
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    objects.put(NAMES[1], b"y")
+    objects.pack()
+    objects.put(NAMES[0], b"x")
+
+    def again():
+        objects.delete(NAMES[0])
+        objects.put(NAMES[0], b"again")
+
+    interrupted(monkeypatch, packs.PackedFiles, "_records", again)  # has listed, reads after that
+    for _ in range(3):
+        other.pack()
+        for found in (objects, PackedFiles(tmp_path)):
+            assert found.get(NAMES[0]) == b"again"
+            assert sorted(found.list("blocks/")) == NAMES[:2]
+    assert not (tmp_path / NAMES[0]).exists()
+
+
+@pytest.mark.parametrize(("count", "merge"), [(0, False), (2, False), (2, True)])
+def test_what_is_being_deleted_when_a_packer_reads_it_stays_gone(
+    tmp_path, monkeypatch, count, merge
+):
+    """The packer reads between the steps of the deleter, and writes when that has ended."""
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    for name in NAMES[:count]:
+        objects.put(name, b"x")
+        objects.pack()
+    objects.put(NAMES[0], b"z")
+    objects.put(NAMES[1], b"y")
+    read, go_on, finish = threading.Event(), threading.Event(), packs.PackWriter.finish
+
+    def held(writer):
+        read.set()
+        assert go_on.wait(60)
+        finish(writer)
+
+    monkeypatch.setattr(packs.PackWriter, "finish", held)
+    packer = threading.Thread(target=other.pack, kwargs={"merge": merge})
+    delete = packs.LocalFiles.delete
+
+    def late(loose, *names):
+        monkeypatch.undo()
+        monkeypatch.setattr(packs.PackWriter, "finish", held)
+        packer.start()
+        assert read.wait(60)
+        delete(loose, *names)
+
+    monkeypatch.setattr(packs.LocalFiles, "delete", late)
+    objects.delete(NAMES[0])
+    go_on.set()
+    packer.join()
+    for found in (objects, PackedFiles(tmp_path)):
+        assert NAMES[0] not in found
+        assert list(found.list("blocks/")) == [NAMES[1]]
+
+
 def test_a_folder_that_changes_twice_within_a_tick_is_read_twice(tmp_path):
     objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
     objects.put(NAMES[0], b"x")
@@ -255,6 +312,28 @@ def test_a_folder_that_changes_twice_within_a_tick_is_read_twice(tmp_path):
     other.pack()
     os.utime(tmp_path / "packs", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert NAMES[0] not in objects
+
+
+def test_times_of_a_folder_in_whole_seconds_are_enough(tmp_path, monkeypatch):
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    second = time.time_ns() // 10**9 * 10**9
+    monkeypatch.setattr(packs.time, "time_ns", lambda: second + 999_999_999)
+    for data in (b"one", b"another"):
+        other.put(NAMES[0], data)
+        other.pack()
+        os.utime(tmp_path / "packs", ns=(second, second))
+        assert objects.get(NAMES[0]) == data
+
+
+def test_packs_without_a_campaign_are_not_looked_at_for_ever(tmp_path):
+    objects = made("loose", tmp_path)
+    objects.put(NAMES[0], b"x")
+    objects.pack()
+    (tmp_path / "campaign.toml").unlink()
+    with pytest.raises(OSError, match="no campaign"):
+        PackedFiles(tmp_path).get(NAMES[0])
+    with pytest.raises(OSError, match="no campaign"):
+        list(PackedFiles(tmp_path).list())
 
 
 def test_packs_that_are_merged_again_and_again_are_read(tmp_path, monkeypatch):
@@ -278,6 +357,40 @@ def test_packs_that_are_merged_again_and_again_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(packs.Pack, "get", get)
     assert objects.get(NAMES[0]) == NAMES[0].encode()
     assert merges == []
+
+
+@pytest.mark.parametrize("method", ["finish", "_write"])
+def test_a_packer_that_others_took_for_killed_undoes_nothing(tmp_path, monkeypatch, method):
+    """A machine may have slept meanwhile, say; others have merged what it was merging."""
+    objects, other = made("loose", tmp_path), PackedFiles(tmp_path)
+    for name in NAMES[:2]:
+        objects.put(name, b"x")
+        objects.pack()
+
+    def meanwhile():
+        monkeypatch.setattr(packs, "CLAIM_SECONDS", -1.0)
+        objects.delete(*NAMES[:2])
+        objects.pack()
+        objects.pack(merge=True)
+        objects.put(NAMES[2], b"new")  # in a pack of the same name
+        objects.pack()
+
+    if method == "finish":
+        interrupted(monkeypatch, packs.PackWriter, method, meanwhile)
+    else:
+        original = PackedFiles._write
+
+        def write(self, *args):
+            yield from original(self, *args)
+            if self is other:
+                meanwhile()
+
+        monkeypatch.setattr(PackedFiles, method, write)
+    other.pack(merge=True)
+    found = PackedFiles(tmp_path)
+    assert list(found.list("blocks/")) == [NAMES[2]]
+    assert found.get(NAMES[2]) == b"new"
+    assert not (tmp_path / "packs" / "packing").exists()
 
 
 def test_one_packer_at_a_time_and_a_killed_one_is_not_waited_for_long(tmp_path):

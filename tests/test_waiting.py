@@ -72,32 +72,34 @@ def test_a_paused_worker_is_none(in_process, tiny, tmp_path, caplog):
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
-    ("workers", "threads", "gone", "kind"),
+    ("workers", "threads", "left", "kind"),
     [
-        (1, {"cpu": 2, "cuda": 0}, ["cuda"], "worker with a GPU"),
-        (1, {"cpu": 0, "cuda": 1}, ["cpu"], "worker without a GPU"),
-        (0, {"cpu": 0, "cuda": 0}, ["cpu", "cuda"], "worker"),
+        (1, {"cpu": 2, "cuda": 0}, "cuda", "worker with a GPU"),
+        (1, {"cpu": 0, "cuda": 1}, "cpu", "worker without a GPU"),
+        (0, {"cpu": 0, "cuda": 0}, "cpu", "worker"),
     ],
 )
-def test_workers_of_one_kind_are_none_for_another(workers, threads, gone, kind, caplog):
-    given_up, waiting, over = {}, {"cpu": ["a task"], "cuda": ["a task"]}, threading.Event()
+def test_workers_of_one_kind_are_none_for_another(workers, threads, left, kind, caplog):
+    """Those that are missing are waited for as long as the others have something to do."""
+    waiting, why, over = {"cpu": ["a task"], "cuda": ["a task"]}, [], threading.Event()
 
-    def give_up(place, why):
-        given_up[place] = why
-        waiting[place].clear()
-        if [*given_up] == gone:
-            over.set()
+    def abandon(words):
+        why.append(words)
+        over.set()
 
     queue = SimpleNamespace(places=("cpu", "cuda"), threads=None)
-    fan_out = SimpleNamespace(in_flight=waiting.get, give_up=give_up)
+    fan_out = SimpleNamespace(in_flight=waiting.get, abandon=abandon)
     looked = workers, threads, "1 paused"
     with (
         caplog.at_level(logging.WARNING, "kronsbl"),
         monitor.Monitor(lambda: looked, fan_out, queue, lambda _: None, 1.0),
     ):
+        assert over.wait(1.5 if workers else 60) == (not workers)
+        for place in waiting:
+            if place != left:
+                waiting[place].clear()
         assert over.wait(60)
-        time.sleep(0.3)  # what nobody waits for any more is not missed
-    assert given_up == dict.fromkeys(gone, f"there has been no {kind} at work for 1 s (1 paused)")
+    assert why == [f"there has been no {kind} at work for 1 s (1 paused)"]
     assert f"no {kind} is at work (1 paused)" in caplog.text
     assert queue.threads == (threads if workers else None)
 

@@ -53,7 +53,7 @@ class FanOut:
         self._resources = resources
         self._in_flight: dict[Any, Task] = {}
         self._completed = as_completed(loop=client.loop)
-        self._given_up: dict[str, str] = {}
+        self._lost = ""
 
     def run(self) -> None:
         """Work until nothing is left.
@@ -61,7 +61,7 @@ class FanOut:
         Raises
         ------
         ClusterLost
-            The cluster was lost, or all workers of a kind; what had finished is stored.
+            The cluster was lost, or all workers that tasks wait for; what had finished is stored.
         OSError
             A worker could not write a block (disk full, say).
         WrongWorker
@@ -72,8 +72,6 @@ class FanOut:
             while (future := self._next()) is not None:
                 self._come_back(future, self._in_flight.pop(future))
                 self._refill()
-            if self._given_up:
-                raise ClusterLost("; ".join(dict.fromkeys(self._given_up.values())))
         except KeyboardInterrupt:
             self._wind_down()
             raise
@@ -85,13 +83,10 @@ class FanOut:
         """Tasks on their way for a kind of device; there are some as long as any are waiting."""
         return [future for future, task in list(self._in_flight.items()) if task.device == place]
 
-    def give_up(self, place: str, why: str) -> None:
-        """Do without a kind of device, from another thread.
-
-        What the others have to do is finished before `run` raises `ClusterLost`.
-        """
-        self._given_up[place] = why
-        self._client.cancel(self.in_flight(place))
+    def abandon(self, why: str) -> None:
+        """Give up, from another thread; `run` raises `ClusterLost`."""
+        self._lost = why
+        self._client.cancel(list(self._in_flight))
 
     def _wind_down(self) -> None:
         """Let the blocks that are being solved finish, for a short while."""
@@ -108,8 +103,6 @@ class FanOut:
 
     def _refill(self) -> None:
         for place in self._queue.places:
-            if place in self._given_up:
-                continue
             # Bounded, so that the scheduler's memory does not grow with the campaign, and enough
             # for no worker to wait for us while we look at what has come back.
             threads = self._queue.threads_of(place)
@@ -135,9 +128,8 @@ class FanOut:
                 raise error
             self._queue.put_first(self._rescue.killed(task, f"KilledWorker: {error}"))
         elif status == "cancelled":
-            if task.device not in self._given_up:
-                # What a scheduler that dies leaves behind, without an exception.
-                raise ClusterLost("the scheduler was lost")
+            # What a scheduler that dies leaves behind, without an exception.
+            raise ClusterLost(self._lost or "the scheduler was lost")
         elif (report := self._word(future)) is None:
             # The worker that held the word has died since. What it did is stored.
             self._queue.put_first([task])

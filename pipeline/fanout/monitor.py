@@ -29,7 +29,7 @@ class Monitor(threading.Thread):
         Gives the number of workers at work and their threads by kind of device, and says in words
         what is with the others.
     fan_out
-        Gives up a kind of device whose tasks have waited in vain for too long.
+        Given up when everything that is left to do has waited for workers for too long.
     queue
         Told how many threads there are, since it sizes tasks by them.
     tick
@@ -72,20 +72,23 @@ class Monitor(threading.Thread):
             now = time.monotonic()
             if workers:
                 self._queue.threads = threads
+            waiting = [place for place in seen if self._fan_out.in_flight(place)]
             for place in seen:
-                if threads.get(place) or not self._fan_out.in_flight(place):
+                if threads.get(place) or place not in waiting:
                     seen[place] = now
-            missing = [place for place, since in seen.items() if since < now]
-            for place in missing:
-                wanted = _kind(place) if workers else "worker"
-                if now - seen[place] > self._patience:
-                    why = f"there has been no {wanted} at work for {self._patience:.0f} s"
-                    self._fan_out.give_up(place, f"{why} ({others})")
-                elif now - spoke > SECONDS_BETWEEN_WORDS:
-                    spoke = now
-                    log.warning("no %s is at work (%s)", wanted, others)
+            missing = [_kind(place) for place in waiting if seen[place] < now]
+            wanted = missing[0] if workers and missing else "worker"
+            # As long as others are at work, those that are missing may come back meanwhile.
+            if waiting and all(now - seen[place] > self._patience for place in waiting):
+                self._fan_out.abandon(
+                    f"there has been no {wanted} at work for {self._patience:.0f} s ({others})"
+                )
+                return
             if not missing:
                 spoke = now
+            elif now - spoke > SECONDS_BETWEEN_WORDS:
+                spoke = now
+                log.warning("no %s is at work (%s)", wanted, others)
             self._tick(workers)
             self._over.wait(SECONDS_BETWEEN_LOOKS)
 

@@ -3,6 +3,11 @@
 Whoever writes puts a file of its own, as ever. A packer copies such loose files into a pack, makes
 that durable, reads it back, and only then removes them. So what is loose is the newest, and
 readers look loose, into the packs, and loose again.
+
+Nothing in a pack is ever removed. Who deletes an object leaves a file ``.gone`` beside its name,
+and removes the loose file after that; a packer turns ``.gone`` into a record without data, which
+wins over older ones. A packer removes a loose file, ``.gone`` or not, only where it is still the one
+that it has packed.
 """
 
 from __future__ import annotations
@@ -12,10 +17,11 @@ import errno
 import functools
 import itertools
 import os
+import secrets
 import stat
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,11 +40,16 @@ GONE = ".gone"
 
 PACK_BYTES = 128 << 20
 
-TICK = 100_000_000
-"""Nanoseconds within which a folder may change twice and keep the time of its last change."""
+TICK = 2_000_000_000
+"""Nanoseconds within which a folder may change twice and keep the time of its last change: some
+file systems count in seconds, as Lustre does."""
 
 CLAIM_SECONDS = 600.0
-"""Two packers at once do no harm but waste space; one that was killed is waited for so long."""
+"""A packer of which nothing has been heard for so long has been killed, and another may begin."""
+
+
+class _Overtaken(Exception):
+    """Another packer has begun, since nothing was heard of this one."""
 
 
 class PackedFiles:
@@ -89,7 +100,10 @@ class PackedFiles:
 
     def _identity(self) -> bytes:
         """What tells this store from others."""
-        tables = tomllib.loads(self._loose.get("campaign.toml").decode())
+        try:
+            tables = tomllib.loads(self._loose.get("campaign.toml").decode())
+        except FileNotFoundError:  # no pack that has gone, which is looked for again
+            raise OSError(errno.EIO, f"{self._packs}: no campaign.toml beside it") from None
         frozen = [tables.get(name) for name in ("name", "scenario", "seed", "batch")]
         return digest(canonical(frozen)).encode()[:8]
 
@@ -104,7 +118,7 @@ class PackedFiles:
 
     def _packed(self, name: str) -> tuple[Place, Pack] | None:
         """The record of an object that is there."""
-        # In this order: what says so leaves when a pack says it.
+        # Looked for before the packs are: it leaves when one of them says the same.
         if not name.startswith(PACKED) or name + GONE in self._loose:
             return None
         found = self._newest(name, self.packs())
@@ -164,9 +178,12 @@ class PackedFiles:
         for name in names:
             # A packer may be about to put a loose one into a pack.
             loose = name.startswith(PACKED) and name in self._loose
-            if (loose and os.path.isdir(self._packs)) or self._packed(name) is not None:
+            said = (loose and os.path.isdir(self._packs)) or self._packed(name) is not None
+            if said:
                 self._loose.put(name + GONE, b"")
             self._loose.delete(name)
+            if loose and not said and os.path.isdir(self._packs):  # the first has begun meanwhile
+                self._loose.put(name + GONE, b"")
 
     def pack(self, least: int = 1, *, merge: bool = False) -> int:
         """Pack what is loose, if that are so many files and nobody else does.
@@ -188,16 +205,23 @@ class PackedFiles:
         old = [pack for pack in every if pack.trouble or pack.bytes < PACK_BYTES / 2]
         old = old if len(old) > 1 or any(pack.trouble for pack in old) else []
         count, seen = 0, dict[str, tuple[int, int]]()
-        with self._alone() if loose or old else contextlib.nullcontext(False) as alone:
+        with (
+            contextlib.suppress(_Overtaken),
+            self._alone() if loose or old else contextlib.nullcontext() as at_it,
+        ):
+            if at_it is None:
+                return 0
             rewritten = self._counting(old, gone=len(old) < len(every))
             records = itertools.chain(rewritten, self._records(loose, seen))
-            for names in self._write(records) if alone else ():
+            for names in self._write(records, at_it):
                 unique = files.temporary_beside(self._path("packed")).name[1:]
                 for file in (file for name in names for file in (name + GONE, name)):
                     if file in seen:
+                        at_it()
                         self._remove(file, seen, unique)
                 count += len(names)
-            for pack in old if alone else ():
+            for pack in old:
+                at_it(0.0)
                 if pack.trouble:  # whoever can may look at what is left of it
                     self._path("damaged").mkdir(exist_ok=True)
                     with contextlib.suppress(FileNotFoundError):
@@ -212,21 +236,27 @@ class PackedFiles:
         self, loose: Sequence[str], seen: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[str, int, bytes]]:
         """Yield name, time and data of loose files, and note which files these were."""
-        listed, root, packs = set(loose), f"{self._path('')}/", self.packs(anew=True)
+        root, packs = f"{self._path('')}/", self.packs(anew=True)
         for name in dict.fromkeys(name.removesuffix(GONE) for name in loose):
-            data, written = b"", -1
+            file, data = name, b""
+            about: os.stat_result | None = None
             with contextlib.suppress(FileNotFoundError):
-                for file in listed & {name, name + GONE}:
-                    about = os.lstat(root + file)
-                    written = max(written, about.st_mtime_ns)
-                    seen[file] = about.st_ino, about.st_mtime_ns
-                    if file == name and stat.S_ISREG(about.st_mode):
-                        with open(root + name, "rb", buffering=0) as opened:
-                            data = opened.read()
-                # What is loose is newer than what is packed, whatever the clocks of writers say.
-                before = found[0].time if (found := self._newest(name, packs)) else -1
-                if data or name not in listed:  # without bytes it is damaged, and says nothing
-                    yield name, max(written, before + 1), data
+                about = os.lstat(root + name)
+                if stat.S_ISREG(about.st_mode):
+                    with open(root + name, "rb", buffering=0) as opened:
+                        data = opened.read()
+            # Looked for last: so one that comes later is newer than what has just been read, and
+            # stays. One that is there may be older or newer; it is packed alone, and what is loose
+            # of that name stays, for the next time, unless it is being deleted.
+            with contextlib.suppress(FileNotFoundError):
+                about = os.lstat(root + name + GONE)
+                file, data = name + GONE, b""
+            if about is None or (file == name and not data):
+                continue  # without bytes it is damaged, and says nothing
+            seen[file] = about.st_ino, about.st_mtime_ns
+            # What is loose is newer than what is packed, whatever the clocks of writers say.
+            before = found[0].time if (found := self._newest(name, packs)) else -1
+            yield name, max(about.st_mtime_ns, before + 1), data
 
     def _remove(self, name: str, seen: dict[str, tuple[int, int]], unique: str) -> None:
         """Remove a loose file, unless it has been replaced since it was read."""
@@ -240,7 +270,9 @@ class PackedFiles:
                     files.take_name(Path(aside), Path(path))
                 os.unlink(aside)
 
-    def _write(self, records: Iterable[tuple[str, int, bytes]]) -> Iterator[Sequence[str]]:
+    def _write(
+        self, records: Iterable[tuple[str, int, bytes]], at_it: Callable[..., None]
+    ) -> Iterator[Sequence[str]]:
         """Write packs; yield the names in each once it is durable, read back, and has its name."""
         waiting, full = iter(records), True
         while full:
@@ -249,6 +281,7 @@ class PackedFiles:
                 with temporary.open("xb", buffering=1 << 20) as file:
                     writer, full = PackWriter(file, self._identity()), False
                     for record in waiting:
+                        at_it()
                         writer.add(*record)
                         if full := writer.bytes >= PACK_BYTES:
                             break
@@ -261,6 +294,7 @@ class PackedFiles:
                     if [r.name for _, r in whole_records(file)] != [*writer.names, ""]:
                         raise OSError(errno.EIO, "a pack does not read as it was written")
                 there = files.numbered(self._path(FOLDER), SUFFIX)
+                at_it(0.0)
                 number = 1 + max((int(path.stem) for path in there), default=0)
                 while not files.take_name(temporary, self._path(f"{FOLDER}/{number:06}{SUFFIX}")):
                     number += 1
@@ -269,17 +303,37 @@ class PackedFiles:
             yield writer.names
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether no other process is packing now."""
-        claim = self._path(FOLDER) / "packing"
+    def _alone(self) -> Iterator[Callable[..., None] | None]:
+        """Give what tells others that this process is packing still; None where another is.
+
+        It raises `_Overtaken` where another has begun meanwhile: what that has packed, merged and
+        forgotten must not come back with what was read before.
+        """
+        claim, mine = self._path(FOLDER) / "packing", secrets.token_bytes(8)
         with contextlib.suppress(FileNotFoundError):
             if time.time() - claim.lstat().st_mtime > CLAIM_SECONDS:
                 claim.unlink()
-        mine = files.create_durably(claim, b"")
+        told = time.monotonic()
+
+        def is_mine() -> bool:
+            try:
+                return claim.read_bytes() == mine
+            except FileNotFoundError:
+                return False
+
+        def at_it(every: float = CLAIM_SECONDS / 10) -> None:
+            nonlocal told
+            if time.monotonic() - told >= every:
+                if not is_mine():
+                    raise _Overtaken
+                os.utime(claim)
+                told = time.monotonic()
+
+        made = files.create_durably(claim, mine)
         try:
-            yield mine
+            yield at_it if made else None
         finally:
-            if mine:
+            if made and is_mine():
                 claim.unlink(missing_ok=True)
 
     def _counting(self, packs: Sequence[Pack], gone: bool) -> Iterator[tuple[str, int, bytes]]:
