@@ -6,8 +6,8 @@ readers look loose, into the packs, and loose again.
 
 Nothing in a pack is ever removed. Who deletes an object leaves a file ``.gone`` beside its name,
 and removes the loose file after that; a packer turns ``.gone`` into a record without data, which
-wins over older ones. A packer removes a loose file, ``.gone`` or not, only where it is still the one
-that it has packed.
+wins over older ones. A packer removes a loose file, ``.gone`` or not, only where it is still the
+one that it has packed.
 """
 
 from __future__ import annotations
