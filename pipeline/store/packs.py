@@ -315,26 +315,23 @@ class PackedFiles:
                 claim.unlink()
         told = time.monotonic()
 
-        def is_mine() -> bool:
-            try:
-                return claim.read_bytes() == mine
-            except FileNotFoundError:
-                return False
-
         def at_it(every: float = CLAIM_SECONDS / 10) -> None:
             nonlocal told
             if time.monotonic() - told >= every:
-                if not is_mine():
-                    raise _Overtaken
-                os.utime(claim)
-                told = time.monotonic()
+                with contextlib.suppress(FileNotFoundError):
+                    if claim.read_bytes() == mine:
+                        os.utime(claim)
+                        told = time.monotonic()
+                        return
+                raise _Overtaken
 
         made = files.create_durably(claim, mine)
         try:
             yield at_it if made else None
         finally:
-            if made and is_mine():
-                claim.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if made and claim.read_bytes() == mine:
+                    claim.unlink()
 
     def _counting(self, packs: Sequence[Pack], gone: bool) -> Iterator[tuple[str, int, bytes]]:
         """Yield the records of packs that count; those that say gone where others are left."""
