@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,6 +219,23 @@ def interrupted(monkeypatch, owner, method, what):
         return result
 
     monkeypatch.setattr(owner, method, then)
+
+
+@pytest.mark.parametrize("error", [FileExistsError, FileNotFoundError])
+def test_folders_that_a_packer_removes_while_they_are_made_are_made_again(
+    tmp_path, monkeypatch, error
+):
+    """`Path.mkdir` raises FileExistsError where a folder goes between its two looks at it."""
+    objects, mkdir, waiting = made("loose", tmp_path), os.mkdir, [error]
+
+    def beside_a_packer(path, *args):
+        if waiting and Path(path).name == NAMES[0].split("/")[1]:
+            raise waiting.pop()(str(path))
+        mkdir(path, *args)
+
+    monkeypatch.setattr(os, "mkdir", beside_a_packer)
+    objects.put(NAMES[0], b"x")
+    assert (objects.get(NAMES[0]), waiting) == (b"x", [])
 
 
 @pytest.mark.parametrize("method", ["packs", "_newest"])

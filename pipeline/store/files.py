@@ -103,7 +103,8 @@ def _written_beside(path: Path, data: bytes) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_synced(temporary, data)
-        except FileNotFoundError:  # the folder was empty, and a packer has just removed it
+        # The folder was empty, and a packer has just removed it, or did while it was made anew.
+        except (FileNotFoundError, FileExistsError):
             if more:
                 continue
             raise
