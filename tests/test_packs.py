@@ -363,7 +363,6 @@ def test_packs_that_are_merged_again_and_again_are_read(tmp_path, monkeypatch):
 
     def get(pack, name, start):
         if merges:
-            monkeypatch.setattr(packs, "PACK_BYTES", 1 << 40)
             other = PackedFiles(tmp_path)
             other.put(NAMES[2 + merges.pop()], b"z")
             monkeypatch.setattr(packs.Pack, "get", original)

@@ -79,9 +79,10 @@ class FanOut:
             if self._in_flight:
                 self._client.cancel(list(self._in_flight))
 
-    def in_flight(self, place: str) -> list[Any]:
-        """Tasks on their way for a kind of device; there are some as long as any are waiting."""
-        return [future for future, task in list(self._in_flight.items()) if task.device == place]
+    def in_flight(self, place: str) -> int:
+        """How many tasks are on their way for a kind of device: some as long as any are waiting."""
+        tasks = list(self._in_flight.values())  # which another thread may change meanwhile
+        return sum(task.device == place for task in tasks)
 
     def abandon(self, why: str) -> None:
         """Give up, from another thread; `run` raises `ClusterLost`."""
@@ -107,7 +108,7 @@ class FanOut:
             # for no worker to wait for us while we look at what has come back.
             threads = self._queue.threads_of(place)
             bound = max(LEAST_IN_FLIGHT, 3 * threads) if place == PROCESSOR else 2 * threads
-            flying = len(self.in_flight(place))
+            flying = self.in_flight(place)
             while flying < bound and (task := self._queue.next(place, idle=flying < threads)):
                 # Retried by us, not by dask: a task that fails has a reason.
                 future = self._client.submit(

@@ -253,7 +253,7 @@ class PackedFiles:
                 file, data = name + GONE, b""
             if about is None or (file == name and not data):
                 continue  # without bytes it is damaged, and says nothing
-            seen[file] = about.st_ino, about.st_mtime_ns
+            seen[file] = _stamp_of(about)
             # What is loose is newer than what is packed, whatever the clocks of writers say.
             before = found[0].time if (found := self._newest(name, packs)) else -1
             yield name, max(about.st_mtime_ns, before + 1), data
@@ -264,9 +264,9 @@ class PackedFiles:
         # Looked at under a name that nobody writes to, since another may replace it any time.
         aside = f"{path[: path.rindex('/')]}/.{unique}"
         with contextlib.suppress(FileNotFoundError):
-            if _stamp_of(path) == seen[name]:
+            if _stamp_of(os.lstat(path)) == seen[name]:
                 os.rename(path, aside)
-                if _stamp_of(aside) != seen[name]:
+                if _stamp_of(os.lstat(aside)) != seen[name]:
                     files.take_name(Path(aside), Path(path))
                 os.unlink(aside)
 
@@ -352,9 +352,8 @@ class PackedFiles:
                     pack.trouble = str(error)
 
 
-def _stamp_of(path: str) -> tuple[int, int]:
+def _stamp_of(about: os.stat_result) -> tuple[int, int]:
     """What tells a file from one that has taken its name."""
-    about = os.lstat(path)
     return about.st_ino, about.st_mtime_ns
 
 
